@@ -1,0 +1,40 @@
+"""Errors and warnings that matgl_fill raises; each says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class MatglFillError(Exception):
+    """Base class of every error this package raises on purpose.
+
+    The command line prints the message in one line and exits with :attr:`exit_code`.
+    """
+
+    exit_code = 1
+
+
+class InputError(MatglFillError, ValueError):
+    """Structures, labels or files that cannot be used (missing, empty, unreadable)."""
+
+    exit_code = 2
+
+
+class ModelError(MatglFillError, ValueError):
+    """A model that cannot be loaded, or that no adapter understands."""
+
+    exit_code = 3
+
+
+class GenerationError(MatglFillError, RuntimeError):
+    """Fewer crystals could be generated than were asked for."""
+
+    exit_code = 4
+
+
+class OracleError(MatglFillError, RuntimeError):
+    """An oracle that is not installed, or that failed on too many crystals."""
+
+    exit_code = 5
+
+
+class MatglFillWarning(UserWarning):
+    """Something was skipped or adjusted; the message says what and why."""
