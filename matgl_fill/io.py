@@ -1,0 +1,483 @@
+"""Structures in and out: every common file or object in, extended XYZ and CIF out."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import gzip
+import io
+import json
+import numbers
+import os
+import re
+import secrets
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.geometry import complete_cell
+from pymatgen.core import Composition, DummySpecies, Element, IMolecule, IStructure, Lattice, Molecule, Structure
+from pymatgen.core.periodic_table import get_el_sp
+from scipy.spatial import cKDTree
+
+from matgl_fill.errors import InputError
+
+VACUUM = 15.0  # Angstrom on each side of a molecule or a cell-less slab; more than any MatGL cutoff
+MIN_DISTANCE = 0.1  # Angstrom; two atoms closer than this share a site
+MIN_VOLUME = 0.1  # Angstrom^3; a smaller cell has no volume
+_READABLE = ".cif, POSCAR*/CONTCAR*/.vasp, .xyz/.extxyz, .json, .jsonl (each also .gz) or ase .db"
+_NOT_LABELS = {"id", "material_id", "structure"}
+_RESERVED = {"Lattice", "Properties", "pbc", "stress", "virial"}  # keys with a fixed meaning in extended XYZ
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One input that could not be used: where it was, and why it was left out."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class StructureSet:
+    """Clean, ordered, fully periodic structures with their ids and labels.
+
+    Attributes:
+        structures: n pymatgen structures with plain elements (no oxidation states, no site properties).
+        ids: n unique names.
+        labels: float64 arrays of shape (n,) by name, in the unit of the source; NaN where a row has none.
+        skipped: what was left out while reading, each with its reason.
+    """
+
+    structures: list[Structure]
+    ids: list[str]
+    labels: dict[str, np.ndarray]
+    skipped: list[Skipped]
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def __iter__(self) -> Iterator[Structure]:
+        return iter(self.structures)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> StructureSet:
+        """The structures at ``indices`` (integers, or a boolean mask of shape (n,)), in that order.
+
+        Args:
+            indices: which to take; an empty list gives an empty set.
+
+        Returns:
+            A new set; ``skipped`` still tells what the whole reading left out.
+
+        Raises:
+            IndexError: an index is out of range or the mask has another length.
+        """
+        wanted = np.asarray(indices) if len(indices) else np.zeros(0, dtype=int)
+        rows = np.arange(len(self))[wanted]
+        labels = {key: values[rows] for key, values in self.labels.items()}
+        return StructureSet([self.structures[i] for i in rows], [self.ids[i] for i in rows], labels, self.skipped)
+
+    @property
+    def formulas(self) -> list[str]:
+        """Reduced formula of each structure, such as ``"Fe2O3"``."""
+        with warnings.catch_warnings(action="ignore"):  # of noble gases having no electronegativity
+            return [structure.composition.reduced_formula for structure in self.structures]
+
+
+def read_structures(source: Any) -> StructureSet:
+    """Read crystals or molecules from an object, a list or generator of them, a file or a folder.
+
+    A bad structure never stops the reading: it is left out and told in ``skipped``. Oxidation states and site
+    properties are dropped (deuterium becomes hydrogen). Molecules and non-periodic ``ase.Atoms`` get a cubic box
+    with 15 Angstrom of vacuum on each side; so does each non-periodic direction of a slab that has no cell vector.
+
+    Args:
+        source: pymatgen ``Structure`` or ``Molecule``, ``ase.Atoms``, ``StructureSet`` (returned as is), a dict row,
+            an iterable of any of these or of paths; or the path of a CIF, POSCAR/CONTCAR/``.vasp``, ``.xyz``/
+            ``.extxyz`` (all frames), ``.json``, ``.jsonl`` (each also ``.gz``), ase ``.db``, or a folder of such
+            files (recursive, sorted; other files are ignored). A row is a ``Structure.as_dict()``, or ``{"id": ...,
+            "structure": <as_dict, or {"lattice": 3x3 Angstrom, "species": [...], "frac_coords": (atoms, 3)}>, ...}``
+            whose other scalar numbers are labels. For ``ase.Atoms`` the labels are the scalars of ``info`` and of the
+            results stored with the frame (extended XYZ ``energy``, in eV).
+
+    Returns:
+        The usable structures. Ids come from ``id`` or ``material_id``, else ``<file name>:<index>`` or ``<index>``.
+
+    Raises:
+        InputError: the path does not exist, the file is empty or of unknown type, a folder holds nothing readable, or
+            no structure is usable.
+    """
+    if isinstance(source, StructureSet):
+        return source
+    structures: list[Structure] = []
+    names: list[str] = []
+    rows: list[dict[str, float]] = []
+    skipped: list[Skipped] = []
+    for where, item in _items(source):
+        try:
+            structure, name, labels = _convert(item)
+        except Exception as error:  # one bad structure of any kind must not stop the others
+            skipped.append(Skipped(where, _reason(error)))
+            continue
+        structures.append(structure)
+        names.append(name or where.rsplit("/", 1)[-1])
+        rows.append(labels)
+    if not structures:
+        first = "; ".join(f"{s.where}: {s.reason}" for s in skipped[:3]) or "it holds none"
+        more = f" (and {len(skipped) - 3} more)" if len(skipped) > 3 else ""
+        what = source if isinstance(source, str | Path) else f"the given {type(source).__name__}"
+        raise InputError(f"no usable structure in {what}: {first}{more}. Fix these or give other structures.")
+    keys = dict.fromkeys(key for row in rows for key in row)
+    labels_by_key = {key: np.array([row.get(key, np.nan) for row in rows], dtype=np.float64) for key in keys}
+    return StructureSet(structures, _unique(names), labels_by_key, skipped)
+
+
+def write_structures(
+    structures: Iterable[Structure], path: str | Path, info: Sequence[Mapping[str, Any]] | None = None
+) -> None:
+    """Write structures as extended XYZ (gzipped if ``path`` ends in ``.gz``), atomically.
+
+    Args:
+        structures: ordered structures; of a ``StructureSet`` the ids and labels are written too, unless ``info`` is
+            given. Positions are written in Angstrom with 8 decimals.
+        path: the file to write; its folder is made if missing.
+        info: what to say of each frame (same length); None values are left out.
+
+    Raises:
+        InputError: ``info`` has another length, or uses a key that extended XYZ reserves.
+        OSError: the file cannot be written.
+    """
+    frames = list(structures)
+    if info is None:
+        info = _rows(structures) if isinstance(structures, StructureSet) else [{}] * len(frames)
+    if len(info) != len(frames):
+        raise InputError(f"{len(info)} info rows for {len(frames)} structures; give one for each.")
+    if reserved := _RESERVED & {key for row in info for key in row}:
+        raise InputError(f"info key {sorted(reserved)} has a fixed meaning in extended XYZ; rename it.")
+    buffer = io.StringIO()
+    for structure, row in zip(frames, info, strict=True):
+        cell = structure.lattice.matrix  # cart_coords would leave a cache in the caller's object
+        atoms = Atoms(structure.atomic_numbers, structure.frac_coords @ cell, cell=cell, pbc=True)
+        atoms.info = {key: _info_value(v) for key, v in row.items() if v is not None}
+        ase.io.write(buffer, atoms, format="extxyz")
+    data = buffer.getvalue().encode()
+    atomic_write(Path(path), gzip.compress(data, mtime=0) if Path(path).suffix == ".gz" else data)
+
+
+def write_cifs(structures: Iterable[Structure], folder: str | Path, names: Sequence[str]) -> None:
+    """Write each structure to ``folder/<name>.cif`` (P1, 8 decimals, sites sorted by element), atomically.
+
+    Args:
+        structures: n structures.
+        folder: made if missing.
+        names: n file names, with or without ``.cif``; characters unsafe in a file name become ``_``.
+
+    Raises:
+        InputError: the number of names differs, or two names give the same file.
+        OSError: a file cannot be written.
+    """
+    from pymatgen.io.cif import CifWriter
+
+    frames = list(structures)
+    safe = [re.sub(r"[^\w.+-]", "_", name.removesuffix(".cif")) for name in names]
+    if len(safe) != len(frames):
+        raise InputError(f"{len(safe)} names for {len(frames)} structures; give one for each.")
+    if len(set(safe)) < len(safe) or "" in safe:
+        raise InputError("names for CIF files must be non-empty and differ from each other (as file names).")
+    for structure, name in zip(frames, safe, strict=True):
+        with warnings.catch_warnings(action="ignore"):
+            text = str(CifWriter(copy.deepcopy(structure)))
+        atomic_write(Path(folder) / f"{name}.cif", text)
+
+
+def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
+    """Write a whole file or nothing: a temporary file beside it, synced, then put in its place.
+
+    Args:
+        path: the file to write or replace; its folder is made if missing.
+        text_or_bytes: the whole content; text is encoded as UTF-8.
+
+    Raises:
+        OSError: the folder or file cannot be written; an older file is then still whole.
+    """
+    data = text_or_bytes.encode() if isinstance(text_or_bytes, str) else text_or_bytes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _items(source: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Flatten ``source`` into (where, object or the exception that stands for it)."""
+    if isinstance(source, StructureSet):
+        source = [{**row, "structure": one} for row, one in zip(_rows(source), source, strict=True)]
+    if isinstance(source, str | Path):
+        path = Path(source or "(empty path)").expanduser()
+        yield from _from_path(path, path.name)
+    elif isinstance(source, Iterable) and not isinstance(source, IStructure | IMolecule | Atoms | Mapping | bytes):
+        for i, item in enumerate(source):
+            try:
+                yield from _items(item, f"{where}{i}:")
+            except InputError as error:  # a path in a list that leads nowhere
+                yield f"{where}{i}", error
+    else:
+        yield where.rstrip(":") or "0", source
+
+
+def _from_path(path: Path, name: str) -> Iterator[tuple[str, Any]]:
+    if not os.path.exists(path):  # unlike Path.exists, never raises
+        raise InputError(f"{str(path)[:200]!r} does not exist; give a file or folder of structures.")
+    if path.is_dir():
+        if not (files := sorted(file for file in path.rglob("*") if file.is_file() and _parser(file))):
+            raise InputError(f"no readable structure file in {path}; it should hold {_READABLE}.")
+        for file in files:
+            inner = file.relative_to(path).as_posix()
+            try:
+                yield from _from_path(file, inner)
+            except InputError as error:
+                yield inner, error
+        return
+    if not (parser := _parser(path)):
+        raise InputError(f"{path} is of unknown type; give {_READABLE}.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; give a file with structures.")
+    try:
+        for i, item in enumerate(parser(path)):
+            yield f"{name}:{i}", item
+    except InputError:
+        raise
+    except Exception as error:  # third-party parsers raise anything
+        yield name, error
+
+
+def _text(path: Path) -> str:
+    data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
+    if not data.strip():
+        raise InputError(f"{path} is empty; give a file with structures.")
+    return data.decode("utf-8-sig", errors="replace")  # older CIFs have Latin-1 names in them
+
+
+def _parse_cif(path: Path) -> Iterator[Any]:
+    """Each data block that holds atoms; pymatgen's warnings become part of the reason of a failure."""
+    from pymatgen.io.cif import CifParser
+
+    blocks = [block for block in re.split(r"(?m)^\s*data_", _text(path))[1:] if "_atom_site_" in block]
+    if not blocks:
+        yield ValueError("unparsable CIF: no data block with atom sites")
+    for block in blocks:
+        item: Any
+        with warnings.catch_warnings(record=True, action="always") as caught:
+            try:
+                parser = CifParser.from_str(f"data_{block}")
+                item = parser.parse_structures(primitive=False, on_error="raise")[0]
+            except Exception as error:
+                notes = "".join(f" ({w.message})" for w in caught[:2])
+                item = ValueError(f"unparsable CIF: {_reason(error)}{notes}")
+        yield item
+
+
+def _parse_poscar(path: Path) -> Iterator[Any]:
+    from pymatgen.io.vasp.inputs import Poscar
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        structure = Poscar.from_str(_text(path), read_velocities=False).structure
+    guessed = any("cannot be determined" in str(w.message) for w in caught)
+    yield ValueError("POSCAR names no elements; add a line with them") if guessed else structure
+
+
+def _parse_xyz(path: Path) -> Iterator[Any]:
+    """Each frame on its own, so that a bad one does not hide the others."""
+    lines = _text(path).splitlines()
+    start = 0
+    while start < len(lines):
+        if not lines[start].strip():
+            start += 1
+            continue
+        if not lines[start].strip().isdecimal():
+            yield ValueError(f"line {start + 1}: not a number of atoms; the rest of the file is not read")
+            return
+        stop = start + 2 + int(lines[start])
+        try:
+            if stop > len(lines):
+                raise ValueError(f"line {start + 1}: {lines[start].strip()} atoms announced, but the file ends before")
+            yield ase.io.read(io.StringIO("\n".join(lines[start:stop]) + "\n"), format="extxyz")
+        except Exception as error:
+            yield error
+        start = stop
+
+
+def _parse_json(path: Path) -> Iterator[Any]:
+    data = json.loads(_text(path))
+    yield from data if isinstance(data, list) else [data]
+
+
+def _parse_jsonl(path: Path) -> Iterator[Any]:
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                yield ValueError(f"line {number}: unreadable JSON: {error}")
+
+
+def _parse_db(path: Path) -> Iterator[Any]:
+    from ase.db import connect
+
+    for row in connect(path, type="db", use_lock_file=False).select():
+        atoms = row.toatoms()
+        atoms.info.update(row.key_value_pairs)
+        yield atoms
+
+
+def _parser(path: Path) -> Callable[[Path], Iterator[Any]] | None:
+    """The parser of a file by its name, None if there is none."""
+    name = re.sub(r"\.gz$", "", path.name.lower())
+    by_suffix = {".cif": _parse_cif, ".vasp": _parse_poscar, ".xyz": _parse_xyz, ".extxyz": _parse_xyz}
+    by_suffix |= {".json": _parse_json, ".jsonl": _parse_jsonl}
+    if path.suffix.lower() == ".db":
+        return _parse_db
+    return by_suffix.get(Path(name).suffix, _parse_poscar if name.startswith(("poscar", "contcar")) else None)
+
+
+def _convert(item: Any) -> tuple[Structure, str | None, dict[str, float]]:
+    """One object to (clean structure, id if it has one, labels); raises with the reason if it is unusable."""
+    facts: dict[str, Any] = {}
+    if isinstance(item, Atoms):
+        fresh = isinstance(item.calc, SinglePointCalculator) and not item.calc.check_state(item)
+        facts = item.info | (item.calc.results if fresh else {})
+    elif isinstance(item, Mapping):
+        facts = {} if "sites" in item else dict(item)
+        item = item.get("structure", item)
+    name = next((str(facts[key]) for key in ("id", "material_id") if facts.get(key) is not None), None)
+    values = {key: v for key, v in facts.items() if key not in _NOT_LABELS and not isinstance(v, bool)}
+    return _to_structure(item), name, {key: float(v) for key, v in values.items() if isinstance(v, numbers.Real)}
+
+
+def _to_structure(item: Any) -> Structure:
+    if isinstance(item, Exception):
+        raise item
+    if isinstance(item, Mapping) and "sites" in item:
+        item = (Structure if "lattice" in item else Molecule).from_dict(dict(item))
+    if isinstance(item, IStructure):
+        return _build(item.lattice.matrix, [site.species for site in item], item.frac_coords)
+    if isinstance(item, IMolecule):
+        return _build(*_in_box([site.species for site in item], item.cart_coords), cartesian=True)
+    if isinstance(item, Atoms):
+        symbols = item.get_chemical_symbols()
+        boxed = _fill_cell(item, symbols) if item.pbc.any() else _in_box(symbols, item.positions)
+        return _build(*boxed, cartesian=True)
+    if not isinstance(item, Mapping):
+        raise TypeError(f"not a structure but {type(item).__name__}")
+    if missing := [key for key in ("lattice", "species", "frac_coords") if key not in item]:
+        raise ValueError(f"not a structure: no {', '.join(missing)}")
+    return _build(item["lattice"], item["species"], item["frac_coords"])
+
+
+def _build(matrix: Any, species: Sequence[Any], coords: Any, cartesian: bool = False) -> Structure:
+    """A new structure from a (3, 3) cell and (atoms, 3) coordinates; raises with the reason if they are unusable."""
+    cell, xyz = np.array(matrix, dtype=float), np.array(coords, dtype=float)
+    if len(species) == 0:
+        raise ValueError("no atoms")
+    if cell.shape != (3, 3) or xyz.shape != (len(species), 3):
+        raise ValueError(f"cell {cell.shape} and coordinates {xyz.shape} do not fit {len(species)} atoms")
+    for what, values in (("lattice", cell), ("coordinates", xyz)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"NaN or infinite {what}")
+    if (volume := abs(np.linalg.det(cell))) < MIN_VOLUME:
+        raise ValueError(f"zero-volume cell ({volume:.2g} A^3)")
+    elements = [_element(Composition(one) if isinstance(one, Mapping) else one) for one in species]
+    frac = xyz @ np.linalg.inv(cell) if cartesian else xyz
+    _check_distances(cell, frac)
+    return Structure(Lattice(cell), elements, frac)
+
+
+@functools.lru_cache(maxsize=4096)
+def _element(species: Any) -> Composition:
+    """The bare element of a symbol, atomic number, species or the composition of a site."""
+    if isinstance(species, Composition):
+        if len(species) != 1 or abs(species.num_atoms - 1) > 1e-3:
+            raise ValueError(f"partial occupancy (disordered): {species}")
+        species = species.elements[0]
+    found = get_el_sp(species)
+    if isinstance(found, DummySpecies):
+        raise ValueError(f"dummy species {species}")
+    return Composition({Element.from_Z(found.Z): 1})
+
+
+def _check_distances(cell: np.ndarray, frac: np.ndarray) -> None:
+    """Find pairs on one site in a periodic tree whose axes are scaled so that the distance bound is 1."""
+    reach = MIN_DISTANCE * np.linalg.norm(np.linalg.inv(cell), axis=0)  # in fractional units, per axis
+    points = (frac - np.floor(frac)) / reach
+    points[points >= 1 / reach] = 0.0
+    pairs = cKDTree(points, boxsize=1 / reach).query_pairs(1.0, np.inf, output_type="ndarray")
+    if len(pairs):
+        delta = frac[pairs[:, 0]] - frac[pairs[:, 1]]
+        distances = np.linalg.norm((delta - np.round(delta)) @ cell, axis=1)
+        k = int(distances.argmin())
+        if distances[k] < MIN_DISTANCE:
+            raise ValueError(f"atoms {pairs[k, 0]} and {pairs[k, 1]} on the same site ({distances[k]:.3f} A apart)")
+
+
+def _in_box(species: list[Any], positions: np.ndarray) -> tuple[np.ndarray, list[Any], np.ndarray]:
+    """Centre a molecule in a cubic box with vacuum on each side."""
+    if not species or not np.isfinite(positions).all():
+        return np.eye(3), species, positions  # refused later, with the reason
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    size = float((high - low).max()) + 2 * VACUUM
+    return np.eye(3) * size, species, positions + (size - low - high) / 2
+
+
+def _fill_cell(atoms: Atoms, species: list[Any]) -> tuple[np.ndarray, list[Any], np.ndarray]:
+    """Give each non-periodic direction without a cell vector one that leaves vacuum on each side."""
+    cell, positions = np.array(atoms.cell), np.array(atoms.positions)
+    missing = ~atoms.pbc & (np.abs(cell).max(axis=1) < 1e-8)
+    if missing.any() and species and np.isfinite(cell).all():
+        full = complete_cell(cell)
+        for axis in np.flatnonzero(missing):
+            along = positions @ full[axis]
+            cell[axis] = full[axis] * (np.ptp(along) + 2 * VACUUM)
+            positions += full[axis] * (VACUUM - along.min())
+    return cell, species, positions
+
+
+def _rows(structures: StructureSet) -> list[dict[str, Any]]:
+    """The id and the labels of each structure, as ``info`` of its frame."""
+    labels = structures.labels.items()
+    return [{"id": one} | {k: v[i] for k, v in labels if v[i] == v[i]} for i, one in enumerate(structures.ids)]
+
+
+def _info_value(value: Any) -> Any:
+    """Text that extended XYZ would read back as something else goes in as JSON (ase strips one level of backslash)."""
+    words = {"t", "f", "true", "false", "nan", "inf", "infinity"}
+    if not isinstance(value, str) or (re.fullmatch(r"[A-Za-z][\w.:+-]*", value, re.A) and value.lower() not in words):
+        return value
+    return "_JSON " + json.dumps(value).replace("\\", "\\\\")
+
+
+def _unique(names: list[str]) -> list[str]:
+    taken, result = set(names), dict[str, None]()
+    for name in names:
+        new, k = name, 1
+        while new in result or (k > 1 and new in taken):
+            k += 1
+            new = f"{name}_{k}"
+        result[new] = None
+    return list(result)
+
+
+def _reason(error: Exception) -> str:
+    """The message of an exception in one line, at most 300 characters."""
+    kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
+    return (kind + " ".join(str(error).split()))[:300] or type(error).__name__
