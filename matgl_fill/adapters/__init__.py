@@ -1,0 +1,46 @@
+"""MatGL model -> invariant embedding; the only room that knows MatGL layers."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from matgl_fill.adapters.base import Adapter, Batch, Graph, Output, evaluation_mode
+from matgl_fill.adapters.megnet import MEGNetAdapter
+from matgl_fill.adapters.tensornet import TensorNetAdapter
+from matgl_fill.adapters.wrappers import core_of, load_model, make_savable
+from matgl_fill.errors import ModelError
+
+ADAPTERS: tuple[type[Adapter], ...] = (MEGNetAdapter, TensorNetAdapter)
+
+
+def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
+    """The adapter for ``model``.
+
+    Args:
+        model: MatGL property model, ``TransformedTargetModel``, ``Potential`` or bare core model.
+        state: fidelity index of multi-fidelity models, default 0.
+
+    Raises:
+        ModelError: no adapter serves this architecture.
+    """
+    core = core_of(model)
+    for adapter in ADAPTERS:
+        if type(core) is adapter.core_class:
+            return adapter(model, state)
+    known = ", ".join(a.core_class.__name__ for a in ADAPTERS)
+    raise ModelError(f"no adapter for {type(core).__name__}; matgl_fill serves {known}.")
+
+
+__all__ = [
+    "ADAPTERS",
+    "Adapter",
+    "Batch",
+    "Graph",
+    "MEGNetAdapter",
+    "Output",
+    "TensorNetAdapter",
+    "evaluation_mode",
+    "get_adapter",
+    "load_model",
+    "make_savable",
+]

@@ -1,0 +1,244 @@
+"""What every adapter offers: graphs in, invariant embedding, prediction and physics out."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from matgl.ext.pymatgen import Structure2Graph
+from pymatgen.core import Structure
+from torch import Tensor, nn
+from torch_geometric.data import Batch as GraphBatch
+
+from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
+
+EDGES_PER_BATCH = 60_000
+"""Batches of :meth:`Adapter.batches` are closed before they exceed this many edges."""
+
+
+@dataclass
+class Graph:
+    """One crystal as the model sees it.
+
+    Attributes:
+        data: backend graph with ``frac_coords``, ``edge_index``, ``pbc_offset``, ``node_type``.
+        lattice: (3, 3) lattice vectors in Angstrom, rows.
+        state: state attribute of the model, shape (k,) or scalar.
+    """
+
+    data: Any
+    lattice: Tensor
+    state: Tensor
+
+    @property
+    def n_edges(self) -> int:
+        """Number of directed edges."""
+        return int(self.data.edge_index.shape[1])
+
+    def isolated_atoms(self) -> list[int]:
+        """Indices of atoms without any neighbour inside the cutoff."""
+        degree = torch.bincount(self.data.edge_index[0].long(), minlength=self.data.num_nodes)
+        return torch.nonzero(degree == 0).flatten().tolist()
+
+
+@dataclass
+class Batch:
+    """Several crystals joined for one model call.
+
+    Attributes:
+        data: joined backend graph.
+        lattice: (B, 3, 3) lattices in Angstrom.
+        state: (B, ...) state attributes.
+        node_batch: (N,) crystal index of each atom.
+        n_atoms: (B,) atoms per crystal.
+        displacement: (N, 3) Cartesian displacement in Angstrom, differentiable if it requires grad.
+        strain: (B, 3, 3) strain; the lattice becomes ``lattice @ (1 + strain)``.
+    """
+
+    data: Any
+    lattice: Tensor
+    state: Tensor
+    node_batch: Tensor
+    n_atoms: Tensor
+    displacement: Tensor | None = None
+    strain: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Number of crystals."""
+        return int(self.lattice.shape[0])
+
+    def movable(self) -> Batch:
+        """The same batch with zero displacement and strain that require grad."""
+        n = int(self.node_batch.shape[0])
+        return replace(
+            self,
+            displacement=torch.zeros(n, 3, dtype=self.lattice.dtype, requires_grad=True),
+            strain=torch.zeros(len(self), 3, 3, dtype=self.lattice.dtype, requires_grad=True),
+        )
+
+    @property
+    def volume(self) -> Tensor:
+        """(B,) cell volumes in cubic Angstrom, without strain."""
+        return torch.abs(torch.linalg.det(self.lattice))
+
+
+@dataclass
+class Output:
+    """What one forward pass gives.
+
+    Attributes:
+        embedding: (B, dim) structure embedding.
+        atoms: (N, dim_atom) atom embedding.
+        prediction: (B,) the model's own prediction in its own unit (eV for potentials).
+    """
+
+    embedding: Tensor
+    atoms: Tensor
+    prediction: Tensor
+
+
+class Adapter(ABC):
+    """Grip on one MatGL model: builds its graphs and reads its embedding.
+
+    A subclass names the core class it serves and says which tensors are the embedding.
+    Only adapters know MatGL layers; everything downstream sees :class:`Batch` and :class:`Output`.
+
+    Args:
+        model: property model, ``TransformedTargetModel``, ``Potential`` or bare core model.
+        state: state attribute for models that need one (multi-fidelity index), default 0.
+    """
+
+    core_class: ClassVar[type[nn.Module]]
+    dim: int
+    dim_atom: int
+
+    def __init__(self, model: nn.Module, state: int | None = None) -> None:
+        self.model = model
+        self.core: Any = core_of(model)
+        self.is_potential = is_potential(model)
+        self.element_types: tuple[str, ...] = tuple(self.core.element_types)
+        self.cutoff = float(self.core.cutoff)
+        self._state = state
+        self._converter = Structure2Graph(element_types=self.element_types, cutoff=self.cutoff)
+
+    @property
+    def name(self) -> str:
+        """Architecture, for example ``MEGNet``."""
+        return type(self.core).__name__
+
+    @abstractmethod
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(structure embedding (B, dim), atom embedding (N, dim_atom)) of the forward pass just made."""
+
+    def clone(self) -> Adapter:
+        """The same adapter on an independent copy of the model."""
+        self.release()
+        return type(self)(copy.deepcopy(self.model), self._state)
+
+    def release(self) -> None:
+        """Drop features of the last forward pass: they hold its autograd graph and block ``copy.deepcopy``."""
+        module: Any
+        for module in (self.model, self.core):
+            if hasattr(module, "feature_dict"):
+                module.feature_dict = {}
+
+    def problem(self, structure: Structure) -> str | None:
+        """Why the model cannot take ``structure``, or None."""
+        unknown = sorted({s.symbol for s in structure.elements} - set(self.element_types))
+        return f"element {', '.join(unknown)} is unknown to the model" if unknown else None
+
+    def graphs(self, structures: Sequence[Structure]) -> list[Graph]:
+        """One :class:`Graph` per structure, in order."""
+        return [self.graph(s) for s in structures]
+
+    def graph(self, structure: Structure) -> Graph:
+        """Graph of one structure, built by MatGL's own converter."""
+        data, lattice, state = self._converter.get_graph(structure)
+        return Graph(data, lattice.reshape(3, 3), self.state_attribute(state))
+
+    def state_attribute(self, default: Any) -> Tensor:
+        """State attribute of one crystal; the converter's default unless the model takes an index."""
+        return torch.as_tensor(np.asarray(default), dtype=torch.get_default_dtype())
+
+    def collate(self, graphs: Sequence[Graph]) -> Batch:
+        """Join graphs into a :class:`Batch`."""
+        data = GraphBatch.from_data_list([g.data for g in graphs])
+        return self.joined(data, torch.stack([g.lattice for g in graphs]), torch.stack([g.state for g in graphs]))
+
+    def joined(self, data: Any, lattice: Tensor, state: Tensor) -> Batch:
+        """:class:`Batch` of a backend graph that is joined already, lattices (B, 3, 3) and states (B, ...)."""
+        n_atoms = torch.bincount(data.batch, minlength=len(lattice))
+        return Batch(data=data, lattice=lattice, state=state, node_batch=data.batch, n_atoms=n_atoms)
+
+    def batches(self, graphs: Sequence[Graph], max_edges: int = EDGES_PER_BATCH) -> Iterator[tuple[list[int], Batch]]:
+        """Size-sorted batches under an edge budget, each with the indices it holds."""
+        order = sorted(range(len(graphs)), key=lambda i: graphs[i].n_edges)
+        chunk: list[int] = []
+        edges = 0
+        for i in order:
+            if chunk and edges + graphs[i].n_edges > max_edges:
+                yield chunk, self.collate([graphs[j] for j in chunk])
+                chunk, edges = [], 0
+            chunk.append(i)
+            edges += graphs[i].n_edges
+        if chunk:
+            yield chunk, self.collate([graphs[j] for j in chunk])
+
+    def forward(self, batch: Batch) -> Output:
+        """One differentiable pass; gradients reach parameters, ``displacement`` and ``strain``."""
+        lattice = batch.lattice
+        if batch.strain is not None:
+            strain = 0.5 * (batch.strain + batch.strain.transpose(1, 2))
+            lattice = lattice + lattice @ strain
+        graph = copy.copy(batch.data)
+        node_lattice = lattice[batch.node_batch]
+        graph.pos = (graph.frac_coords.to(lattice).unsqueeze(-1) * node_lattice).sum(dim=1)
+        if batch.displacement is not None:
+            graph.pos = graph.pos + batch.displacement
+        edge_lattice = node_lattice[graph.edge_index[0]]
+        graph.pbc_offshift = (graph.pbc_offset.to(lattice).unsqueeze(-1) * edge_lattice).sum(dim=1)
+        raw = self.core(g=graph, state_attr=batch.state)
+        embedding, atoms = self.read(batch)
+        prediction = scale_prediction(self.model, raw.reshape(-1), graph)
+        self.release()
+        return Output(embedding, atoms, prediction)
+
+    def embed_batch(self, batch: Batch) -> Tensor:
+        """(B, dim) differentiable structure embedding."""
+        return self.forward(batch).embedding
+
+    def energy(self, output: Output, batch: Batch) -> Tensor:
+        """(B,) energy of the whole cell implied by the prediction, eV.
+
+        Potentials predict it; property models predict a quantity per atom, which is scaled by the atom count.
+        """
+        return output.prediction if self.is_potential else output.prediction * batch.n_atoms
+
+    def embed_graphs(self, graphs: Sequence[Graph]) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings (n, dim) float32 and predictions (n,) of many graphs, evaluation mode, no gradient."""
+        Z = np.empty((len(graphs), self.dim), dtype=np.float32)
+        y = np.empty(len(graphs))
+        with evaluation_mode(self.model), torch.no_grad():
+            for index, batch in self.batches(graphs):
+                out = self.forward(batch)
+                Z[index] = out.embedding.numpy()
+                y[index] = out.prediction.numpy()
+        return Z, y
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; every submodule's own mode is restored after it."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,44 @@
+"""MEGNet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from matgl.models import MEGNet
+from torch import Tensor, nn
+
+from matgl_fill.adapters.base import Adapter, Batch
+
+
+class MEGNetAdapter(Adapter):
+    """Embedding of MEGNet.
+
+    Structure level: the vector that enters the output network, that is Set2Set over atoms, Set2Set over bonds and
+    the global state, concatenated. It is everything the prediction is made from, it is invariant, and it does not
+    grow with the cell. Atom level: atom features after the last block, the last per-atom quantity there is.
+
+    Multi-fidelity models (``ntypes_state``) are read at fidelity ``state``, default 0 (PBE in the published model).
+    """
+
+    core_class = MEGNet
+
+    def __init__(self, model: nn.Module, state: int | None = None) -> None:
+        super().__init__(model, state)
+        self.dim = int(self.core.output_proj.layers[0].in_features)
+        self.dim_atom = int(self.core.node_s2s.in_feats)
+        self._multi_fidelity = getattr(self.core.embedding, "ntypes_state", None) is not None or isinstance(
+            getattr(self.core.embedding, "layer_state_embedding", None), nn.Embedding
+        )
+
+    def state_attribute(self, default: Any) -> Tensor:
+        """Fidelity index for multi-fidelity models, the converter's zeros otherwise."""
+        if self._multi_fidelity:
+            return torch.tensor(self._state or 0, dtype=torch.long)
+        return super().state_attribute(default)
+
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Set2Set readout and last atom features."""
+        features = self.core.feature_dict
+        atoms = features[f"gc_{len(self.core.blocks)}"]["node_feat"]
+        return features["readout"].reshape(len(batch), -1), atoms

@@ -1,0 +1,30 @@
+"""TensorNet."""
+
+from __future__ import annotations
+
+import torch
+from matgl.models import TensorNet
+from torch import Tensor, nn
+
+from matgl_fill.adapters.base import Adapter, Batch
+
+
+class TensorNetAdapter(Adapter):
+    """Embedding of TensorNet.
+
+    Atom level: invariant norms of the scalar, antisymmetric and symmetric traceless parts of each atom's tensor
+    after the last interaction, normalised and mixed by the network's own linear layer; the readout acts on nothing
+    else. Structure level: their mean over atoms, so that it does not grow with the cell.
+    """
+
+    core_class = TensorNet
+
+    def __init__(self, model: nn.Module, state: int | None = None) -> None:
+        super().__init__(model, state)
+        self.dim = self.dim_atom = int(self.core.linear.out_features)
+
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean over atoms, and per-atom features."""
+        atoms = self.core.feature_dict["readout"]
+        total = torch.zeros(len(batch), atoms.shape[1], dtype=atoms.dtype).index_add(0, batch.node_batch, atoms)
+        return total / batch.n_atoms.unsqueeze(1), atoms

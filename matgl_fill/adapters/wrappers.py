@@ -1,0 +1,91 @@
+"""MatGL's wrappers around core models: unwrap, scale, load, copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matgl
+import torch
+from matgl.apps.pes import Potential
+from matgl.data.transformer import LogTransformer, Normalizer
+from matgl.models import TransformedTargetModel
+from torch import Tensor, nn
+
+from matgl_fill.errors import ModelError
+
+SAFE_TRANSFORMERS = (Normalizer, LogTransformer)
+
+
+def core_of(model: nn.Module) -> Any:
+    """The graph network inside a ``Potential`` or ``TransformedTargetModel``, or ``model`` itself."""
+    return model.model if isinstance(model, Potential | TransformedTargetModel) else model
+
+
+def is_potential(model: nn.Module) -> bool:
+    """True when the model predicts the energy of the cell in eV (a MatGL ``Potential``)."""
+    return isinstance(model, Potential)
+
+
+def scale_prediction(model: nn.Module, raw: Tensor, graph: Any) -> Tensor:
+    """Turn the core's output (B,) into the wrapped model's own unit, as its wrapper does."""
+    if isinstance(model, TransformedTargetModel):
+        return model.transformer.inverse_transform(raw)
+    if isinstance(model, Potential):
+        energy = model.data_std * raw + model.data_mean
+        if model.calc_repuls:
+            energy = energy + model.repuls(model.model.element_types, graph)
+        if model.element_refs is not None:
+            energy = energy + torch.squeeze(model.element_refs(graph))
+        return energy
+    return raw
+
+
+def load_model(name_or_path: str | Path) -> nn.Module:
+    """Load a MatGL model from a directory or by its hub name, also where plain MatGL cannot.
+
+    MatGL 4.1.2 refuses any saved ``TransformedTargetModel`` because its ``Normalizer`` is not on the
+    allowlist of the restricted unpickler. The class is put on the list for this call only; ``weights_only``
+    stays on, so an untrusted file cannot run code.
+
+    Args:
+        name_or_path: model directory (``model.pt``, ``state.pt``, ``model.json``) or pretrained name.
+
+    Returns:
+        The model as MatGL builds it, with a form that plain ``matgl.load_model`` reads once saved again.
+
+    Raises:
+        ModelError: the model does not exist or cannot be read.
+    """
+    path = Path(name_or_path)
+    if len(path.parts) > 2 and not (path / "model.json").is_file():
+        raise ModelError(f"no MatGL model in '{path}'; give a directory with model.pt, state.pt and model.json.")
+    try:
+        with torch.serialization.safe_globals(list(SAFE_TRANSFORMERS)):
+            model = matgl.load_model(str(name_or_path))
+    except Exception as err:
+        reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+        raise ModelError(
+            f"cannot load a MatGL model from '{name_or_path}': {reason}. "
+            "Give a directory with model.pt, state.pt and model.json, or the name of a pretrained model."
+        ) from err
+    make_savable(model)
+    return model
+
+
+def make_savable(model: nn.Module) -> None:
+    """Let ``model.save`` write a ``TransformedTargetModel`` that plain ``matgl.load_model`` reads.
+
+    The target transformer is recorded in MatGL's own ``@class``/``@module``/``init_args`` form instead of as a
+    pickled object.
+    """
+    if not isinstance(model, TransformedTargetModel):
+        return
+    transformer = model.transformer
+    if isinstance(transformer, SAFE_TRANSFORMERS):
+        args = {k: float(getattr(transformer, k)) for k in ("mean", "std") if hasattr(transformer, k)}
+        model._init_args["target_transformer"] = {
+            "@class": type(transformer).__name__,
+            "@module": "matgl.data.transformer",
+            "init_args": args,
+        }

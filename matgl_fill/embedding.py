@@ -1,0 +1,58 @@
+"""One call from structures to embeddings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from matgl_fill.adapters import evaluation_mode, get_adapter
+from matgl_fill.descriptors import describe_structures
+from matgl_fill.errors import InputError
+from matgl_fill.io import read_structures
+
+
+def embed(
+    model: nn.Module,
+    structures: Any,
+    level: Literal["structure", "atom"] = "structure",
+    state: int | None = None,
+    descriptors: bool = False,
+) -> np.ndarray:
+    """Invariant embedding of crystals by a MatGL model.
+
+    The model is used in evaluation mode without gradients and is left exactly as it was.
+
+    Args:
+        model: any MatGL model that :func:`get_adapter` serves.
+        structures: anything :func:`matgl_fill.io.read_structures` takes.
+        level: ``"structure"`` for one row a crystal, ``"atom"`` for one row an atom (crystals in order).
+        state: fidelity index of multi-fidelity models.
+        descriptors: append the columns of :func:`matgl_fill.describe` (structure level only).
+
+    Returns:
+        float32 array, (n, dim) or (total atoms, dim_atom).
+
+    Raises:
+        InputError: a structure could not be read or holds an element the model does not know.
+    """
+    adapter = get_adapter(model, state)
+    pool = read_structures(structures)
+    if pool.skipped:
+        raise InputError(f"{pool.skipped[0].where}: {pool.skipped[0].reason}; remove it to keep rows aligned.")
+    for name, structure in zip(pool.ids, pool.structures, strict=True):
+        if problem := adapter.problem(structure):
+            raise InputError(f"{name}: {problem}; remove it or use a model that covers it.")
+    graphs = adapter.graphs(pool.structures)
+    if level == "structure":
+        Z = adapter.embed_graphs(graphs)[0]
+        return np.hstack([Z, describe_structures(pool.structures).astype(np.float32)]) if descriptors else Z
+    rows: list[np.ndarray] = [np.empty(0)] * len(graphs)
+    with evaluation_mode(model), torch.no_grad():
+        for index, batch in adapter.batches(graphs):
+            atoms = adapter.forward(batch).atoms
+            for i, part in zip(index, torch.split(atoms, batch.n_atoms.tolist()), strict=True):
+                rows[i] = part.numpy()
+    return np.concatenate(rows)
