@@ -1,0 +1,92 @@
+"""Roughness of a latent space: numbers in, numbers out; knows neither models nor structures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from matgl_fill.errors import InputError
+from matgl_fill.roughness.graph import NEIGHBOURS, graph_network, nearest_neighbours
+from matgl_fill.roughness.local import LocalRoughness
+from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork
+from matgl_fill.roughness.response import neighbour_similarity
+
+MIN_NEIGHBOURS = 3
+"""Neighbours in the graph of even the smallest pool."""
+
+
+@dataclass(frozen=True)
+class RoughnessResult:
+    """Roughness of a latent space.
+
+    Attributes:
+        frustration: of the whole landscape (``LENGTHSCALE`` 0.8 in range-scaled coordinates).
+        network: stationary network in range-scaled coordinates.
+        response: (n,) response before scaling.
+        surface: local roughness in range-scaled coordinates.
+        origin: (d,) lower corner of the data, in latent coordinates.
+        extent: (d,) range of the data; dimensions without any are ignored.
+    """
+
+    frustration: float
+    network: StationaryNetwork
+    response: np.ndarray
+    surface: LocalRoughness
+    origin: np.ndarray
+    extent: np.ndarray
+
+    def scale(self, points: np.ndarray) -> np.ndarray:
+        """Latent points (m, d) in range-scaled coordinates."""
+        return (points - self.origin) / self.extent
+
+    def local(self, points: np.ndarray) -> np.ndarray:
+        """Local roughness (m,) at latent points (m, d)."""
+        return self.surface(self.scale(points))
+
+    def maxima(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The (at most n) roughest places.
+
+        Returns:
+            latent points (<= n, d) and their local roughness, falling.
+        """
+        points, values = self.surface.maxima(n)
+        span = np.where(np.isfinite(self.extent), self.extent, 0.0)
+        return points * span + self.origin, values
+
+
+def graph_roughness(Z: np.ndarray, response: np.ndarray, k: int = NEIGHBOURS) -> RoughnessResult:
+    """Roughness of a response over latent points, in graph mode.
+
+    Args:
+        Z: (n, d) latent points, finite.
+        response: (n,) response at each point, or (n, c) model-independent descriptors, from which
+            :func:`neighbour_similarity` is made.
+        k: neighbours of each point; fewer for less than 25 k points, where they would join everything to one basin.
+
+    Returns:
+        The :class:`RoughnessResult`.
+
+    Raises:
+        InputError: fewer than 3 points, lengths that differ, or values that are not finite.
+    """
+    Z = np.asarray(Z, dtype=float)
+    response = np.asarray(response, dtype=float)
+    if len(Z) < 3 or len(Z) != len(response):
+        raise InputError(f"roughness needs at least 3 points with a response each, got {len(Z)} and {len(response)}.")
+    if not (np.isfinite(Z).all() and np.isfinite(response).all()):
+        raise InputError("roughness needs finite latent points and responses; remove rows with NaN or infinity.")
+    extent = np.ptp(Z, axis=0)
+    extent[extent < 1e-12] = np.inf
+    origin = Z.min(axis=0)
+    X = (Z - origin) / extent
+    distance, index = nearest_neighbours(X, min(k, max(MIN_NEIGHBOURS, len(X) // 25)))
+    values = neighbour_similarity(response, index) if response.ndim == 2 else response
+    span = np.ptp(values)
+    network = graph_network(X, (values - values.min()) / (span if span > 0 else 1.0), index)
+    width = max(float(np.median(distance[:, 0])) / 2, 1e-9)
+    surface = LocalRoughness(network, width)
+    return RoughnessResult(network.frustration(LENGTHSCALE), network, values, surface, origin, extent)
+
+
+__all__ = ["LENGTHSCALE", "LocalRoughness", "RoughnessResult", "StationaryNetwork", "graph_roughness"]

@@ -1,0 +1,91 @@
+"""Stationary networks: minima, transition states between them, and the frustration they carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from matgl_fill.errors import InputError
+
+LENGTHSCALE = 0.8
+"""Length scale of the frustration (range-scaled coordinates), as in the reference implementation."""
+
+
+@dataclass(frozen=True)
+class StationaryNetwork:
+    r"""Minima and transition states of a scalar field.
+
+    Frustration (Dicks et al., doi 10.1039/D3ME00189J) sums, over every minimum i and every transition state t that
+    touches it, the barrier damped with distance:
+
+    .. math:: F = \frac{1}{N_{min}} \sum_{i,t} e^{-\|x_i - x_t\|^2 / 2\ell^2} \max(0, E_t - E_i)
+
+    Attributes:
+        minima: (n, d) coordinates.
+        minima_values: (n,) field values.
+        ts: (m, d) coordinates of transition states.
+        ts_values: (m,) field values.
+        pairs: (m, 2) the two minima that each transition state connects.
+
+    Example:
+        >>> import numpy as np
+        >>> net = StationaryNetwork(np.array([[0.0], [1.0]]), np.array([0.0, 0.2]), np.array([[0.5]]),
+        ...                         np.array([1.0]), np.array([[0, 1]]))
+        >>> round(net.frustration(lengthscale=0.8), 4)
+        0.7404
+    """
+
+    minima: np.ndarray
+    minima_values: np.ndarray
+    ts: np.ndarray
+    ts_values: np.ndarray
+    pairs: np.ndarray
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Every (minimum -> transition state) vector; a state that touches one minimum twice gives one.
+
+        Returns:
+            (v, d) minima, (v, d) transition states, (v,) barriers, clipped at 0.
+        """
+        two_sided = np.flatnonzero(self.pairs[:, 0] != self.pairs[:, 1])
+        minimum = np.concatenate([self.pairs[:, 0], self.pairs[two_sided, 1]])
+        ts = np.concatenate([np.arange(len(self.ts)), two_sided])
+        barrier = np.maximum(self.ts_values[ts] - self.minima_values[minimum], 0)
+        return self.minima[minimum], self.ts[ts], barrier
+
+    def contributions(self, lengthscale: float = LENGTHSCALE) -> np.ndarray:
+        """(v,) share of every vector in the frustration, before division by the number of minima."""
+        start, end, barrier = self.vectors()
+        return np.exp(-((end - start) ** 2).sum(axis=1) / (2 * lengthscale**2)) * barrier
+
+    def frustration(self, lengthscale: float = LENGTHSCALE) -> float:
+        """Frustration of the landscape; 0 for a constant field or a single basin."""
+        return float(self.contributions(lengthscale).sum() / max(len(self.minima), 1))
+
+    @classmethod
+    def from_topsearch(cls, directory: str | Path, suffix: str = "") -> StationaryNetwork:
+        """Read the text files of topography-searcher (``min.data``, ``min.coords``, ``ts.data``, ``ts.coords``).
+
+        Args:
+            directory: folder of the files.
+            suffix: what follows each name, for example ``"0_1"``.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        folder = Path(directory)
+        paths = {name: folder / f"{name}{suffix}" for name in ("min.data", "min.coords", "ts.data", "ts.coords")}
+        for path in paths.values():
+            if not path.is_file():
+                names = ", ".join(p.name for p in paths.values())
+                raise InputError(f"no {path.name} in {folder}; a network needs {names}.")
+        ts = np.loadtxt(paths["ts.data"], ndmin=2)
+        return cls(
+            np.loadtxt(paths["min.coords"], ndmin=2),
+            np.loadtxt(paths["min.data"], ndmin=2)[:, 1],
+            np.loadtxt(paths["ts.coords"], ndmin=2),
+            ts[:, 2],
+            ts[:, :2].astype(int),
+        )
