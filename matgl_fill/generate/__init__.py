@@ -1,0 +1,84 @@
+"""Latent targets -> valid new crystals."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pymatgen.core import Structure
+from sklearn.neighbors import NearestNeighbors
+
+from matgl_fill.adapters import Adapter
+from matgl_fill.errors import GenerationError, MatglFillWarning
+from matgl_fill.generate.decode import Decoder, Proposal, select
+from matgl_fill.roughness import RoughnessResult
+
+Choice = Literal["roughness", "random", "farthest"]
+
+
+def choose_targets(
+    Z: np.ndarray, roughness: RoughnessResult, n: int, choice: Choice, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Latent points to fill.
+
+    Args:
+        Z: (m, dim) embedding of the pool.
+        roughness: of that embedding.
+        n: targets wanted.
+        choice: ``"roughness"`` takes the maxima of the local roughness; the controls take pool points at random or
+            by farthest-point sampling.
+        seed: of the controls.
+
+    Returns:
+        (<= n, dim) targets and the local roughness there.
+    """
+    if choice == "roughness":
+        return roughness.maxima(n)
+    rng = np.random.default_rng(seed)
+    picked = [int(rng.integers(len(Z)))]
+    if choice == "random":
+        picked = rng.permutation(len(Z))[:n].tolist()
+    else:
+        X = (Z - Z.mean(axis=0)) / np.maximum(Z.std(axis=0), 1e-9)
+        distance = np.linalg.norm(X - X[picked[0]], axis=1)
+        while len(picked) < min(n, len(Z)):
+            picked.append(int(distance.argmax()))
+            distance = np.minimum(distance, np.linalg.norm(X - X[picked[-1]], axis=1))
+    return Z[picked], roughness.local(Z[picked])
+
+
+def propose_from(
+    adapter: Adapter,
+    structures: Sequence[Structure],
+    ids: Sequence[str],
+    Z: np.ndarray,
+    roughness: RoughnessResult,
+    n: int,
+    seed: int,
+    choice: Choice = "roughness",
+) -> list[Proposal]:
+    """New crystals near chosen latent points; see :func:`matgl_fill.propose`."""
+    if n < 1:
+        raise GenerationError(f"asked for {n} crystals; give n of at least 1.")
+    targets, local = choose_targets(Z, roughness, n, choice, seed)
+    if len(targets) == 0:
+        raise GenerationError("the latent space has no rough place (constant response); give a more varied pool.")
+    decoder = Decoder(adapter, structures, ids, Z, seed)
+    nearest = NearestNeighbors(n_neighbors=2).fit(decoder.X).kneighbors(decoder.X)[0][:, 1]
+    proposals = select(decoder, targets, local, n, max(float(np.median(nearest)), 1e-9))
+    if not proposals:
+        reasons = ", ".join(f"{k} ({v})" for k, v in decoder.refused.most_common(3))
+        raise GenerationError(f"no valid crystal could be generated; candidates failed on: {reasons or 'duplicates'}.")
+    if len(proposals) < n:
+        warnings.warn(
+            f"only {len(proposals)} of {n} crystals could be generated from a pool of {len(structures)}; "
+            "give a larger pool or a smaller n.",
+            MatglFillWarning,
+            stacklevel=2,
+        )
+    return proposals
+
+
+__all__ = ["Choice", "Proposal", "choose_targets", "propose_from"]
