@@ -1,0 +1,99 @@
+"""The one config object."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from matgl_fill.errors import InputError
+
+
+class FillConfig(BaseModel):
+    """Settings of a fill-tuning run; the defaults were chosen by the rule in docs/settings.md.
+
+    Attributes:
+        choice: where to fill: maxima of the local roughness, or one of the two controls.
+        neighbours: latent neighbours in the response and in the graph.
+        copies: altered copies of every generated crystal that label-free objectives see with it: strained, rattled,
+            and with probability ``redecorate`` other elements put in.
+        oracle_copies: strained and rattled copies of every generated crystal that the oracle labels too.
+        redecorate: see ``copies``.
+        rattle: largest standard deviation of the copies' displacements, Angstrom.
+        strain: standard deviation of the copies' strain components.
+        steps: optimiser steps.
+        batch_size: generated crystals per step and objective.
+        replay_batch: pool crystals per step.
+        lr: peak learning rate (one cycle of AdamW).
+        descriptor_weight: weight of the descriptor objective.
+        response_weight: weight of the response objective: stiffness, force constants, pressure and energy, from the
+            oracle or, for potentials without one, from the model itself.
+        oracle_weight: weight of the oracle's energies, forces and stresses on a potential's own output.
+        replay_weight: weight of holding pool embeddings (standardised units, squared).
+        prediction_weight: weight of holding the model's own predictions on the pool.
+        align_size: pool crystals that the oracle labels to align its level of theory.
+        replay_size: pool crystals that are replayed.
+        average_from: weights are averaged over the steps after this fraction of the run.
+        holdout: fraction of the pool that training never sees; the guard judges on it.
+        max_prediction_drift: mean absolute change of the model's own prediction on the held-out pool, over the
+            standard deviation of that prediction.
+        max_energy_shift: mean energy shift of potentials on the held-out pool, eV/atom.
+        max_force_drift: force change of potentials on the held-out pool, over the mean force.
+        min_recovery: how much of the original embedding a linear map must recover from the tuned one on the held-out
+            pool (R2 over standardised dimensions).
+        max_proxy_loss: how much worse (percent MAE) a label-free proxy probe may become.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    choice: Literal["roughness", "random", "farthest"] = "roughness"
+    neighbours: int = Field(10, ge=2)
+    copies: int = Field(20, ge=0)
+    oracle_copies: int = Field(1, ge=0)
+    redecorate: float = Field(1.0, ge=0, le=1)
+    rattle: float = Field(0.25, ge=0)
+    strain: float = Field(0.04, ge=0)
+    steps: int = Field(500, ge=0)
+    batch_size: int = Field(25, ge=1)
+    replay_batch: int = Field(64, ge=1)
+    lr: float = Field(4e-3, ge=0)
+    descriptor_weight: float = Field(1.0, ge=0)
+    response_weight: float = Field(1.0, ge=0)
+    oracle_weight: float = Field(1.0, ge=0)
+    replay_weight: float = Field(3.0, ge=0)
+    prediction_weight: float = Field(1.0, ge=0)
+    align_size: int = Field(100, ge=10)
+    replay_size: int = Field(4000, ge=1)
+    average_from: float = Field(0.6, ge=0, le=1)
+    holdout: float = Field(0.2, gt=0, lt=1)
+    max_prediction_drift: float = Field(0.05, ge=0)
+    max_energy_shift: float = Field(1e-3, ge=0)
+    max_force_drift: float = Field(0.02, ge=0)
+    min_recovery: float = Field(0.9, le=1)
+    max_proxy_loss: float = Field(1.0, ge=0)
+
+    @classmethod
+    def make(cls, config: FillConfig | dict[str, Any] | str | Path | None) -> FillConfig:
+        """A config from a config, a dictionary of changes, a TOML file, or None for the defaults.
+
+        Raises:
+            InputError: an unknown name or a value out of range.
+        """
+        if isinstance(config, cls):
+            return config
+        changes = config if isinstance(config, dict) else {}
+        if isinstance(config, str | Path):
+            path = Path(config)
+            if not path.is_file():
+                raise InputError(f"no config file '{path}'; give a TOML file of FillConfig fields.")
+            try:
+                changes = tomllib.loads(path.read_text())
+            except tomllib.TOMLDecodeError as err:
+                raise InputError(f"config file '{path}' is not TOML: {err}.") from None
+        try:
+            return cls(**changes)
+        except ValidationError as err:
+            first = err.errors()[0]
+            raise InputError(f"config: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None

@@ -1,0 +1,25 @@
+"""Continued pretraining that improves the embedding where it is poor and keeps the rest."""
+
+from __future__ import annotations
+
+from matgl_fill.train.guard import Check, Guard, Verdict
+from matgl_fill.train.module import fit
+from matgl_fill.train.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
+from matgl_fill.train.oracle import Labels, elemental_shifts, label, resolve
+from matgl_fill.train.replay import Replay
+
+__all__ = [
+    "Check",
+    "Guard",
+    "Labels",
+    "Objective",
+    "OracleObjective",
+    "ReadoutObjective",
+    "Replay",
+    "Standardiser",
+    "Verdict",
+    "elemental_shifts",
+    "fit",
+    "label",
+    "resolve",
+]

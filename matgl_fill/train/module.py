@@ -1,0 +1,129 @@
+"""The Lightning module and loop of continued pretraining."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as pl
+import torch
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from torch import Tensor
+
+from matgl_fill.adapters import Adapter, Graph
+from matgl_fill.config import FillConfig
+from matgl_fill.progress import console
+from matgl_fill.train.data import loader, unpack
+from matgl_fill.train.objectives import Objective
+from matgl_fill.train.replay import Replay
+
+WARM_UP = 0.2
+"""Fraction of the one-cycle schedule in which the learning rate rises."""
+GRADIENT_CLIP = 1.0
+HISTORY_POINTS = 50
+"""Points of each loss curve."""
+
+
+class FillModule(pl.LightningModule):
+    """Objectives on generated crystals plus replay of the pool; averages the weights of the last steps.
+
+    Normalisation layers and dropout stay in evaluation mode: the embedding that is trained is the one that is used.
+    """
+
+    def __init__(self, adapter: Adapter, objectives: Sequence[Objective], replay: Replay, config: FillConfig) -> None:
+        super().__init__()
+        self.adapter, self.objectives, self.replay, self.config = adapter, objectives, replay, config
+        self.core = adapter.core
+        self.heads = torch.nn.ParameterList([p for o in objectives for p in o.parameters()])
+        self.history: dict[str, list[float]] = {}
+        self._recent: list[dict[str, float]] = []
+        self._average: dict[str, Tensor] = {}
+        self._averaged = 0
+
+    def configure_optimizers(self) -> Any:
+        """AdamW under one cycle."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.config.lr, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.config.lr, total_steps=self.config.steps, pct_start=WARM_UP
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002
+        """One step on a batch of generated crystals per objective and a batch of replayed ones."""
+        terms = {}
+        for objective in self.objectives:
+            fill, rows = unpack(batch[objective.name], self.adapter)
+            if objective.needs_geometry:
+                fill = fill.movable()
+            loss = objective.loss(self.adapter, self.adapter.forward(fill), fill, rows)
+            terms[objective.name] = objective.weight * loss
+        held, rows = unpack(batch["replay"], self.adapter)
+        terms["replay"] = self.config.replay_weight * self.replay.loss(self.adapter.forward(held), rows)
+        self._recent.append({name: float(value.detach()) for name, value in terms.items()})
+        return torch.stack(list(terms.values())).sum()
+
+    def on_train_epoch_start(self) -> None:
+        """Keep evaluation mode (Lightning switches to training mode)."""
+        self.adapter.model.eval()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Record mean losses now and then; add the weights to the average near the end."""
+        step, steps = self.global_step, self.config.steps
+        if len(self._recent) == max(steps // HISTORY_POINTS, 1) or step == steps:
+            for name in self._recent[0]:
+                value = sum(r[name] for r in self._recent) / len(self._recent)
+                self.history.setdefault(name, []).append(value)
+            self._recent.clear()
+        if step > self.config.average_from * steps:
+            self._averaged += 1
+            for name, p in self.core.named_parameters():
+                mean = self._average.setdefault(name, torch.zeros_like(p))
+                mean += (p.detach() - mean) / self._averaged
+
+    def on_train_end(self) -> None:
+        """Put the averaged weights in."""
+        with torch.no_grad():
+            for name, p in self.core.named_parameters():
+                p.copy_(self._average.get(name, p))
+
+
+def fit(
+    adapter: Adapter,
+    objectives: Sequence[Objective],
+    replay: Replay,
+    held: Sequence[Graph],
+    config: FillConfig,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Train the adapter's model in place.
+
+    Returns:
+        Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
+    """
+    if config.steps == 0 or config.lr == 0:
+        return {}
+    for p in adapter.model.parameters():
+        p.requires_grad_(True)
+    module = FillModule(adapter, objectives, replay, config)
+    loaders = {o.name: loader(adapter.graphs(o.structures), config.batch_size, seed) for o in objectives}
+    loaders["replay"] = loader(held, config.replay_batch, seed + 1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", module="lightning")
+        torch.manual_seed(seed)
+        trainer = pl.Trainer(
+            max_epochs=-1,
+            max_steps=config.steps,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=console.is_terminal,
+            gradient_clip_val=GRADIENT_CLIP,
+            inference_mode=False,
+        )
+        trainer.fit(module, CombinedLoader(loaders, mode="max_size_cycle"))
+    adapter.release()
+    return module.history

@@ -1,0 +1,44 @@
+"""Replay: what the model knew stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from matgl_fill.adapters import Output
+from matgl_fill.train.objectives import Standardiser
+
+FLOOR = 0.05
+"""Directions of the pool's standardised embedding with less variance than this are not stretched further."""
+
+
+class Replay:
+    """Holds embedding and own prediction of pool crystals to the original's.
+
+    The change of the embedding is measured in the pool's own metric: standardised, rotated to principal directions
+    and divided by each one's deviation. Directions in which crystals differ little carry the fine distinctions that
+    downstream probes of small energy differences live on; here they count as much as the large ones.
+
+    Args:
+        Z_pool: (m, dim) original embedding of the whole pool, for the metric.
+        Z: (n, dim) original embedding of the replayed crystals.
+        y: (n,) original predictions for them.
+        prediction_weight: weight of the predictions, whose change is taken over their deviation.
+    """
+
+    def __init__(self, Z_pool: np.ndarray, Z: np.ndarray, y: np.ndarray, prediction_weight: float) -> None:
+        self._weight = prediction_weight
+        scale = Standardiser(Z_pool)
+        X = scale(torch.tensor(Z_pool))
+        variance, directions = torch.linalg.eigh(torch.cov(X.T))
+        self._metric = directions / torch.sqrt(variance.clamp_min(FLOOR)) / scale.std[:, None]
+        self._Z = torch.tensor(Z)
+        self._y = torch.tensor(y, dtype=torch.float32)
+        self._y_scale = max(float(self._y.std()), 1e-6)
+
+    def loss(self, output: Output, rows: Tensor) -> Tensor:
+        """Mean squared change of embedding, plus weighted mean squared change of prediction."""
+        moved = (output.embedding - self._Z[rows]) @ self._metric
+        own = (output.prediction - self._y[rows]) / self._y_scale
+        return moved.square().mean() + self._weight * own.square().mean()

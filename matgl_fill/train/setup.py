@@ -1,0 +1,163 @@
+"""From a request ("auto", with or without an oracle) to objectives on labelled crystals."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from ase.calculators.calculator import Calculator
+from pymatgen.core import Structure
+
+from matgl_fill.adapters import Adapter
+from matgl_fill.config import FillConfig
+from matgl_fill.descriptors import describe_structures
+from matgl_fill.errors import InputError, MatglFillWarning, OracleError
+from matgl_fill.train.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
+from matgl_fill.train.oracle import Labels, elemental_shifts, resolve
+from matgl_fill.train.response import responses
+
+ObjectiveName = Literal["auto", "descriptor", "oracle"]
+ALIGN_ATOMS = 12
+"""Pool crystals up to this size align the oracle and start its head."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Objectives, and where their labels come from.
+
+    Attributes:
+        objectives: terms of the loss.
+        oracle: name of the oracle, if one was used.
+        alignment: what aligning the oracle's level of theory found, if one was used.
+    """
+
+    objectives: list[Objective]
+    oracle: str | None
+    alignment: dict[str, Any] | None
+
+
+def make_objectives(
+    adapter: Adapter,
+    pool: Sequence[Structure],
+    Z: np.ndarray,
+    y: np.ndarray,
+    D: np.ndarray,
+    fill: list[Structure],
+    copies: list[Structure],
+    objective: ObjectiveName,
+    oracle: Any,
+    config: FillConfig,
+    rng: np.random.Generator,
+) -> Made:
+    """Objectives for the crystals ``fill``.
+
+    Args:
+        adapter: of the original model.
+        pool: (n) known crystals.
+        Z: (n, dim) their embedding.
+        y: (n,) their predictions.
+        D: (n, k) their descriptors.
+        fill: crystals that an oracle labels.
+        copies: altered copies of them, which only label-free terms see besides.
+        objective: as in :func:`matgl_fill.fill_tune`.
+        oracle: as in :func:`matgl_fill.fill_tune`.
+        config: weights and sizes.
+        rng: draws the pool crystals that align the oracle.
+
+    Raises:
+        InputError: an unknown objective, or ``"oracle"`` without one.
+        OracleError: the oracle fails on more than half of the crystals.
+    """
+    if objective not in ("auto", "descriptor", "oracle"):
+        raise InputError(f"no objective '{objective}'; there are auto, descriptor and oracle.")
+    if objective == "oracle" and oracle is None:
+        raise InputError(
+            "objective 'oracle' needs an oracle: sevennet, chgnet, an ASE calculator or a MatGL potential."
+        )
+    known = (Z, D)
+    scale = Standardiser(Z)
+    objectives: list[Objective] = []
+    if objective != "oracle":
+        crystals = fill + copies
+        targets = describe_structures(crystals)
+        term = ReadoutObjective("descriptor", scale, known, crystals, targets, config.descriptor_weight)
+        objectives.append(term)
+    if oracle is None and not adapter.is_potential:
+        return Made(objectives, None, None)
+    name, source = resolve(oracle) if oracle is not None else (None, adapter)
+    sample = _sample(pool, config.align_size, rng)
+    usable, Y, labels = _usable(fill, source, name or "model itself")
+    good, Y_known, known_labels = _usable([pool[i] for i in sample], source, name or "model itself")
+    sample = [sample[i] for i in good]
+    crystals, alignment = [fill[i] for i in usable], None
+    if oracle is not None:
+        known_crystals = [pool[i] for i in sample]
+        energy, known_energy, alignment = _aligned(adapter, known_crystals, known_labels, y[sample], crystals, labels)
+        aligned = Labels(energy, labels.forces, labels.stress)
+        head = None if adapter.is_potential else (Z[sample], _per_atom(known_energy, known_crystals))
+        objectives.append(OracleObjective(crystals, aligned, config.oracle_weight, scale, head))
+        Y, Y_known = (
+            np.column_stack([Y, _per_atom(energy, crystals)]),
+            np.column_stack([Y_known, _per_atom(known_energy, known_crystals)]),
+        )
+    objectives.append(ReadoutObjective("response", scale, (Z[sample], Y_known), crystals, Y, config.response_weight))
+    return Made(objectives, name, alignment)
+
+
+def _sample(pool: Sequence[Structure], size: int, rng: np.random.Generator) -> list[int]:
+    """Random small pool crystals, on which an oracle is cheap."""
+    small = [i for i, s in enumerate(pool) if len(s) <= ALIGN_ATOMS] or list(range(len(pool)))
+    return [small[i] for i in rng.permutation(len(small))[:size]]
+
+
+def _per_atom(energy: np.ndarray, structures: Sequence[Structure]) -> np.ndarray:
+    return energy / np.array([len(s) for s in structures])
+
+
+def _usable(
+    structures: Sequence[Structure], source: Calculator | Adapter, name: str
+) -> tuple[np.ndarray, np.ndarray, Labels]:
+    """Indices of the crystals that could be labelled, their responses and their labels."""
+    Y, labels = responses(structures, source)
+    good = np.flatnonzero(labels.usable() & np.isfinite(Y).all(axis=1))
+    if len(good) < len(structures) / 2:
+        raise OracleError(f"the oracle {name} gave usable labels for {len(good)} of {len(structures)} crystals only.")
+    if len(good) < len(structures):
+        lost = len(structures) - len(good)
+        warnings.warn(
+            f"{lost} of {len(structures)} crystals dropped: {name} failed on them or its forces are extreme.",
+            MatglFillWarning,
+            stacklevel=2,
+        )
+    return good, Y[good], labels.subset(good)
+
+
+def _aligned(
+    adapter: Adapter,
+    known: list[Structure],
+    known_labels: Labels,
+    own: np.ndarray,
+    crystals: list[Structure],
+    labels: Labels,
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Energies (eV per cell) of both sets without elemental shifts, and what the shifts leave unexplained.
+
+    For potentials the shifts take the oracle to the potential's level of theory; otherwise they take out what the
+    elements alone explain.
+    """
+    reference = own if adapter.is_potential else np.zeros(len(known))
+    shifts, rest = elemental_shifts(known, known_labels.energy - reference, adapter.element_types)
+    moved = [
+        lab.energy - np.array([sum(shifts[e.symbol] for e in s.species) for s in group])
+        for lab, group in ((labels, crystals), (known_labels, known))
+    ]
+    present = sorted({e.symbol for s in known for e in s.elements})
+    alignment = {
+        "unexplained_eV_per_atom": rest,
+        "shifts_eV_per_atom": {e: round(shifts[e], 4) for e in present},
+        "crystals": len(known),
+    }
+    return moved[0], moved[1], alignment

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.lj import LennardJones
+from conftest import shared
+from matgl.ext.ase import PESCalculator
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+from scipy.spatial.transform import Rotation
+from test_adapters import fresh_tensornet
+
+import matgl_fill as mf
+from matgl_fill.config import FillConfig
+from matgl_fill.errors import InputError, OracleError
+from matgl_fill.train import Guard, elemental_shifts, label, resolve
+from matgl_fill.train.guard import interpolate, recovery, resolved_loss
+from matgl_fill.train.proxies import proxies
+from matgl_fill.train.response import SCALES, responses
+
+QUICK = {"steps": 12, "copies": 2, "replay_size": 60}
+LENIENT = QUICK | {"max_prediction_drift": 1.0, "min_recovery": 0.0, "max_proxy_loss": 100.0}
+"""Twelve steps at full learning rate are too few to settle; the tests of the loop are not about the verdict."""
+LABELS = 1e-4
+"""Absolute: batched oracle labels against MatGL's own ASE calculator."""
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def tuned(model, pool):
+    return mf.fill_tune(model, pool, n=8, seed=3, config=LENIENT)
+
+
+@pytest.mark.parametrize("config", [{"steps": 0}, {"lr": 0.0}])
+def test_no_training_is_the_identity_bitwise(model, pool, config):
+    result = mf.fill_tune(model, pool, n=4, config=QUICK | config)
+    assert same(weights(result.model), weights(model))
+
+
+def test_one_seed_gives_the_same_weights_to_the_bit(model, pool, tuned):
+    again = mf.fill_tune(model, pool, n=8, seed=3, config=LENIENT)
+    assert same(weights(again.model), weights(tuned.model))
+    assert [p.structure for p in again.proposals] == [p.structure for p in tuned.proposals]
+    other = mf.fill_tune(model, pool, n=8, seed=4, config=LENIENT)
+    assert not same(weights(other.model), weights(tuned.model))
+
+
+def test_the_callers_model_is_untouched_and_undo_returns_it(model, pool):
+    before, random_state = weights(model), torch.get_rng_state()
+    flags = [p.requires_grad for p in model.parameters()]
+    result = mf.fill_tune(model, pool, n=4, seed=0, config=LENIENT)
+    assert same(weights(model), before)
+    assert flags == [p.requires_grad for p in model.parameters()]
+    assert result.undo() is model
+    assert not same(weights(result.model), before)
+    assert torch.equal(random_state, torch.get_rng_state())
+
+
+def test_training_lowers_the_descriptor_loss(tuned):
+    losses = tuned.report["history"]["descriptor"]
+    assert np.mean(losses[-3:]) < 0.97 * losses[0]
+
+
+def test_refused_model_is_the_original(model, pool):
+    result = mf.fill_tune(model, pool, n=4, config=QUICK | {"max_prediction_drift": 0.0})
+    assert not result.accepted
+    assert same(weights(result.model), weights(model))
+    assert "original model is returned" in result.report["verdict"]["headline"]
+    assert any("prediction drift" in r for r in result.report["verdict"]["reasons"])
+
+
+def test_guard_interpolates_back_from_a_spoiled_model(model, pool):
+    adapter = mf.get_adapter(model)
+    graphs = adapter.graphs(pool.structures)
+    Z, y = adapter.embed_graphs(graphs)
+    guard = Guard(adapter, pool.structures, graphs, Z, y, FillConfig())
+    assert all(c.passed for c in guard.checks(adapter))
+    spoiled = adapter.clone()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in spoiled.core.parameters():
+            p += 0.3 * p.abs().mean() * torch.randn(p.shape, generator=generator)
+    kept, verdict = guard.judge(adapter, spoiled)
+    assert verdict.tried[1.0]
+    assert verdict.alpha < 1
+    assert all(c.passed for c in guard.checks(kept))
+
+
+def test_interpolation_ends_are_exact(model, tuned):
+    a, b = mf.get_adapter(model), mf.get_adapter(tuned.model)
+    assert same(weights(interpolate(a, b, 0).model), weights(model))
+    assert same(weights(interpolate(a, b, 1).model), weights(tuned.model))
+
+
+def test_a_loss_counts_only_as_far_as_it_is_resolved():
+    rng = np.random.default_rng(0)
+    before = rng.uniform(1, 2, 50)
+    assert resolved_loss(before, before * 1.1) > 5
+    assert resolved_loss(before, rng.permutation(before) * 1.02) < 0
+    assert resolved_loss(before, before) == 0
+
+
+def test_recovery_is_one_for_a_rotation_and_none_for_noise():
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(300, 6))
+    Q = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    assert recovery(Z @ Q, Z) > 0.999
+    assert recovery(rng.normal(size=(300, 6)), Z) < 0.05
+
+
+def test_proxies_do_not_depend_on_the_choice_of_cell(crystals):
+    cells = [s * (2, 1, 1) for s in crystals]
+    np.testing.assert_allclose(proxies(crystals), proxies(cells), rtol=1e-9)
+
+
+def test_potential_labels_are_those_of_matgls_calculator(crystals):
+    potential = fresh_tensornet()
+    labels = label(crystals, resolve(potential)[1])
+    for i, structure in enumerate(crystals):
+        atoms = AseAtomsAdaptor.get_atoms(structure)
+        atoms.calc = PESCalculator(potential, stress_unit="eV/A3")
+        assert labels.energy[i] == pytest.approx(atoms.get_potential_energy(), abs=LABELS)
+        np.testing.assert_allclose(labels.forces[i], atoms.get_forces(), atol=LABELS)
+        np.testing.assert_allclose(labels.stress[i], atoms.get_stress(voigt=False), atol=LABELS)
+
+
+def test_elemental_shifts_are_recovered(pool):
+    rng = np.random.default_rng(0)
+    elements = tuple(sorted({e.symbol for s in pool for e in s.elements}))
+    true = dict(zip(elements, rng.normal(size=len(elements)), strict=True))
+    difference = np.array([sum(true[e.symbol] for e in s.species) for s in pool])
+    shifts, rest = elemental_shifts(pool.structures, difference, elements)
+    assert rest < 0.01
+    assert np.median([abs(shifts[e] - true[e]) for e in elements]) < 0.01
+
+
+def test_any_calculator_is_an_oracle_and_the_embedding_learns_its_response(model, pool):
+    oracle = LennardJones(sigma=2.2, epsilon=0.05, rc=5.0)
+    config = LENIENT | {"steps": 60, "align_size": 60}
+    result = mf.fill_tune(model, pool, n=8, oracle=oracle, config=config)
+    assert result.report["run"]["objective"] == ["descriptor", "oracle", "response"]
+    losses = result.report["history"]["response"]
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+
+
+class _Springs(Calculator):
+    """Every atom on an isotropic spring around a fixed site, and a cell of given stiffness."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, sites, cell, spring: float, stiffness: float) -> None:
+        super().__init__()
+        self.sites, self.cell0, self.spring, self.stiffness = sites, cell, spring, stiffness
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        strain = np.linalg.solve(self.cell0, atoms.cell.array) - np.eye(3)
+        d = atoms.positions - self.sites @ (np.eye(3) + strain)
+        energy = 0.5 * self.spring * (d**2).sum()
+        self.results = {"energy": energy, "forces": -self.spring * d, "stress": self.stiffness * strain}
+
+
+def test_response_of_springs_is_exact(crystals):
+    s = crystals[0]
+    oracle = _Springs(s.cart_coords, s.lattice.matrix, spring=5.0, stiffness=0.7)
+    Y, _ = responses([s], oracle, seed=1)
+    bulk, shear, constant, _, pressure, residual = np.sinh(Y[0]) * SCALES
+    assert bulk == pytest.approx(0.7, rel=1e-6)
+    assert shear == pytest.approx(0.7, rel=1e-6)
+    assert constant == pytest.approx(5.0, rel=0.6)
+    assert abs(pressure) < 1e-9
+    assert residual < 1e-9
+
+
+def test_response_does_not_depend_on_orientation(crystals):
+    adapter = mf.get_adapter(fresh_tensornet())
+    R = Rotation.from_euler("xyz", [0.4, -0.8, 1.3]).as_matrix()
+    turned = [Structure(s.lattice.matrix @ R.T, s.species, s.frac_coords) for s in crystals]
+    exact = [0, 1, 4, 5]  # the traces of the Hessian are estimated from random draws
+    a, b = (np.sinh(responses(x, adapter)[0][:, exact]) for x in (crystals, turned))
+    np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+class _Broken(Calculator):
+    implemented_properties = ("energy", "forces", "stress")
+
+    def calculate(self, *_args, **_kwargs) -> None:
+        raise RuntimeError("no convergence")
+
+
+@pytest.mark.filterwarnings("ignore:the oracle failed")
+def test_oracle_that_fails_everywhere_is_an_oracle_error(model, pool):
+    with pytest.raises(OracleError, match="usable labels for 0 of"):
+        mf.fill_tune(model, pool, n=4, oracle=_Broken(), config=QUICK)
+
+
+@pytest.mark.parametrize("oracle", [3.5, torch.nn.Linear(1, 1)])
+def test_what_is_no_oracle_is_an_oracle_error(oracle):
+    with pytest.raises(OracleError, match="is no oracle"):
+        resolve(oracle)
+
+
+def test_oracle_objective_without_an_oracle_is_an_input_error(model, pool):
+    with pytest.raises(InputError, match="needs an oracle"):
+        mf.fill_tune(model, pool, n=4, objective="oracle", config=QUICK)
+
+
+def test_potential_is_tuned_on_its_own_energy_and_stays_one(pool):
+    """TensorNet: forces after tuning are still the derivative of its energy, and its references did not move."""
+    teacher = mf.load_model(shared("models/TensorNet-MatPES-PBE-v2025.1-PES"))
+    student = fresh_tensornet()
+    result = mf.fill_tune(student, pool, n=4, oracle=teacher, config=QUICK | {"steps": 4, "align_size": 20})
+    assert type(result.model) is type(student)
+    assert result.report["run"]["objective"] == ["descriptor", "oracle", "response"]
+    atoms = AseAtomsAdaptor.get_atoms(pool.structures[0] * (2, 2, 2))
+    atoms.rattle(0.05, seed=0)
+    atoms.calc = PESCalculator(result.model, stress_unit="eV/A3")
+    force, step = atoms.get_forces()[0, 0], 1e-2
+    energies = []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[0, 0] += sign * step
+        moved.calc = atoms.calc
+        energies.append(moved.get_potential_energy())
+    assert force == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [({"stepz": 1}, "stepz"), ({"lr": -1}, "lr"), ({"choice": "best"}, "choice"), ("missing.toml", "no config file")],
+)
+def test_bad_config_is_an_input_error(config, message):
+    with pytest.raises(InputError, match=message):
+        FillConfig.make(config)
+
+
+def test_config_from_toml_is_the_same_as_from_python(tmp_path):
+    (tmp_path / "c.toml").write_text('steps = 7\nchoice = "random"\n')
+    assert FillConfig.make(tmp_path / "c.toml") == FillConfig(steps=7, choice="random")
