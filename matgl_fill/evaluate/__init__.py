@@ -1,0 +1,9 @@
+"""Did it help: tasks, probes, comparisons, report."""
+
+from __future__ import annotations
+
+from matgl_fill.evaluate.probes import PROBES
+from matgl_fill.evaluate.scores import Change, Comparison, Score, compare, evaluate
+from matgl_fill.evaluate.tasks import Task, make_task, read_tasks
+
+__all__ = ["PROBES", "Change", "Comparison", "Score", "Task", "compare", "evaluate", "make_task", "read_tasks"]

@@ -1,0 +1,160 @@
+"""Scores of an embedding on downstream tasks, before and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from torch import nn
+
+from matgl_fill.adapters import get_adapter
+from matgl_fill.errors import InputError
+from matgl_fill.evaluate.probes import PROBES, cross_validated_mae
+from matgl_fill.evaluate.tasks import Task, read_tasks
+from matgl_fill.progress import track
+
+SEEDS = 5
+"""Fold shuffles of every score."""
+BOOTSTRAP = 2000
+
+
+@dataclass(frozen=True)
+class Score:
+    """Probe errors on one task.
+
+    Attributes:
+        task: name.
+        unit: of the errors.
+        n: labelled crystals.
+        mae: probe name -> (seeds,) mean absolute error over 5 formula-grouped folds.
+    """
+
+    task: str
+    unit: str
+    n: int
+    mae: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Relative change of the error on one task; positive is better.
+
+    Attributes:
+        task: name.
+        unit: of the errors.
+        n: labelled crystals.
+        mae_before: mean over probes and seeds.
+        mae_after: the same after.
+        change_percent: mean over probes and seeds of 100 (1 - after/before), paired by fold shuffle.
+        low, high: bootstrap 95 % interval of that mean over fold shuffles.
+        probes: change per probe, percent.
+    """
+
+    task: str
+    unit: str
+    n: int
+    mae_before: float
+    mae_after: float
+    change_percent: float
+    low: float
+    high: float
+    probes: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Changes on all tasks, with the mean and the worst."""
+
+    changes: tuple[Change, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean change over tasks, percent."""
+        return float(np.mean([c.change_percent for c in self.changes]))
+
+    @property
+    def worst(self) -> Change:
+        """The task that gained least or lost most."""
+        return min(self.changes, key=lambda c: c.change_percent)
+
+    def __rich__(self) -> Table:
+        """Table for the terminal."""
+        worst = self.worst
+        table = Table(title=f"MAE change: mean {self.mean:+.1f} %, worst {worst.change_percent:+.1f} % ({worst.task})")
+        for name, side in (("task", "left"), ("n", "right"), ("before", "right"), ("after", "right")):
+            table.add_column(name, justify=side)  # type: ignore[arg-type]
+        for name in ("change %", "95 % interval", *PROBES):
+            table.add_column(name, justify="right")
+        for c in self.changes:
+            probes = [f"{c.probes[p]:+.1f}" for p in PROBES]
+            interval = f"{c.low:+.1f} to {c.high:+.1f}"
+            row = [c.task, str(c.n), f"{c.mae_before:.4g}", f"{c.mae_after:.4g}", f"{c.change_percent:+.1f}"]
+            table.add_row(*row, interval, *probes)
+        return table
+
+
+def score_embedding(Z: np.ndarray, task: Task, seeds: int = SEEDS) -> Score:
+    """Probe an embedding (n, dim) whose rows are the task's crystals."""
+    runs = [cross_validated_mae(Z, task.y, task.groups, seed) for seed in range(seeds)]
+    return Score(task.name, task.unit, len(task), {p: np.array([r[p] for r in runs]) for p in PROBES})
+
+
+def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS) -> list[Score]:
+    """How well probes on the frozen embedding of ``model`` predict downstream properties.
+
+    Ridge and Gaussian kernel ridge on standardised embeddings, penalties and width chosen inside each training
+    part, 5 folds that never split a formula, ``seeds`` shuffles.
+
+    Args:
+        model: any MatGL model that :func:`matgl_fill.get_adapter` serves.
+        tasks: list of :class:`Task`, or a file of crystals with numeric labels.
+        seeds: fold shuffles.
+
+    Returns:
+        One :class:`Score` per task, in order.
+
+    Raises:
+        InputError: no labels, or a crystal with an element the model does not know.
+    """
+    adapter = get_adapter(model)
+    scores = []
+    for task in track(read_tasks(tasks), "probing downstream tasks"):
+        for structure in task.structures:
+            if problem := adapter.problem(structure):
+                raise InputError(f"task '{task.name}', {structure.formula}: {problem}; drop the crystal from the task.")
+        Z = adapter.embed_graphs(adapter.graphs(task.structures))[0]
+        scores.append(score_embedding(Z, task, seeds))
+    return scores
+
+
+def compare(before: Any, after: Any, tasks: Any = None, seeds: int = SEEDS) -> Comparison:
+    """Change of the probes' errors from one model to another.
+
+    Args:
+        before: model, or its scores from :func:`evaluate`.
+        after: model, or its scores.
+        tasks: as in :func:`evaluate`; not needed where both are scores.
+        seeds: fold shuffles.
+
+    Raises:
+        InputError: the scores are not of the same tasks.
+    """
+    first = evaluate(before, tasks, seeds) if isinstance(before, nn.Module) else before
+    second = evaluate(after, tasks, seeds) if isinstance(after, nn.Module) else after
+    if [s.task for s in first] != [s.task for s in second]:
+        raise InputError("scores of different tasks cannot be compared; evaluate both models on the same tasks.")
+    return Comparison(tuple(_change(a, b) for a, b in zip(first, second, strict=True)))
+
+
+def _change(before: Score, after: Score) -> Change:
+    relative = np.array([100 * (1 - after.mae[p] / before.mae[p]) for p in PROBES])
+    per_seed = relative.mean(axis=0)
+    rng = np.random.default_rng(0)
+    means = per_seed[rng.integers(len(per_seed), size=(BOOTSTRAP, len(per_seed)))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    first, second = (float(np.mean([s.mae[p].mean() for p in PROBES])) for s in (before, after))
+    probes = dict(zip(PROBES, relative.mean(axis=1).tolist(), strict=True))
+    mean = float(per_seed.mean())
+    return Change(before.task, before.unit, before.n, first, second, mean, float(low), float(high), probes)

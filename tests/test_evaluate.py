@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import matgl_fill as mf
+from matgl_fill import bundled
+from matgl_fill.errors import InputError
+from matgl_fill.evaluate import Task, compare, make_task, read_tasks
+from matgl_fill.evaluate.probes import PROBES, cross_validated_mae, folds, kernel_ridge, ridge
+from matgl_fill.evaluate.scores import score_embedding
+
+
+def toy(n: int = 200, d: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, d))
+    return X, X @ np.arange(1.0, d + 1)
+
+
+def test_ridge_learns_a_line_and_kernel_ridge_a_curve():
+    X, y = toy()
+    assert np.abs(ridge(X[:150], y[:150], X[150:]) - y[150:]).mean() < 1e-2
+    curve = np.sin(2 * X[:, 0])
+    linear = np.abs(ridge(X[:150], curve[:150], X[150:]) - curve[150:]).mean()
+    kernel = np.abs(kernel_ridge(X[:150], curve[:150], X[150:]) - curve[150:]).mean()
+    assert kernel < 0.7 * linear
+
+
+def test_kernel_ridge_leave_one_out_picks_what_brute_force_picks():
+    """The prediction is that of one of the grid's settings, and no other setting has a lower leave-one-out error."""
+    from sklearn.kernel_ridge import KernelRidge
+    from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
+    from matgl_fill.evaluate.probes import KERNEL_ALPHAS, KERNEL_WIDTHS, _squared_distances
+
+    X, y = toy(40, 3)
+    y = np.sin(y)
+    median = np.median(_squared_distances(X, X)[np.triu_indices(40, 1)])
+    best = (np.inf, None)
+    for width in KERNEL_WIDTHS:
+        for alpha in KERNEL_ALPHAS:
+            model = KernelRidge(alpha=alpha, kernel="rbf", gamma=1 / (2 * median * width**2))
+            error = np.abs(cross_val_predict(model, X, y - y.mean(), cv=LeaveOneOut()) - (y - y.mean())).mean()
+            if error < best[0]:
+                best = (error, model.fit(X, y - y.mean()).predict(X[:7]) + y.mean())
+    np.testing.assert_allclose(kernel_ridge(X, y, X[:7]), best[1], atol=1e-6)
+
+
+def test_folds_never_split_a_formula():
+    groups = np.random.default_rng(0).integers(0, 30, 200)
+    seen = []
+    for train, test in folds(groups, 0):
+        assert not set(groups[train]) & set(groups[test])
+        seen.extend(test)
+    assert sorted(seen) == list(range(200))
+
+
+def test_mae_is_blind_to_scale_and_shift_of_the_embedding():
+    X, y = toy(120)
+    groups = np.arange(120)
+    a = cross_validated_mae(X, y, groups, 0)
+    b = cross_validated_mae(X * 7 - 3, y, groups, 0)
+    assert a == pytest.approx(b, rel=1e-6)
+
+
+def test_compare_signs_and_size():
+    X, y = toy()
+    noise = np.random.default_rng(1).normal(size=X.shape)
+    task = Task("toy", "eV", [None] * len(y), y, np.arange(len(y)))
+    noisy, clean = (score_embedding(Z, task, seeds=3) for Z in (X + noise, X))
+    better = compare([noisy], [clean])
+    assert better.worst.change_percent > 50
+    assert compare([noisy], [noisy]).mean == 0.0
+    assert better.changes[0].low <= better.mean <= better.changes[0].high
+    assert set(better.changes[0].probes) == set(PROBES)
+    with pytest.raises(InputError, match="different tasks"):
+        compare([noisy], [])
+
+
+def test_bundled_tasks_are_three_labels_and_not_the_training_target(model):
+    tasks = read_tasks(bundled.EVALUATION, bundled.TASKS)
+    assert len(tasks) == 3
+    assert not any("formation" in t.name for t in tasks)
+    assert all(len(t) >= 250 for t in tasks)
+    scores = mf.evaluate(model, tasks, seeds=1)
+    for task, score in zip(tasks, scores, strict=True):
+        guess = np.abs(task.y - np.median(task.y)).mean()
+        assert min(float(v.mean()) for v in score.mae.values()) < 0.8 * guess
+
+
+def test_bundled_pool_and_tasks_share_no_formula():
+    pool = bundled.bundled_pool(mf.load_model(bundled.MODEL).element_types)
+    tasks = mf.read_structures(bundled.EVALUATION)
+    assert not set(pool.formulas) & set(tasks.formulas)
+    assert len({e.symbol for s in pool for e in s.elements}) >= 40
+
+
+def test_heavy_tails_are_taken_in_logarithm_with_unit(crystals):
+    y = np.exp(np.random.default_rng(0).normal(0, 2, 300))
+    task = make_task("bulk_modulus_GPa", crystals * 100, y)
+    assert (task.name, task.unit) == ("log bulk modulus", "log10 GPa")
+    np.testing.assert_allclose(task.y, np.log10(y))
+    assert make_task("poisson_ratio", crystals * 100, np.linspace(0.1, 0.4, 300)).name == "poisson ratio"
+
+
+def test_unknown_label_and_no_label_are_input_errors(crystals):
+    with pytest.raises(InputError, match="no label \\['gap'\\]"):
+        read_tasks(bundled.EVALUATION, ["gap"])
+    with pytest.raises(InputError, match="no label with at least"):
+        read_tasks(crystals)
