@@ -1,0 +1,34 @@
+"""Fill-tuning for MatGL.
+
+Finds where a pretrained model's latent space is rough, generates about 100 crystals there, continues pretraining on
+them without downstream labels, and hands the model over only if nothing was lost (arXiv 2502.13886).
+"""
+
+from __future__ import annotations
+
+from matgl_fill.adapters import Adapter, get_adapter, load_model
+from matgl_fill.config import FillConfig
+from matgl_fill.descriptors import describe
+from matgl_fill.embedding import embed
+from matgl_fill.evaluate import compare, evaluate
+from matgl_fill.io import read_structures
+from matgl_fill.pipeline import analyze_roughness, fill_tune, propose
+from matgl_fill.result import FillResult
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Adapter",
+    "FillConfig",
+    "FillResult",
+    "analyze_roughness",
+    "compare",
+    "describe",
+    "embed",
+    "evaluate",
+    "fill_tune",
+    "get_adapter",
+    "load_model",
+    "propose",
+    "read_structures",
+]

@@ -1,0 +1,308 @@
+"""The one verb: find the rough regions of a model's latent space, fill them, keep everything else."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from matgl_fill.adapters import Adapter, Graph, get_adapter, make_savable
+from matgl_fill.bundled import bundled_pool
+from matgl_fill.config import FillConfig
+from matgl_fill.descriptors import describe_structures
+from matgl_fill.errors import InputError
+from matgl_fill.evaluate import compare, evaluate, read_tasks
+from matgl_fill.generate import Proposal, propose_from
+from matgl_fill.generate.copies import altered_copies, elements_of
+from matgl_fill.io import Skipped, StructureSet, read_structures
+from matgl_fill.progress import console
+from matgl_fill.result import FillResult
+from matgl_fill.roughness import RoughnessResult, graph_roughness
+from matgl_fill.summary import headline, latent_plane, proposal_row, roughness_table
+from matgl_fill.train import Guard, Replay, fit
+from matgl_fill.train.setup import Made, ObjectiveName, make_objectives
+
+MIN_POOL = 20
+"""Fewer usable crystals than this say too little about a latent space."""
+BACKWARD_COST = 3.0
+"""A training pass costs about this many embedding passes."""
+GEOMETRY_COST = 3
+"""Training on forces and stress costs about this many times as much."""
+
+
+@dataclass
+class Pool:
+    """Usable crystals with everything that is computed once per crystal."""
+
+    structures: list[Any]
+    ids: list[str]
+    graphs: list[Graph]
+    Z: np.ndarray
+    y: np.ndarray
+    D: np.ndarray
+    skipped: list[Skipped]
+    seconds_per_edge: float
+
+
+@dataclass
+class Clock:
+    """Wall time per stage."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block and say on the terminal what runs."""
+        console.print(f"[bold]{name}[/bold]", highlight=False) if console.is_terminal else None
+        start = time.perf_counter()
+        yield
+        self.stages[name] = round(time.perf_counter() - start, 2)
+
+
+def prepare_pool(adapter: Adapter, source: Any) -> Pool:
+    """Read crystals, drop those the model cannot take (with the reason), embed and describe the rest.
+
+    Raises:
+        InputError: fewer than ``MIN_POOL`` usable crystals.
+    """
+    data = read_structures(source)
+    skipped = list(data.skipped)
+    keep: list[int] = []
+    graphs: list[Graph] = []
+    for i, (name, structure) in enumerate(zip(data.ids, data.structures, strict=True)):
+        problem = adapter.problem(structure)
+        if problem is None:
+            graph = adapter.graph(structure)
+            if alone := graph.isolated_atoms():
+                symbol = structure[alone[0]].specie.symbol
+                problem = f"atom {alone[0]} ({symbol}) has no neighbour within {adapter.cutoff:g} A"
+        if problem is None:
+            keep.append(i)
+            graphs.append(graph)
+        else:
+            skipped.append(Skipped(name, problem))
+    if len(keep) < MIN_POOL:
+        first = "; ".join(f"{s.where}: {s.reason}" for s in skipped[:3])
+        raise InputError(
+            f"{len(keep)} usable crystals, at least {MIN_POOL} are needed; give more structures."
+            + (f" Skipped: {first}" if first else "")
+        )
+    start = time.perf_counter()
+    Z, y = adapter.embed_graphs(graphs)
+    seconds = (time.perf_counter() - start) / max(sum(g.n_edges for g in graphs), 1)
+    kept: StructureSet = data.subset(keep)
+    return Pool(kept.structures, kept.ids, graphs, Z, y, describe_structures(kept.structures), skipped, seconds)
+
+
+def analyze_roughness(
+    Z: np.ndarray,
+    response: str | np.ndarray = "neighbour_similarity",
+    structures: Any = None,
+    method: Literal["graph"] = "graph",
+    seed: int = 0,  # noqa: ARG001
+) -> RoughnessResult:
+    """How rough a latent space is, and where.
+
+    Args:
+        Z: (n, d) embedding, for example from :func:`matgl_fill.embed`.
+        response: ``"neighbour_similarity"`` (needs ``structures``) or an (n,) array of any quantity.
+        structures: the n crystals, anything :func:`matgl_fill.io.read_structures` takes.
+        method: ``"graph"``, the sublevel merge tree on the nearest-neighbour graph.
+        seed: graph mode draws nothing at random and ignores it.
+
+    Raises:
+        InputError: structures are missing, lengths differ, a value is not finite, or the response is unknown.
+    """
+    if method != "graph":
+        raise InputError(f"no roughness method '{method}'; there is 'graph'.")
+    if isinstance(response, str):
+        if response != "neighbour_similarity":
+            raise InputError(f"no response '{response}'; give 'neighbour_similarity' or an array.")
+        if structures is None:
+            raise InputError("response 'neighbour_similarity' needs the structures behind the embedding.")
+        response = describe_structures(read_structures(structures).structures)
+    return graph_roughness(Z, response)
+
+
+def propose(
+    model: nn.Module,
+    structures: Any,
+    roughness: RoughnessResult | None = None,
+    n: int = 100,
+    seed: int = 0,
+    choice: Literal["roughness", "random", "farthest"] = "roughness",
+) -> list[Proposal]:
+    """New crystals for the roughest places of a model's latent space.
+
+    Args:
+        model: any MatGL model that :func:`matgl_fill.get_adapter` serves; it is left as it was.
+        structures: pool of known crystals, anything :func:`matgl_fill.io.read_structures` takes.
+        roughness: of the pool's embedding; analysed here if not given.
+        n: crystals wanted.
+        seed: of all random choices.
+        choice: ``"roughness"``, or one of the controls ``"random"`` and ``"farthest"``.
+
+    Raises:
+        InputError: too few usable crystals.
+        GenerationError: no valid crystal could be made.
+    """
+    adapter = get_adapter(model)
+    pool = prepare_pool(adapter, structures)
+    if roughness is None:
+        roughness = graph_roughness(pool.Z, pool.D)
+    return propose_from(adapter, pool.structures, pool.ids, pool.Z, roughness, n, seed, choice)
+
+
+def fill_tune(
+    model: nn.Module,
+    structures: Any = None,
+    n: int = 100,
+    objective: ObjectiveName = "auto",
+    oracle: Any = None,
+    seed: int = 0,
+    config: FillConfig | dict[str, Any] | str | Path | None = None,
+    out: str | Path | None = None,
+    tasks: Any = None,
+) -> FillResult:
+    """Fill-tune a pretrained MatGL model (method: arXiv 2502.13886).
+
+    Embeds the pool, finds where its latent space is rough, proposes ``n`` new crystals there, continues pretraining
+    on them while the pool is replayed, and hands over the result only if the guard finds that nothing was lost.
+    No label of a downstream task is used; ``tasks`` are only evaluated.
+
+    Args:
+        model: property model, ``TransformedTargetModel``, ``Potential`` or bare core model. Never changed.
+        structures: pool of crystals; the package's own if not given.
+        n: crystals to generate.
+        objective: ``"descriptor"`` (label-free), ``"oracle"``, or ``"auto"``: both where an oracle is given, else
+            ``"descriptor"``.
+        oracle: ASE calculator, MatGL ``Potential`` or its directory, ``"sevennet"``, ``"chgnet"``, or None.
+        seed: one seed gives the same crystals and the same weights to the bit on one machine.
+        config: :class:`FillConfig`, dictionary of changes, or TOML file.
+        out: folder for model, crystals, settings and report.
+        tasks: downstream tasks for before and after, as in :func:`matgl_fill.evaluate`.
+
+    Returns:
+        :class:`FillResult`.
+
+    Raises:
+        InputError: structures, tasks or config that cannot be used.
+        ModelError: no adapter for the model.
+        GenerationError: no valid crystal could be made.
+        OracleError: the oracle is missing or fails.
+    """
+    start, clock = time.perf_counter(), Clock()
+    settings = FillConfig.make(config)
+    adapter = get_adapter(model)
+    chosen_tasks = read_tasks(tasks) if tasks is not None else None
+    with clock.stage("embed pool"):
+        pool = prepare_pool(adapter, bundled_pool(adapter.element_types) if structures is None else structures)
+    with clock.stage("analyse roughness"):
+        before = graph_roughness(pool.Z, pool.D, settings.neighbours)
+    with clock.stage("propose crystals"):
+        proposals = propose_from(adapter, pool.structures, pool.ids, pool.Z, before, n, seed, settings.choice)
+    with clock.stage("train"):
+        tuned, history, names, oracle_name, alignment, guard = _train(
+            adapter, pool, proposals, objective, oracle, settings, seed
+        )
+    with clock.stage("guard"):
+        accepted, verdict = guard.judge(adapter, tuned)
+    with clock.stage("evaluate"):
+        Z_after = accepted.embed_graphs(pool.graphs)[0] if verdict.accepted else pool.Z
+        after = graph_roughness(Z_after, pool.D, settings.neighbours)
+        comparison = None
+        if chosen_tasks is not None:
+            comparison = compare(evaluate(model, chosen_tasks), evaluate(accepted.model, chosen_tasks))
+    make_savable(accepted.model)
+    report = {
+        "title": f"Fill-tuning of {adapter.name}",
+        "verdict": headline(verdict, comparison),
+        "run": {
+            "model": type(model).__name__,
+            "architecture": adapter.name,
+            "n_pool": len(pool.structures),
+            "n": len(proposals),
+            "seed": seed,
+            "objective": names,
+            "oracle": oracle_name,
+            "wall_seconds": round(time.perf_counter() - start, 1),
+            "stages": clock.stages,
+            "versions": {p: version(p) for p in ("matgl", "torch", "pymatgen-core", "ase", "numpy", "scikit-learn")},
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}",
+        },
+        "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
+        "guard": verdict.as_dict(),
+        "alignment": alignment,
+        "roughness": roughness_table(before, after, proposals, pool.Z, Z_after, adapter, accepted),
+        "history": history or None,
+        "proposals": [proposal_row(p) for p in proposals],
+        "skipped": [asdict(s) for s in pool.skipped] or None,
+        "config": settings.model_dump(),
+    }
+    result = FillResult(
+        accepted.model,
+        model,
+        verdict.accepted,
+        report,
+        proposals,
+        comparison,
+        latent_plane(pool.Z, before, adapter, proposals),
+    )
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def _train(
+    adapter: Adapter,
+    pool: Pool,
+    proposals: list[Proposal],
+    objective: ObjectiveName,
+    oracle: Any,
+    config: FillConfig,
+    seed: int,
+) -> tuple[Adapter, dict[str, list[float]], list[str], str | None, dict[str, Any] | None, Guard]:
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(pool.structures))
+    cut = max(int(config.holdout * len(order)), 5)
+    held, rest = order[:cut], order[cut:]
+    guard = Guard(
+        adapter,
+        [pool.structures[i] for i in held],
+        [pool.graphs[i] for i in held],
+        pool.Z[held],
+        pool.y[held],
+        config,
+    )
+    crystals = [p.structure for p in proposals]
+    amplitudes = (config.rattle, config.strain)
+    moved = altered_copies(crystals, config.oracle_copies, rng, *amplitudes)
+    altered = altered_copies(crystals, config.copies, rng, *amplitudes, config.redecorate, elements_of(pool.structures))
+    known = (pool.structures, pool.Z, pool.y, pool.D)
+    made = make_objectives(adapter, *known, crystals + moved, altered, objective, oracle, config, rng)
+    small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
+    replayed = rng.permutation(small)[: config.replay_size]
+    replay = Replay(pool.Z, pool.Z[replayed], pool.y[replayed], config.prediction_weight)
+    tuned = adapter.clone()
+    _announce_cost(pool, made, [pool.graphs[i] for i in replayed], config)
+    history = fit(tuned, made.objectives, replay, [pool.graphs[i] for i in replayed], config, seed)
+    return tuned, history, [o.name for o in made.objectives], made.oracle, made.alignment, guard
+
+
+def _announce_cost(pool: Pool, made: Made, graphs: list[Graph], config: FillConfig) -> None:
+    """Say how long training will take, from the time the embedding of the pool took."""
+    mean_edges = sum(g.n_edges for g in graphs) / len(graphs)
+    passes = sum(GEOMETRY_COST if o.needs_geometry else 1 for o in made.objectives)
+    edges = mean_edges * (config.batch_size * passes + config.replay_batch)
+    seconds = BACKWARD_COST * pool.seconds_per_edge * edges * config.steps
+    text = f"training for {config.steps} steps, about {seconds:.0f} s"
+    console.print(text, highlight=False)

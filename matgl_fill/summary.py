@@ -1,0 +1,83 @@
+"""What a run's report says, from what the run measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from matgl_fill.adapters import Adapter
+from matgl_fill.evaluate import Comparison
+from matgl_fill.generate import Proposal
+from matgl_fill.roughness import RoughnessResult
+from matgl_fill.train import Verdict
+
+
+def headline(verdict: Verdict, comparison: Comparison | None) -> dict[str, Any]:
+    """Verdict of the guard in words, with mean and worst change."""
+    failed = {a: names for a, names in verdict.tried.items() if names}
+    reasons = [f"at weight {a:g}: {', '.join(names)} over budget" for a, names in failed.items()]
+    if verdict.accepted:
+        words = "accepted" if verdict.alpha == 1 else f"accepted, interpolated back to weight {verdict.alpha:g}"
+    else:
+        words = "not accepted: the original model is returned"
+    worst = comparison.worst if comparison else None
+    return {
+        "accepted": verdict.accepted,
+        "headline": words,
+        "reasons": reasons,
+        "alpha": verdict.alpha,
+        "mean_change_percent": comparison.mean if comparison else None,
+        "worst_task": worst.task if worst else None,
+        "worst_change_percent": worst.change_percent if worst else None,
+    }
+
+
+def proposal_row(p: Proposal) -> dict[str, Any]:
+    """One generated crystal as a plain row."""
+    return {
+        "id": p.id,
+        "formula": p.structure.composition.reduced_formula,
+        "parent": p.parent,
+        "moves": p.moves,
+        "distance": p.distance,
+        "roughness": p.roughness,
+    }
+
+
+def roughness_table(
+    before: RoughnessResult,
+    after: RoughnessResult,
+    proposals: list[Proposal],
+    Z: np.ndarray,
+    Z_after: np.ndarray,
+    original: Adapter,
+    accepted: Adapter,
+) -> list[dict[str, Any]]:
+    """Frustration of the pool's landscape, and local roughness averaged over the pool and the new crystals."""
+    new = original.graphs([p.structure for p in proposals])
+    old_new, new_new = original.embed_graphs(new)[0], accepted.embed_graphs(new)[0]
+    rows = [
+        ("frustration", before.frustration, after.frustration),
+        ("mean response (neighbour similarity)", before.response.mean(), after.response.mean()),
+        ("local roughness, pool mean", before.local(Z).mean(), after.local(Z_after).mean()),
+        ("local roughness, generated crystals", before.local(old_new).mean(), after.local(new_new).mean()),
+    ]
+    return [{"measure": m, "before": float(b), "after": float(a)} for m, b, a in rows]
+
+
+def latent_plane(
+    Z: np.ndarray, roughness: RoughnessResult, adapter: Adapter, proposals: list[Proposal]
+) -> dict[str, np.ndarray]:
+    """First two principal components of pool, targets and proposals, and local roughness of the pool."""
+    mean = Z.mean(axis=0)
+    axes = np.linalg.svd((Z - mean).astype(float), full_matrices=False)[2][:2].T
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+    made = adapter.embed_graphs(adapter.graphs([p.structure for p in proposals]))[0]
+    targets = np.unique(np.array([p.target for p in proposals]), axis=0)
+    return {
+        "pool": (Z - mean) @ axes,
+        "roughness": roughness.local(Z),
+        "targets": (targets - mean) @ axes,
+        "proposals": (made - mean) @ axes,
+    }

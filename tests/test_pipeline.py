@@ -1,0 +1,194 @@
+"""The whole way as a user goes it: one call, the command line, real models, bad input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import ase.io
+import matgl
+import numpy as np
+import pytest
+import torch
+from conftest import MODELS, shared
+from pymatgen.core import Structure
+
+import matgl_fill as mf
+from matgl_fill import bundled
+from matgl_fill.errors import InputError, MatglFillError
+
+QUICK = "steps = 10\ncopies = 1\nreplay_size = 60\nalign_size = 20\n"
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "matgl_fill", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "quick.toml").write_text(QUICK)
+    before = digest(bundled.MODEL)
+    done = cli("run", "default", "-o", folder / "out", "--n", 10, "--config", folder / "quick.toml")
+    assert done.returncode == 0, done.stderr
+    assert digest(bundled.MODEL) == before
+    return folder / "out", done
+
+
+def test_command_writes_all_it_promises(finished):
+    out, done = finished
+    written = {p.name for p in out.iterdir()}
+    assert {"model", "proposals.extxyz", "cif", "config.json", "report.json", "report.html"} <= written
+    assert len(ase.io.read(out / "proposals.extxyz", ":")) == len(list((out / "cif").glob("*.cif"))) == 10
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    for word in ("frustration", "guard", "mean", "report.html", "phonon"):
+        assert word in done.stdout
+
+
+def test_report_holds_what_was_measured(finished):
+    report = json.loads((finished[0] / "report.json").read_text())
+    assert report["run"]["n_pool"] == 300
+    assert [t["name"] for t in report["tasks"]] == ["volume per atom", "log bulk modulus", "log max phonon frequency"]
+    assert {"prediction drift", "original embedding recovered"} <= {c["measure"] for c in report["guard"]}
+    assert set(report["history"]) == {"descriptor", "replay"}
+    assert report["config"]["steps"] == 10
+    assert len(report["proposals"]) == 10
+
+
+def test_report_loads_nothing_from_the_network(finished):
+    class Links(HTMLParser):
+        found: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag, attrs):
+            self.found += [
+                v for k, v in attrs if k in ("src", "href", "xlink:href") and v and not v.startswith(("#", "data:"))
+            ]
+
+    html = (finished[0] / "report.html").read_text()
+    parser = Links()
+    parser.feed(html)
+    assert parser.found == []
+    assert "<script" not in html
+    assert "@import" not in html
+
+
+def test_saved_model_gives_identical_embeddings_in_a_fresh_process(finished, tmp_path):
+    out, _ = finished
+    code = (
+        "import sys, numpy, matgl, matgl_fill as mf\n"
+        "from matgl_fill import bundled\n"
+        f"model = matgl.load_model({str(out / 'model')!r})\n"
+        f"numpy.save({str(tmp_path / 'Z.npy')!r}, mf.embed(model, bundled.ASSETS / 'crystals_pool.jsonl.gz'))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=300)
+    here = mf.embed(matgl.load_model(str(out / "model")), bundled.ASSETS / "crystals_pool.jsonl.gz")
+    np.testing.assert_array_equal(np.load(tmp_path / "Z.npy"), here)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_shared_model_runs_on_the_shared_pool(name, tmp_path):
+    """Model of every kind, real pool (a slice of it for time), tasks of shared/, files untouched."""
+    folder, pool = shared(f"models/{name}"), mf.read_structures(shared("data/mp_pool.jsonl.gz"))
+    tasks = mf.read_structures(shared("data/phonons_eval.jsonl.gz")).subset(range(120))
+    before = digest(folder)
+    model = mf.load_model(folder)
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    (tmp_path / "quick.toml").write_text(QUICK)
+    config = tmp_path / "quick.toml"
+    result = mf.fill_tune(model, pool.subset(range(300)), n=10, config=config, out=tmp_path / "out", tasks=tasks)
+    assert digest(folder) == before
+    assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
+    assert type(result.model) is type(model)
+    assert [c.task for c in result.comparison.changes] == ["log last phdos peak"]
+    again = matgl.load_model(str(tmp_path / "out" / "model"))
+    some = pool.subset(range(20))
+    np.testing.assert_array_equal(mf.embed(again, some), mf.embed(result.model, some))
+
+
+def test_matgl_potential_is_an_oracle_for_a_property_model(tmp_path, pool):
+    oracle = shared("models/TensorNet-MatPES-PBE-v2025.1-PES")
+    (tmp_path / "quick.toml").write_text(QUICK)
+    done = cli(
+        "run", "default", "-o", tmp_path / "out", "-n", 4, "--oracle", oracle, "--config", tmp_path / "quick.toml"
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["run"]["objective"] == ["descriptor", "oracle", "response"]
+    assert report["run"]["oracle"] == oracle.name
+
+
+CIF = """data_x
+_cell_length_a 4
+_cell_length_b 4
+"""
+
+ISOLATED = Structure(np.eye(3) * 30, ["Cs", "Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.59]])
+
+
+def bad_pool(kind: str, folder: Path) -> Path:
+    """A file or folder that cannot be used as it is."""
+    if kind == "missing":
+        return folder / "nowhere.cif"
+    if kind == "empty":
+        (folder / "empty.cif").write_text("")
+        return folder / "empty.cif"
+    if kind == "unparsable":
+        (folder / "broken.cif").write_text(CIF)
+        return folder / "broken.cif"
+    (folder / "few.json").write_text(json.dumps([Structure(np.eye(3) * 3, ["Fe"], [[0, 0, 0]]).as_dict()] * 3))
+    return folder / "few.json"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("missing", "nowhere.cif"), ("empty", "empty"), ("unparsable", "broken.cif"), ("few", "at least 20 are needed")],
+)
+def test_bad_files_are_one_line_and_a_code(kind, message, tmp_path):
+    done = cli("run", "default", bad_pool(kind, tmp_path), "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_model_is_one_line_and_a_code(tmp_path):
+    done = cli("run", tmp_path / "nothing", "-o", tmp_path / "out")
+    assert done.returncode == 3
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "no MatGL model in" in done.stderr
+
+
+def test_bad_structures_among_good_ones_are_skipped_with_reasons(pool):
+    nan = Structure(np.eye(3) * 4, ["Na", "Cl"], [[0, 0, 0], [np.nan, 0.5, 0.5]])
+    model = mf.load_model(bundled.MODEL)
+    unknown = Structure(np.eye(3) * 3.3, ["Po"], [[0, 0, 0]])
+    mixed = [*pool.structures[:60], nan, unknown, ISOLATED]
+    result = mf.fill_tune(model, mixed, n=3, config={"steps": 1, "copies": 0, "replay_size": 20})
+    reasons = [s["reason"] for s in result.report["skipped"]]
+    assert len(reasons) == 3
+    assert any("coordinates" in r for r in reasons)
+    assert "element Po is unknown to the model" in reasons
+    assert any("atom 0 (Cs) has no neighbour within" in r for r in reasons)
+    assert result.report["run"]["n_pool"] == 60
+
+
+def test_default_call_needs_nothing_but_a_model():
+    result = mf.fill_tune(mf.load_model(bundled.MODEL), n=3, config={"steps": 1, "copies": 0})
+    assert result.report["run"]["n_pool"] == 300
+
+
+def test_every_error_is_one_of_ours(pool):
+    with pytest.raises(InputError, match="no objective 'labels'"):
+        mf.fill_tune(mf.load_model(bundled.MODEL), pool, objective="labels")
+    assert issubclass(InputError, MatglFillError)
