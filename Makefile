@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 EXTRAS ?= dev
 
-.PHONY: setup demo test lint bench bench-short clean
+.PHONY: setup demo test lint clean
 
 # torch comes first and pinned: anything that lets pip pick it pulls the CUDA build.
 $(VENV)/.ready: pyproject.toml
@@ -29,4 +29,4 @@ test: setup lint
 	$(BIN)/python -m pytest
 
 clean:
-	rm -rf demo-out out bench-out
+	rm -rf demo-out out

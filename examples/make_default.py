@@ -4,7 +4,7 @@ Prototype crystals are decorated with elements, relaxed and labelled by CHGNet (
 inside), and a small MatGL ``MEGNet`` is pretrained on the formation energies. Run from the repository root with the
 ``chgnet`` extra installed::
 
-    OMP_NUM_THREADS=1 python examples/make_default.py --out matgl_fill/assets --work /tmp/make_default --seed 0
+    OMP_NUM_THREADS=1 python examples/make_default.py --out matgl_fill/assets --work work --seed 0
 
 Each stage is kept under ``--work`` and taken up again when the script is restarted. ``--quick`` makes a tiny version
 of everything in less than a minute.
@@ -548,7 +548,7 @@ def main() -> None:
     """Read the options and make everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("matgl_fill/assets"), help="folder for the results")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/make_default"), help="folder for finished stages")
+    parser.add_argument("--work", type=Path, default=Path("work"), help="folder for finished stages")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n-pretrain", type=int, default=3000, help="least number of crystals for pretraining")
     parser.add_argument("--n-ship", type=int, default=300, help="crystals in the pool and in the evaluation set")

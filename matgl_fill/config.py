@@ -23,7 +23,7 @@ class FillConfig(BaseModel):
         redecorate: see ``copies``.
         rattle: largest standard deviation of the copies' displacements, Angstrom.
         strain: standard deviation of the copies' strain components.
-        steps: optimiser steps.
+        steps: optimiser steps; by default as many as the model's adapter says.
         batch_size: generated crystals per step and objective.
         replay_batch: pool crystals per step.
         lr: peak learning rate (one cycle of AdamW).
@@ -42,7 +42,7 @@ class FillConfig(BaseModel):
         max_energy_shift: mean energy shift of potentials on the held-out pool, eV/atom.
         max_force_drift: force change of potentials on the held-out pool, over the mean force.
         min_recovery: how much of the original embedding a linear map must recover from the tuned one on the held-out
-            pool (R2 over standardised dimensions).
+            pool: R2 over standardised dimensions, as a fraction of what the same map recovers from the original.
         max_proxy_loss: how much worse (percent MAE) a label-free proxy probe may become.
     """
 
@@ -55,7 +55,7 @@ class FillConfig(BaseModel):
     redecorate: float = Field(1.0, ge=0, le=1)
     rattle: float = Field(0.25, ge=0)
     strain: float = Field(0.04, ge=0)
-    steps: int = Field(500, ge=0)
+    steps: int | None = Field(None, ge=0)
     batch_size: int = Field(25, ge=1)
     replay_batch: int = Field(64, ge=1)
     lr: float = Field(4e-3, ge=0)

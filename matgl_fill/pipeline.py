@@ -29,6 +29,7 @@ from matgl_fill.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
 from matgl_fill.summary import headline, latent_plane, proposal_row, roughness_table
 from matgl_fill.train import Guard, Replay, fit
+from matgl_fill.train.module import steps_of
 from matgl_fill.train.setup import Made, ObjectiveName, make_objectives
 
 MIN_POOL = 20
@@ -291,18 +292,21 @@ def _train(
     made = make_objectives(adapter, *known, crystals + moved, altered, objective, oracle, config, rng)
     small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
     replayed = rng.permutation(small)[: config.replay_size]
-    replay = Replay(pool.Z, pool.Z[replayed], pool.y[replayed], config.prediction_weight)
+    atoms = np.array([len(pool.structures[i]) for i in replayed])
+    y = adapter.intensive(pool.y[replayed], atoms)
+    replay = Replay(pool.Z, pool.Z[replayed], y, config.prediction_weight)
     tuned = adapter.clone()
-    _announce_cost(pool, made, [pool.graphs[i] for i in replayed], config)
+    _announce_cost(adapter, pool, made, [pool.graphs[i] for i in replayed], config)
     history = fit(tuned, made.objectives, replay, [pool.graphs[i] for i in replayed], config, seed)
     return tuned, history, [o.name for o in made.objectives], made.oracle, made.alignment, guard
 
 
-def _announce_cost(pool: Pool, made: Made, graphs: list[Graph], config: FillConfig) -> None:
+def _announce_cost(adapter: Adapter, pool: Pool, made: Made, graphs: list[Graph], config: FillConfig) -> None:
     """Say how long training will take, from the time the embedding of the pool took."""
+    steps = steps_of(adapter, config)
     mean_edges = sum(g.n_edges for g in graphs) / len(graphs)
     passes = sum(GEOMETRY_COST if o.needs_geometry else 1 for o in made.objectives)
     edges = mean_edges * (config.batch_size * passes + config.replay_batch)
-    seconds = BACKWARD_COST * pool.seconds_per_edge * edges * config.steps
-    text = f"training for {config.steps} steps, about {seconds:.0f} s"
+    seconds = BACKWARD_COST * pool.seconds_per_edge * edges * steps
+    text = f"training for {steps} steps, about {seconds:.0f} s"
     console.print(text, highlight=False)

@@ -115,6 +115,8 @@ class Adapter(ABC):
     """
 
     core_class: ClassVar[type[nn.Module]]
+    training_steps: ClassVar[int]
+    """Steps of continued pretraining unless the config says otherwise; fewer where a step costs more."""
     dim: int
     dim_atom: int
 
@@ -213,12 +215,9 @@ class Adapter(ABC):
         """(B, dim) differentiable structure embedding."""
         return self.forward(batch).embedding
 
-    def energy(self, output: Output, batch: Batch) -> Tensor:
-        """(B,) energy of the whole cell implied by the prediction, eV.
-
-        Potentials predict it; property models predict a quantity per atom, which is scaled by the atom count.
-        """
-        return output.prediction if self.is_potential else output.prediction * batch.n_atoms
+    def intensive(self, prediction: Any, n_atoms: Any) -> Any:
+        """Predictions (B,) that do not grow with the cell: energy per atom for potentials, else what is predicted."""
+        return prediction / n_atoms if self.is_potential else prediction
 
     def embed_graphs(self, graphs: Sequence[Graph]) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (n, dim) float32 and predictions (n,) of many graphs, evaluation mode, no gradient."""

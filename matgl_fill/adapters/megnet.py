@@ -22,6 +22,7 @@ class MEGNetAdapter(Adapter):
     """
 
     core_class = MEGNet
+    training_steps = 500
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)

@@ -18,6 +18,7 @@ class TensorNetAdapter(Adapter):
     """
 
     core_class = TensorNet
+    training_steps = 120
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)

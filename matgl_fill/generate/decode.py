@@ -18,7 +18,7 @@ from matgl_fill.progress import track
 PARENTS = 8
 """Pool crystals next to a target that candidates start from."""
 CANDIDATES = 24
-"""Candidates per target and round."""
+"""Candidates per crystal wanted and round."""
 ROUNDS = 2
 """Rounds of search; from the second on, the best candidates so far are the parents."""
 BEST = 4
@@ -98,26 +98,29 @@ class Decoder:
     def _scale(self, Z: np.ndarray) -> np.ndarray:
         return (Z - self.origin) / self.extent
 
-    def decode(self, targets: np.ndarray) -> list[list[_Candidate]]:
-        """Candidates for every target (m, dim), nearest first."""
+    def decode(self, targets: np.ndarray, n: int) -> list[list[_Candidate]]:
+        """Candidates for every target (m, dim), nearest first, enough for n crystals in all."""
         T = self._scale(targets)
+        each = -(-n // len(T))
         found: list[list[_Candidate]] = [[] for _ in T]
-        sources = [self._nearest(t) for t in T]
+        sources = [self._nearest(t, PARENTS * each) for t in T]
         for _ in track(range(ROUNDS), "decoding latent targets"):
-            for t, new in enumerate(self._round(sources, T, self.later if found[0] else self.first)):
-                found[t] = sorted(found[t] + new, key=lambda c: c.distance)[:CANDIDATES]
-                sources[t] = found[t][:BEST] or sources[t]
+            for t, new in enumerate(self._round(sources, T, self.later if found[0] else self.first, each)):
+                found[t] = sorted(found[t] + new, key=lambda c: c.distance)
+                sources[t] = found[t][: BEST * each] or sources[t]
         return found
 
-    def _nearest(self, target: np.ndarray) -> list[_Candidate]:
+    def _nearest(self, target: np.ndarray, count: int) -> list[_Candidate]:
         distance = np.linalg.norm(self.X[self.parents] - target, axis=1)
-        near = self.parents[np.argsort(distance, kind="stable")[:PARENTS]]
+        near = self.parents[np.argsort(distance, kind="stable")[:count]]
         return [_Candidate(self.structures[i], int(i), "") for i in near]
 
-    def _round(self, sources: list[list[_Candidate]], T: np.ndarray, moves: Sequence[Move]) -> list[list[_Candidate]]:
+    def _round(
+        self, sources: list[list[_Candidate]], T: np.ndarray, moves: Sequence[Move], each: int
+    ) -> list[list[_Candidate]]:
         new: list[list[_Candidate]] = [[] for _ in T]
         for t, parents in enumerate(sources):
-            for k in range(CANDIDATES):
+            for k in range(CANDIDATES * each):
                 if candidate := self._mutate(parents[k % len(parents)], moves):
                     new[t].append(candidate)
         flat = [c for group in new for c in group]
@@ -151,7 +154,7 @@ def select(decoder: Decoder, targets: np.ndarray, roughness: np.ndarray, n: int,
         n: crystals wanted.
         unit: scaled distance that counts as 1 in :attr:`Proposal.distance`.
     """
-    queues = decoder.decode(targets)
+    queues = decoder.decode(targets, n)
     used: Counter[int] = Counter()
     out: list[Proposal] = []
     while len(out) < n and any(queues):

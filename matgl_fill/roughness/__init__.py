@@ -62,7 +62,7 @@ def graph_roughness(Z: np.ndarray, response: np.ndarray, k: int = NEIGHBOURS) ->
         Z: (n, d) latent points, finite.
         response: (n,) response at each point, or (n, c) model-independent descriptors, from which
             :func:`neighbour_similarity` is made.
-        k: neighbours of each point; fewer for less than 25 k points, where they would join everything to one basin.
+        k: neighbours of each point; fewer for less than 60 k points, where they would join everything to one basin.
 
     Returns:
         The :class:`RoughnessResult`.
@@ -80,7 +80,7 @@ def graph_roughness(Z: np.ndarray, response: np.ndarray, k: int = NEIGHBOURS) ->
     extent[extent < 1e-12] = np.inf
     origin = Z.min(axis=0)
     X = (Z - origin) / extent
-    distance, index = nearest_neighbours(X, min(k, max(MIN_NEIGHBOURS, len(X) // 25)))
+    distance, index = nearest_neighbours(X, min(k, max(MIN_NEIGHBOURS, len(X) // 60)))
     values = neighbour_similarity(response, index) if response.ndim == 2 else response
     span = np.ptp(values)
     network = graph_network(X, (values - values.min()) / (span if span > 0 else 1.0), index)

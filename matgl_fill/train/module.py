@@ -26,6 +26,11 @@ HISTORY_POINTS = 50
 """Points of each loss curve."""
 
 
+def steps_of(adapter: Adapter, config: FillConfig) -> int:
+    """Steps the config asks for, or else the adapter."""
+    return adapter.training_steps if config.steps is None else config.steps
+
+
 class FillModule(pl.LightningModule):
     """Objectives on generated crystals plus replay of the pool; averages the weights of the last steps.
 
@@ -34,6 +39,7 @@ class FillModule(pl.LightningModule):
 
     def __init__(self, adapter: Adapter, objectives: Sequence[Objective], replay: Replay, config: FillConfig) -> None:
         super().__init__()
+        self.steps = steps_of(adapter, config)
         self.adapter, self.objectives, self.replay, self.config = adapter, objectives, replay, config
         self.core = adapter.core
         self.heads = torch.nn.ParameterList([p for o in objectives for p in o.parameters()])
@@ -46,7 +52,7 @@ class FillModule(pl.LightningModule):
         """AdamW under one cycle."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.config.lr, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.config.lr, total_steps=self.config.steps, pct_start=WARM_UP
+            optimizer, self.config.lr, total_steps=self.steps, pct_start=WARM_UP
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -60,7 +66,7 @@ class FillModule(pl.LightningModule):
             loss = objective.loss(self.adapter, self.adapter.forward(fill), fill, rows)
             terms[objective.name] = objective.weight * loss
         held, rows = unpack(batch["replay"], self.adapter)
-        terms["replay"] = self.config.replay_weight * self.replay.loss(self.adapter.forward(held), rows)
+        terms["replay"] = self.config.replay_weight * self.replay.loss(self.adapter, held, rows)
         self._recent.append({name: float(value.detach()) for name, value in terms.items()})
         return torch.stack(list(terms.values())).sum()
 
@@ -70,7 +76,7 @@ class FillModule(pl.LightningModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Record mean losses now and then; add the weights to the average near the end."""
-        step, steps = self.global_step, self.config.steps
+        step, steps = self.global_step, self.steps
         if len(self._recent) == max(steps // HISTORY_POINTS, 1) or step == steps:
             for name in self._recent[0]:
                 value = sum(r[name] for r in self._recent) / len(self._recent)
@@ -102,7 +108,8 @@ def fit(
     Returns:
         Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
     """
-    if config.steps == 0 or config.lr == 0:
+    steps = steps_of(adapter, config)
+    if steps == 0 or config.lr == 0:
         return {}
     for p in adapter.model.parameters():
         p.requires_grad_(True)
@@ -115,7 +122,7 @@ def fit(
         torch.manual_seed(seed)
         trainer = pl.Trainer(
             max_epochs=-1,
-            max_steps=config.steps,
+            max_steps=steps,
             accelerator="cpu",
             logger=False,
             enable_checkpointing=False,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matgl_fill.adapters import Output
+from matgl_fill.adapters import Adapter, Batch
 from matgl_fill.train.objectives import Standardiser
 
 FLOOR = 0.05
@@ -23,7 +23,7 @@ class Replay:
     Args:
         Z_pool: (m, dim) original embedding of the whole pool, for the metric.
         Z: (n, dim) original embedding of the replayed crystals.
-        y: (n,) original predictions for them.
+        y: (n,) original predictions for them, per atom where they are extensive.
         prediction_weight: weight of the predictions, whose change is taken over their deviation.
     """
 
@@ -37,8 +37,9 @@ class Replay:
         self._y = torch.tensor(y, dtype=torch.float32)
         self._y_scale = max(float(self._y.std()), 1e-6)
 
-    def loss(self, output: Output, rows: Tensor) -> Tensor:
+    def loss(self, adapter: Adapter, batch: Batch, rows: Tensor) -> Tensor:
         """Mean squared change of embedding, plus weighted mean squared change of prediction."""
+        output = adapter.forward(batch)
         moved = (output.embedding - self._Z[rows]) @ self._metric
-        own = (output.prediction - self._y[rows]) / self._y_scale
+        own = (adapter.intensive(output.prediction, batch.n_atoms) - self._y[rows]) / self._y_scale
         return moved.square().mean() + self._weight * own.square().mean()
