@@ -17,21 +17,23 @@ class FillConfig(BaseModel):
     Attributes:
         choice: where to fill: maxima of the local roughness, or one of the two controls.
         neighbours: latent neighbours in the response and in the graph.
-        copies: altered copies of every generated crystal that label-free objectives see with it: strained, rattled,
-            and with probability ``redecorate`` other elements put in.
-        oracle_copies: strained and rattled copies of every generated crystal that the oracle labels too.
+        copies: altered copies of every generated crystal that are trained on with it: strained, rattled, and with
+            probability ``redecorate`` other elements put in.
+        oracle_copies: how many of them the oracle labels; the others only label-free objectives see.
         redecorate: see ``copies``.
         rattle: largest standard deviation of the copies' displacements, Angstrom.
         strain: standard deviation of the copies' strain components.
         steps: optimiser steps; by default as many as the model's adapter says.
         batch_size: generated crystals per step and objective.
         replay_batch: pool crystals per step.
-        lr: peak learning rate (one cycle of AdamW).
+        lr: peak learning rate (one cycle of AdamW); by default what the model's adapter says.
         descriptor_weight: weight of the descriptor objective.
         response_weight: weight of the response objective: stiffness, force constants, pressure and energy, from the
             oracle or, for potentials without one, from the model itself.
         oracle_weight: weight of the oracle's energies, forces and stresses on a potential's own output.
         replay_weight: weight of holding pool embeddings (standardised units, squared).
+        force_replay_weight: weight of holding a potential's own energies, forces and stresses on the generated
+            crystals, when no oracle replaces them.
         prediction_weight: weight of holding the model's own predictions on the pool.
         align_size: pool crystals that the oracle labels to align its level of theory.
         replay_size: pool crystals that are replayed.
@@ -53,16 +55,17 @@ class FillConfig(BaseModel):
     copies: int = Field(20, ge=0)
     oracle_copies: int = Field(1, ge=0)
     redecorate: float = Field(1.0, ge=0, le=1)
-    rattle: float = Field(0.25, ge=0)
-    strain: float = Field(0.04, ge=0)
+    rattle: float = Field(0.05, ge=0)
+    strain: float = Field(0.01, ge=0)
     steps: int | None = Field(None, ge=0)
     batch_size: int = Field(25, ge=1)
     replay_batch: int = Field(64, ge=1)
-    lr: float = Field(4e-3, ge=0)
+    lr: float | None = Field(None, ge=0)
     descriptor_weight: float = Field(1.0, ge=0)
     response_weight: float = Field(1.0, ge=0)
     oracle_weight: float = Field(1.0, ge=0)
-    replay_weight: float = Field(3.0, ge=0)
+    replay_weight: float = Field(10.0, ge=0)
+    force_replay_weight: float = Field(30.0, ge=0)
     prediction_weight: float = Field(1.0, ge=0)
     align_size: int = Field(100, ge=10)
     replay_size: int = Field(4000, ge=1)
@@ -71,7 +74,7 @@ class FillConfig(BaseModel):
     max_prediction_drift: float = Field(0.05, ge=0)
     max_energy_shift: float = Field(1e-3, ge=0)
     max_force_drift: float = Field(0.02, ge=0)
-    min_recovery: float = Field(0.9, le=1)
+    min_recovery: float = Field(0.92, le=1)
     max_proxy_loss: float = Field(1.0, ge=0)
 
     @classmethod

@@ -34,6 +34,8 @@ from matgl_fill.train.setup import Made, ObjectiveName, make_objectives
 
 MIN_POOL = 20
 """Fewer usable crystals than this say too little about a latent space."""
+MAX_HOLDOUT = 400
+"""Crystals that the guard judges on at most; more cost time and decide nothing."""
 BACKWARD_COST = 3.0
 """A training pass costs about this many embedding passes."""
 GEOMETRY_COST = 3
@@ -274,7 +276,7 @@ def _train(
 ) -> tuple[Adapter, dict[str, list[float]], list[str], str | None, dict[str, Any] | None, Guard]:
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(pool.structures))
-    cut = max(int(config.holdout * len(order)), 5)
+    cut = min(max(int(config.holdout * len(order)), 5), MAX_HOLDOUT)
     held, rest = order[:cut], order[cut:]
     guard = Guard(
         adapter,
@@ -285,11 +287,11 @@ def _train(
         config,
     )
     crystals = [p.structure for p in proposals]
-    amplitudes = (config.rattle, config.strain)
-    moved = altered_copies(crystals, config.oracle_copies, rng, *amplitudes)
-    altered = altered_copies(crystals, config.copies, rng, *amplitudes, config.redecorate, elements_of(pool.structures))
+    elements = elements_of(pool.structures)
+    copies = altered_copies(crystals, config.copies, rng, config.rattle, config.strain, config.redecorate, elements)
+    cut = config.oracle_copies * len(crystals)
     known = (pool.structures, pool.Z, pool.y, pool.D)
-    made = make_objectives(adapter, *known, crystals + moved, altered, objective, oracle, config, rng)
+    made = make_objectives(adapter, *known, crystals + copies[:cut], copies[cut:], objective, oracle, config, rng)
     small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
     replayed = rng.permutation(small)[: config.replay_size]
     atoms = np.array([len(pool.structures[i]) for i in replayed])

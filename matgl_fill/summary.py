@@ -16,7 +16,7 @@ from matgl_fill.train import Verdict
 def headline(verdict: Verdict, comparison: Comparison | None) -> dict[str, Any]:
     """Verdict of the guard in words, with mean and worst change."""
     failed = {a: names for a, names in verdict.tried.items() if names}
-    reasons = [f"at weight {a:g}: {', '.join(names)} over budget" for a, names in failed.items()]
+    reasons = [f"at weight {a:g}: {', '.join(names)} outside the budget" for a, names in failed.items()]
     if verdict.accepted:
         words = "accepted" if verdict.alpha == 1 else f"accepted, interpolated back to weight {verdict.alpha:g}"
     else:

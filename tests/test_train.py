@@ -20,7 +20,7 @@ from matgl_fill.train.guard import interpolate, recovery, resolved_loss
 from matgl_fill.train.proxies import proxies
 from matgl_fill.train.response import SCALES, responses
 
-QUICK = {"steps": 12, "copies": 2, "replay_size": 60}
+QUICK = {"steps": 12, "copies": 2, "replay_size": 60, "lr": 2e-3, "replay_weight": 3.0}
 LENIENT = QUICK | {"max_prediction_drift": 1.0, "min_recovery": 0.0, "max_proxy_loss": 100.0}
 """Twelve steps at full learning rate are too few to settle; the tests of the loop are not about the verdict."""
 LABELS = 1e-4

@@ -117,6 +117,8 @@ class Adapter(ABC):
     core_class: ClassVar[type[nn.Module]]
     training_steps: ClassVar[int]
     """Steps of continued pretraining unless the config says otherwise; fewer where a step costs more."""
+    training_rate: ClassVar[float]
+    """Peak learning rate unless the config says otherwise; smaller where forces have to be kept."""
     dim: int
     dim_atom: int
 

@@ -22,7 +22,8 @@ class MEGNetAdapter(Adapter):
     """
 
     core_class = MEGNet
-    training_steps = 500
+    training_steps = 800
+    training_rate = 8e-3
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)

@@ -19,6 +19,7 @@ class TensorNetAdapter(Adapter):
 
     core_class = TensorNet
     training_steps = 120
+    training_rate = 5e-4
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)

@@ -89,10 +89,10 @@ class Decoder:
             raise GenerationError(f"no crystal of the pool has at most {MAX_ATOMS} atoms; add smaller ones.")
         present = {e.symbol for s in structures for e in s.elements}
         elements = tuple(sorted(present & set(adapter.element_types)))
-        self.first: tuple[Move, ...] = (Chain((Substitute(elements), Strain(), Rattle())),)
+        self.first: tuple[Move, ...] = (Chain((Substitute(elements), Strain(0.015), Rattle(0.01, 0.05))),)
         self.later: tuple[Move, ...] = (
-            Chain((Strain(0.015), Rattle(0.01, 0.08))),
-            Chain((Substitute(elements), Strain(0.015), Rattle(0.01, 0.08))),
+            Chain((Strain(0.01), Rattle(0.005, 0.03))),
+            Chain((Substitute(elements), Strain(0.01), Rattle(0.005, 0.03))),
         )
 
     def _scale(self, Z: np.ndarray) -> np.ndarray:

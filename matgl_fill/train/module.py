@@ -31,6 +31,11 @@ def steps_of(adapter: Adapter, config: FillConfig) -> int:
     return adapter.training_steps if config.steps is None else config.steps
 
 
+def rate_of(adapter: Adapter, config: FillConfig) -> float:
+    """Peak learning rate the config asks for, or else the adapter."""
+    return adapter.training_rate if config.lr is None else config.lr
+
+
 class FillModule(pl.LightningModule):
     """Objectives on generated crystals plus replay of the pool; averages the weights of the last steps.
 
@@ -50,10 +55,9 @@ class FillModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.config.lr, weight_decay=0.0)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.config.lr, total_steps=self.steps, pct_start=WARM_UP
-        )
+        rate = rate_of(self.adapter, self.config)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.steps, pct_start=WARM_UP)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002
@@ -109,7 +113,7 @@ def fit(
         Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
     """
     steps = steps_of(adapter, config)
-    if steps == 0 or config.lr == 0:
+    if steps == 0 or rate_of(adapter, config) == 0:
         return {}
     for p in adapter.model.parameters():
         p.requires_grad_(True)

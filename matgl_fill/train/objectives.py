@@ -120,7 +120,10 @@ class OracleObjective:
     started as the ridge regression on known crystals, so that the trunk learns from forces and stress, which are
     derivatives of that energy with respect to positions and strain, while the model's own output is held by replay.
 
+    With a potential's own labels the same term holds what it knew: replay of its energies, forces and stresses.
+
     Args:
+        name: of the term.
         structures: generated crystals.
         labels: theirs; energies without elemental shifts.
         weight: in the loss.
@@ -129,18 +132,18 @@ class OracleObjective:
             potentials.
     """
 
-    name = "oracle"
     needs_geometry = True
 
     def __init__(
         self,
+        name: str,
         structures: Sequence[Structure],
         labels: Labels,
         weight: float,
         scale: Standardiser,
         known: tuple[np.ndarray, np.ndarray] | None,
     ) -> None:
-        self.weight, self.structures = weight, structures
+        self.name, self.weight, self.structures = name, weight, structures
         self._labels, self._scale = labels, scale
         self._head: nn.Linear | None = None
         if known is not None:
