@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import nn
 
 from matgl_fill.adapters import Adapter, Graph, get_adapter, make_savable
@@ -27,7 +24,7 @@ from matgl_fill.io import Skipped, StructureSet, read_structures
 from matgl_fill.progress import console
 from matgl_fill.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
-from matgl_fill.summary import headline, latent_plane, proposal_row, roughness_table
+from matgl_fill.summary import headline, latent_plane, machine_facts, proposal_row, roughness_table
 from matgl_fill.train import Guard, Replay, fit
 from matgl_fill.train.module import steps_of
 from matgl_fill.train.setup import Made, ObjectiveName, make_objectives
@@ -239,9 +236,8 @@ def fill_tune(
             "oracle": oracle_name,
             "wall_seconds": round(time.perf_counter() - start, 1),
             "stages": clock.stages,
-            "versions": {p: version(p) for p in ("matgl", "torch", "pymatgen-core", "ase", "numpy", "scikit-learn")},
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}",
-        },
+        }
+        | machine_facts(),
         "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
         "guard": verdict.as_dict(),
         "alignment": alignment,
@@ -251,15 +247,8 @@ def fill_tune(
         "skipped": [asdict(s) for s in pool.skipped] or None,
         "config": settings.model_dump(),
     }
-    result = FillResult(
-        accepted.model,
-        model,
-        verdict.accepted,
-        report,
-        proposals,
-        comparison,
-        latent_plane(pool.Z, before, adapter, proposals),
-    )
+    plane = latent_plane(pool.Z, before, adapter, proposals)
+    result = FillResult(accepted.model, model, verdict.accepted, report, proposals, comparison, plane)
     if out is not None:
         result.save(out)
     return result

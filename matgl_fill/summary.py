@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.evaluate import Comparison
 from matgl_fill.generate import Proposal
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.train import Verdict
+
+PACKAGES = ("matgl", "torch", "pymatgen-core", "ase", "numpy", "scikit-learn")
+
+
+def machine_facts() -> dict[str, Any]:
+    """Versions of the packages that shape a result, and the machine."""
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}"
+    return {"versions": {p: version(p) for p in PACKAGES}, "machine": machine}
 
 
 def headline(verdict: Verdict, comparison: Comparison | None) -> dict[str, Any]:

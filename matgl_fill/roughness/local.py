@@ -33,7 +33,7 @@ class LocalRoughness:
         ...                         np.array([1.0]), np.array([[0, 1]]))
         >>> points, values = LocalRoughness(net, width=0.05).maxima(1)
         >>> points.round(2)
-        array([[0.38, 0.  ]])
+        array([[0.48, 0.  ]])
     """
 
     def __init__(self, network: StationaryNetwork, width: float) -> None:

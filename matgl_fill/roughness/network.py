@@ -34,7 +34,7 @@ class StationaryNetwork:
         >>> net = StationaryNetwork(np.array([[0.0], [1.0]]), np.array([0.0, 0.2]), np.array([[0.5]]),
         ...                         np.array([1.0]), np.array([[0, 1]]))
         >>> round(net.frustration(lengthscale=0.8), 4)
-        0.7404
+        0.7403
     """
 
     minima: np.ndarray
