@@ -18,8 +18,8 @@ class TensorNetAdapter(Adapter):
     """
 
     core_class = TensorNet
-    training_steps = 120
-    training_rate = 5e-4
+    training_steps = 80
+    training_rate = 1e-4
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)
