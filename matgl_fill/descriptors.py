@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from pymatgen.core import Element, Structure
-from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from matgl_fill.io import read_structures
+from matgl_fill.neighbours import neighbour_pairs
 
 RADIUS = 6.0
 """Neighbours up to this distance (Angstrom) enter the radial part."""
@@ -35,6 +35,11 @@ def names() -> list[str]:
     return composition + cell + local + radial + angle
 
 
+def electronegativity(element: Element) -> float:
+    """Pauling electronegativity, 0 where there is none."""
+    return 0.0 if element.is_noble_gas or np.isnan(element.X) else float(element.X)
+
+
 @lru_cache(maxsize=1)
 def _element_table() -> np.ndarray:
     """(119, 12) rows by atomic number: the ``PROPERTIES`` and the covalent radius in Angstrom."""
@@ -47,7 +52,7 @@ def _element_table() -> np.ndarray:
         for n, shell, count in el.full_electronic_structure:
             if n == el.row or (shell == "d" and n == el.row - 1) or (shell == "f" and n == el.row - 2):
                 shells[shell] += count
-        X = 0.0 if el.is_noble_gas or np.isnan(el.X) else float(el.X)
+        X = electronegativity(el)
         radius = covalent_radii[z]
         values = [z, float(el.atomic_mass), X, radius, el.group, el.row, el.mendeleev_no or z]
         table[z] = [*values, *shells.values(), radius]
@@ -77,12 +82,8 @@ def _angles(centre: np.ndarray, vectors: np.ndarray, n: int) -> np.ndarray:
 
 def _geometry(structure: Structure, numbers: np.ndarray) -> np.ndarray:
     n, table = len(numbers), _element_table()
-    coords = np.ascontiguousarray(structure.cart_coords)
-    lattice = np.ascontiguousarray(structure.lattice.matrix)
-    pbc = np.ones(3, dtype=np.int64)
-    i, j, image, d = find_points_in_spheres(coords, coords, r=RADIUS, pbc=pbc, lattice=lattice, tol=1e-8)
-    keep = d > 1e-6
-    i, j, image, d = i[keep], j[keep], image[keep], d[keep]
+    coords, lattice = structure.cart_coords, structure.lattice.matrix
+    i, j, image, d = neighbour_pairs(structure, RADIUS)
     order = np.argsort(i, kind="stable")
     i, j, image, d = i[order], j[order], image[order], d[order]
     radius, X = table[numbers, -1], table[numbers, PROPERTIES.index("X")]

@@ -217,7 +217,11 @@ def fill_tune(
     with clock.stage("guard"):
         accepted, verdict = guard.judge(adapter, tuned)
     with clock.stage("evaluate"):
-        Z_after = accepted.embed_graphs(pool.graphs)[0] if verdict.accepted else pool.Z
+        made = adapter.graphs([p.structure for p in proposals])
+        Z_new = adapter.embed_graphs(made)[0]
+        Z_after, Z_new_after = pool.Z, Z_new
+        if verdict.accepted:
+            Z_after, Z_new_after = accepted.embed_graphs(pool.graphs)[0], accepted.embed_graphs(made)[0]
         after = graph_roughness(Z_after, pool.D, settings.neighbours)
         comparison = None
         if chosen_tasks is not None:
@@ -241,13 +245,13 @@ def fill_tune(
         "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
         "guard": verdict.as_dict(),
         "alignment": alignment,
-        "roughness": roughness_table(before, after, proposals, pool.Z, Z_after, adapter, accepted),
+        "roughness": roughness_table((before, pool.Z, Z_new), (after, Z_after, Z_new_after)),
         "history": history or None,
         "proposals": [proposal_row(p) for p in proposals],
         "skipped": [asdict(s) for s in pool.skipped] or None,
         "config": settings.model_dump(),
     }
-    plane = latent_plane(pool.Z, before, adapter, proposals)
+    plane = latent_plane(pool.Z, before, Z_new, proposals)
     result = FillResult(accepted.model, model, verdict.accepted, report, proposals, comparison, plane)
     if out is not None:
         result.save(out)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from matgl_fill.adapters import Adapter
 from matgl_fill.evaluate import Comparison
 from matgl_fill.generate import Proposal
 from matgl_fill.roughness import RoughnessResult
@@ -56,39 +55,35 @@ def proposal_row(p: Proposal) -> dict[str, Any]:
     }
 
 
-def roughness_table(
-    before: RoughnessResult,
-    after: RoughnessResult,
-    proposals: list[Proposal],
-    Z: np.ndarray,
-    Z_after: np.ndarray,
-    original: Adapter,
-    accepted: Adapter,
-) -> list[dict[str, Any]]:
+Landscape = tuple[RoughnessResult, np.ndarray, np.ndarray]
+"""Roughness of a pool, the pool's embedding and that of the generated crystals."""
+
+
+def roughness_table(before: Landscape, after: Landscape) -> list[dict[str, Any]]:
     """Frustration of the pool's landscape, and local roughness averaged over the pool and the new crystals."""
-    new = original.graphs([p.structure for p in proposals])
-    old_new, new_new = original.embed_graphs(new)[0], accepted.embed_graphs(new)[0]
-    rows = [
-        ("frustration", before.frustration, after.frustration),
-        ("mean response (neighbour similarity)", before.response.mean(), after.response.mean()),
-        ("local roughness, pool mean", before.local(Z).mean(), after.local(Z_after).mean()),
-        ("local roughness, generated crystals", before.local(old_new).mean(), after.local(new_new).mean()),
+    columns = [
+        {
+            "frustration": r.frustration,
+            "mean response (neighbour similarity)": r.response.mean(),
+            "local roughness, pool mean": r.local(Z).mean(),
+            "local roughness, generated crystals": r.local(Z_new).mean(),
+        }
+        for r, Z, Z_new in (before, after)
     ]
-    return [{"measure": m, "before": float(b), "after": float(a)} for m, b, a in rows]
+    return [{"measure": m, "before": float(columns[0][m]), "after": float(columns[1][m])} for m in columns[0]]
 
 
 def latent_plane(
-    Z: np.ndarray, roughness: RoughnessResult, adapter: Adapter, proposals: list[Proposal]
+    Z: np.ndarray, roughness: RoughnessResult, Z_new: np.ndarray, proposals: list[Proposal]
 ) -> dict[str, np.ndarray]:
     """First two principal components of pool, targets and proposals, and local roughness of the pool."""
     mean = Z.mean(axis=0)
     axes = np.linalg.svd((Z - mean).astype(float), full_matrices=False)[2][:2].T
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-    made = adapter.embed_graphs(adapter.graphs([p.structure for p in proposals]))[0]
     targets = np.unique(np.array([p.target for p in proposals]), axis=0)
     return {
         "pool": (Z - mean) @ axes,
         "roughness": roughness.local(Z),
         "targets": (targets - mean) @ axes,
-        "proposals": (made - mean) @ axes,
+        "proposals": (Z_new - mean) @ axes,
     }

@@ -10,9 +10,9 @@ import numpy as np
 from ase.data import covalent_radii
 from pymatgen.core import Composition, Structure
 from pymatgen.core.structure_matcher import StructureMatcher
-from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.neighbours import neighbour_pairs
 
 MIN_DISTANCE = 0.7
 """No two atoms closer than this fraction of the sum of their covalent radii."""
@@ -29,17 +29,8 @@ def covalent_volume(structure: Structure) -> float:
 def closest_ratio(structure: Structure) -> float:
     """Smallest distance between two atoms over the sum of their covalent radii."""
     r = covalent_radii[list(structure.atomic_numbers)]
-    coords = np.ascontiguousarray(structure.cart_coords)
-    i, j, _, d = find_points_in_spheres(
-        coords,
-        coords,
-        r=float(2 * r.max()),
-        pbc=np.ones(3, dtype=np.int64),
-        lattice=np.ascontiguousarray(structure.lattice.matrix),
-        tol=1e-8,
-    )
-    apart = d > 1e-6
-    return float((d[apart] / (r[i[apart]] + r[j[apart]])).min(initial=np.inf))
+    i, j, _, d = neighbour_pairs(structure, float(2 * r.max()))
+    return float((d / (r[i] + r[j])).min(initial=np.inf))
 
 
 @lru_cache(maxsize=65536)

@@ -6,19 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase.data import atomic_masses, covalent_radii
-from pymatgen.core import Element, Structure
-from pymatgen.optimization.neighbors import find_points_in_spheres
+from pymatgen.core import Structure
+
+from matgl_fill.descriptors import electronegativity
+from matgl_fill.neighbours import neighbour_pairs
 
 REACH = 5.0
 """Pairs up to this distance (Angstrom) interact."""
 STEEPNESS = 6.0
 """Decay of the pair repulsion, in units of the covalent diameter."""
 NAMES = ("pair stiffness", "pair frequency", "pair ionicity")
-
-
-def _electronegativity(z: int) -> float:
-    element = Element.from_Z(z)
-    return 0.0 if element.is_noble_gas or np.isnan(element.X) else float(element.X)
 
 
 def proxies(structures: Sequence[Structure]) -> np.ndarray:
@@ -33,12 +30,8 @@ def proxies(structures: Sequence[Structure]) -> np.ndarray:
 
 def _row(structure: Structure) -> list[float]:
     z = np.array(structure.atomic_numbers)
-    coords = np.ascontiguousarray(structure.cart_coords)
-    lattice = np.ascontiguousarray(structure.lattice.matrix)
-    pbc = np.ones(3, dtype=np.int64)
-    i, j, _, d = find_points_in_spheres(coords, coords, r=REACH, pbc=pbc, lattice=lattice, tol=1e-8)
-    i, j, d = (x[d > 1e-6] for x in (i, j, d))
-    X = np.array([_electronegativity(int(a)) for a in z])
+    i, j, _, d = neighbour_pairs(structure, REACH)
+    X = np.array([electronegativity(s) for s in structure.species])
     ratio = d / (covalent_radii[z[i]] + covalent_radii[z[j]])
     stiffness = np.exp(-STEEPNESS * (ratio - 1))
     mass = atomic_masses[z]
