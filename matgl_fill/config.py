@@ -16,6 +16,10 @@ class FillConfig(BaseModel):
 
     Attributes:
         choice: where to fill: maxima of the local roughness, or one of the two controls.
+        form: what becomes of the tuned weights. ``"add"``: the original stays as it is, bitwise, and the tuned copy is
+            carried beside it, so that the embedding is original ⊕ tuned. ``"overwrite"``: they replace the original's,
+            held back by replay, and the embedding keeps its width. ``"auto"``: overwrite where an oracle is to improve
+            the predictions of a potential, else add.
         neighbours: latent neighbours in the response and in the graph.
         copies: altered copies of every generated crystal that are trained on with it: strained, rattled, and with
             probability ``redecorate`` other elements put in.
@@ -31,10 +35,12 @@ class FillConfig(BaseModel):
         response_weight: weight of the response objective: stiffness, force constants, pressure and energy, from the
             oracle or, for potentials without one, from the model itself.
         oracle_weight: weight of the oracle's energies, forces and stresses on a potential's own output.
-        replay_weight: weight of holding pool embeddings (standardised units, squared).
+        replay_weight: weight of holding pool embeddings (standardised units, squared); by default 10 where the tuned
+            weights overwrite the original and 0 where they are added to it, for what is kept need not be held.
         force_replay_weight: weight of holding a potential's own energies, forces and stresses on the generated
             crystals, when no oracle replaces them.
-        prediction_weight: weight of holding the model's own predictions on the pool.
+        prediction_weight: weight of holding the model's own predictions on the pool; by default 10 where the tuned
+            weights overwrite the original and 1 where they are added to it.
         align_size: pool crystals that the oracle labels to align its level of theory.
         replay_size: pool crystals that are replayed.
         average_from: weights are averaged over the steps after this fraction of the run.
@@ -51,6 +57,7 @@ class FillConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     choice: Literal["roughness", "random", "farthest"] = "roughness"
+    form: Literal["auto", "add", "overwrite"] = "auto"
     neighbours: int = Field(10, ge=2)
     copies: int = Field(20, ge=0)
     oracle_copies: int = Field(1, ge=0)
@@ -64,9 +71,9 @@ class FillConfig(BaseModel):
     descriptor_weight: float = Field(1.0, ge=0)
     response_weight: float = Field(1.0, ge=0)
     oracle_weight: float = Field(1.0, ge=0)
-    replay_weight: float = Field(10.0, ge=0)
+    replay_weight: float | None = Field(None, ge=0)
     force_replay_weight: float = Field(30.0, ge=0)
-    prediction_weight: float = Field(1.0, ge=0)
+    prediction_weight: float | None = Field(None, ge=0)
     align_size: int = Field(100, ge=10)
     replay_size: int = Field(4000, ge=1)
     average_from: float = Field(0.6, ge=0, le=1)
@@ -76,6 +83,18 @@ class FillConfig(BaseModel):
     max_force_drift: float = Field(0.02, ge=0)
     min_recovery: float = Field(0.92, le=1)
     max_proxy_loss: float = Field(1.0, ge=0)
+
+    def replay_weights(self, add: bool) -> tuple[float, float]:
+        """Weights of holding embeddings and own predictions of the pool."""
+        embedding, prediction = (0.0, 1.0) if add else (10.0, 10.0)
+        return (
+            embedding if self.replay_weight is None else self.replay_weight,
+            prediction if self.prediction_weight is None else self.prediction_weight,
+        )
+
+    def adds(self, is_potential: bool, oracle: Any) -> bool:
+        """True where the original is kept and the tuned copy added."""
+        return not (is_potential and oracle is not None) if self.form == "auto" else self.form == "add"
 
     @classmethod
     def make(cls, config: FillConfig | dict[str, Any] | str | Path | None) -> FillConfig:

@@ -16,41 +16,26 @@ from matgl_fill.adapters import Adapter, Graph, get_adapter, make_savable
 from matgl_fill.bundled import bundled_pool
 from matgl_fill.config import FillConfig
 from matgl_fill.descriptors import describe_structures
-from matgl_fill.errors import InputError
+from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import compare, evaluate, read_tasks
 from matgl_fill.generate import Proposal, propose_from
 from matgl_fill.generate.copies import altered_copies, elements_of
-from matgl_fill.io import Skipped, StructureSet, read_structures
+from matgl_fill.io import read_structures
+from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.progress import console
 from matgl_fill.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
-from matgl_fill.summary import headline, latent_plane, machine_facts, proposal_row, roughness_table
+from matgl_fill.summary import Landscape, headline, latent_plane, proposal_row, roughness_table, run_facts
 from matgl_fill.train import Guard, Replay, fit
 from matgl_fill.train.module import steps_of
 from matgl_fill.train.setup import Made, ObjectiveName, make_objectives
 
-MIN_POOL = 20
-"""Fewer usable crystals than this say too little about a latent space."""
 MAX_HOLDOUT = 400
 """Crystals that the guard judges on at most; more cost time and decide nothing."""
 BACKWARD_COST = 3.0
 """A training pass costs about this many embedding passes."""
 GEOMETRY_COST = 3
 """Training on forces and stress costs about this many times as much."""
-
-
-@dataclass
-class Pool:
-    """Usable crystals with everything that is computed once per crystal."""
-
-    structures: list[Any]
-    ids: list[str]
-    graphs: list[Graph]
-    Z: np.ndarray
-    y: np.ndarray
-    D: np.ndarray
-    skipped: list[Skipped]
-    seconds_per_edge: float
 
 
 @dataclass
@@ -68,39 +53,14 @@ class Clock:
         self.stages[name] = round(time.perf_counter() - start, 2)
 
 
-def prepare_pool(adapter: Adapter, source: Any) -> Pool:
-    """Read crystals, drop those the model cannot take (with the reason), embed and describe the rest.
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves: the tuned model, its losses, its objectives, and the guard that is to judge it."""
 
-    Raises:
-        InputError: fewer than ``MIN_POOL`` usable crystals.
-    """
-    data = read_structures(source)
-    skipped = list(data.skipped)
-    keep: list[int] = []
-    graphs: list[Graph] = []
-    for i, (name, structure) in enumerate(zip(data.ids, data.structures, strict=True)):
-        problem = adapter.problem(structure)
-        if problem is None:
-            graph = adapter.graph(structure)
-            if alone := graph.isolated_atoms():
-                symbol = structure[alone[0]].specie.symbol
-                problem = f"atom {alone[0]} ({symbol}) has no neighbour within {adapter.cutoff:g} A"
-        if problem is None:
-            keep.append(i)
-            graphs.append(graph)
-        else:
-            skipped.append(Skipped(name, problem))
-    if len(keep) < MIN_POOL:
-        first = "; ".join(f"{s.where}: {s.reason}" for s in skipped[:3])
-        raise InputError(
-            f"{len(keep)} usable crystals, at least {MIN_POOL} are needed; give more structures."
-            + (f" Skipped: {first}" if first else "")
-        )
-    start = time.perf_counter()
-    Z, y = adapter.embed_graphs(graphs)
-    seconds = (time.perf_counter() - start) / max(sum(g.n_edges for g in graphs), 1)
-    kept: StructureSet = data.subset(keep)
-    return Pool(kept.structures, kept.ids, graphs, Z, y, describe_structures(kept.structures), skipped, seconds)
+    tuned: Adapter
+    history: dict[str, list[float]]
+    made: Made
+    guard: Guard
 
 
 def analyze_roughness(
@@ -200,9 +160,12 @@ def fill_tune(
         GenerationError: no valid crystal could be made.
         OracleError: the oracle is missing or fails.
     """
-    start, clock = time.perf_counter(), Clock()
+    clock = Clock()
     settings = FillConfig.make(config)
     adapter = get_adapter(model)
+    if len(adapter.cores) > 1:
+        raise ModelError("this model is fill-tuned already; give the original (result.undo()) and the larger pool.")
+    add = settings.adds(adapter.is_potential, oracle)
     chosen_tasks = read_tasks(tasks) if tasks is not None else None
     with clock.stage("embed pool"):
         pool = prepare_pool(adapter, bundled_pool(adapter.element_types) if structures is None else structures)
@@ -211,48 +174,38 @@ def fill_tune(
     with clock.stage("propose crystals"):
         proposals = propose_from(adapter, pool.structures, pool.ids, pool.Z, before, n, seed, settings.choice)
     with clock.stage("train"):
-        tuned, history, names, oracle_name, alignment, guard = _train(
-            adapter, pool, proposals, objective, oracle, settings, seed
-        )
+        trained = _train(adapter, pool, proposals, objective, oracle, settings, add, seed)
     with clock.stage("guard"):
-        accepted, verdict = guard.judge(adapter, tuned)
+        accepted, verdict = trained.guard.judge(adapter, trained.tuned, add)
+    make_savable(accepted.model)
     with clock.stage("evaluate"):
-        made = adapter.graphs([p.structure for p in proposals])
-        Z_new = adapter.embed_graphs(made)[0]
-        Z_after, Z_new_after = pool.Z, Z_new
+        crystals = adapter.graphs([p.structure for p in proposals])
+        first = Landscape(before, pool.Z, adapter.embed_graphs(crystals)[0])
+        last = first
         if verdict.accepted:
-            Z_after, Z_new_after = accepted.embed_graphs(pool.graphs)[0], accepted.embed_graphs(made)[0]
-        after = graph_roughness(Z_after, pool.D, settings.neighbours)
+            Z_after = accepted.embed_graphs(pool.graphs)[0]
+            after = graph_roughness(Z_after, pool.D, settings.neighbours)
+            last = Landscape(after, Z_after, accepted.embed_graphs(crystals)[0])
         comparison = None
         if chosen_tasks is not None:
-            comparison = compare(evaluate(model, chosen_tasks), evaluate(accepted.model, chosen_tasks))
-    make_savable(accepted.model)
+            scores = evaluate(model, chosen_tasks)
+            comparison = compare(scores, evaluate(accepted.model, chosen_tasks) if verdict.accepted else scores)
     report = {
         "title": f"Fill-tuning of {adapter.name}",
         "verdict": headline(verdict, comparison),
-        "run": {
-            "model": type(model).__name__,
-            "architecture": adapter.name,
-            "n_pool": len(pool.structures),
-            "n": len(proposals),
-            "seed": seed,
-            "objective": names,
-            "oracle": oracle_name,
-            "wall_seconds": round(time.perf_counter() - start, 1),
-            "stages": clock.stages,
-        }
-        | machine_facts(),
+        "run": run_facts(model, adapter, len(pool.structures), len(proposals), seed, trained.made, clock.stages),
         "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
         "guard": verdict.as_dict(),
-        "alignment": alignment,
-        "roughness": roughness_table((before, pool.Z, Z_new), (after, Z_after, Z_new_after)),
-        "history": history or None,
+        "alignment": trained.made.alignment,
+        "roughness": roughness_table(first, last),
+        "history": trained.history or None,
         "proposals": [proposal_row(p) for p in proposals],
         "skipped": [asdict(s) for s in pool.skipped] or None,
         "config": settings.model_dump(),
     }
-    plane = latent_plane(pool.Z, before, Z_new, proposals)
-    result = FillResult(accepted.model, model, verdict.accepted, report, proposals, comparison, plane)
+    result = FillResult(
+        accepted.model, model, verdict.accepted, report, proposals, comparison, latent_plane(first, proposals)
+    )
     if out is not None:
         result.save(out)
     return result
@@ -265,8 +218,9 @@ def _train(
     objective: ObjectiveName,
     oracle: Any,
     config: FillConfig,
+    add: bool,
     seed: int,
-) -> tuple[Adapter, dict[str, list[float]], list[str], str | None, dict[str, Any] | None, Guard]:
+) -> Trained:
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(pool.structures))
     cut = min(max(int(config.holdout * len(order)), 5), MAX_HOLDOUT)
@@ -284,16 +238,16 @@ def _train(
     copies = altered_copies(crystals, config.copies, rng, config.rattle, config.strain, config.redecorate, elements)
     cut = config.oracle_copies * len(crystals)
     known = (pool.structures, pool.Z, pool.y, pool.D)
-    made = make_objectives(adapter, *known, crystals + copies[:cut], copies[cut:], objective, oracle, config, rng)
+    made = make_objectives(adapter, *known, crystals + copies[:cut], copies[cut:], objective, oracle, config, add, rng)
     small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
     replayed = rng.permutation(small)[: config.replay_size]
+    graphs = [pool.graphs[i] for i in replayed]
     atoms = np.array([len(pool.structures[i]) for i in replayed])
-    y = adapter.intensive(pool.y[replayed], atoms)
-    replay = Replay(pool.Z, pool.Z[replayed], y, config.prediction_weight)
+    replay = Replay(pool.Z, pool.Z[replayed], adapter.intensive(pool.y[replayed], atoms), config.replay_weights(add))
     tuned = adapter.clone()
-    _announce_cost(adapter, pool, made, [pool.graphs[i] for i in replayed], config)
-    history = fit(tuned, made.objectives, replay, [pool.graphs[i] for i in replayed], config, seed)
-    return tuned, history, [o.name for o in made.objectives], made.oracle, made.alignment, guard
+    _announce_cost(adapter, pool, made, graphs, config)
+    history = fit(tuned, made.objectives, replay, graphs, config, seed)
+    return Trained(tuned, history, made, guard)
 
 
 def _announce_cost(adapter: Adapter, pool: Pool, made: Made, graphs: list[Graph], config: FillConfig) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
+from matgl_fill.adapters import Adapter
 from matgl_fill.evaluate import Comparison
 from matgl_fill.generate import Proposal
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.train import Verdict
+from matgl_fill.train.setup import Made
 
 PACKAGES = ("matgl", "torch", "pymatgen-core", "ase", "numpy", "scikit-learn")
 
@@ -55,35 +58,55 @@ def proposal_row(p: Proposal) -> dict[str, Any]:
     }
 
 
-Landscape = tuple[RoughnessResult, np.ndarray, np.ndarray]
-"""Roughness of a pool, the pool's embedding and that of the generated crystals."""
+def run_facts(
+    model: nn.Module, adapter: Adapter, n_pool: int, n: int, seed: int, made: Made, stages: dict[str, float]
+) -> dict[str, Any]:
+    """What was run, on what, and how long each stage took."""
+    return {
+        "model": type(model).__name__,
+        "architecture": adapter.name,
+        "n_pool": n_pool,
+        "n": n,
+        "seed": seed,
+        "objective": [o.name for o in made.objectives],
+        "oracle": made.oracle,
+        "wall_seconds": round(sum(stages.values()), 1),
+        "stages": stages,
+    } | machine_facts()
+
+
+class Landscape(NamedTuple):
+    """Roughness of a pool, the pool's embedding and that of the generated crystals."""
+
+    roughness: RoughnessResult
+    pool: np.ndarray
+    crystals: np.ndarray
 
 
 def roughness_table(before: Landscape, after: Landscape) -> list[dict[str, Any]]:
     """Frustration of the pool's landscape, and local roughness averaged over the pool and the new crystals."""
     columns = [
         {
-            "frustration": r.frustration,
-            "mean response (neighbour similarity)": r.response.mean(),
-            "local roughness, pool mean": r.local(Z).mean(),
-            "local roughness, generated crystals": r.local(Z_new).mean(),
+            "frustration": x.roughness.frustration,
+            "mean response (neighbour similarity)": x.roughness.response.mean(),
+            "local roughness, pool mean": x.roughness.local(x.pool).mean(),
+            "local roughness, generated crystals": x.roughness.local(x.crystals).mean(),
         }
-        for r, Z, Z_new in (before, after)
+        for x in (before, after)
     ]
     return [{"measure": m, "before": float(columns[0][m]), "after": float(columns[1][m])} for m in columns[0]]
 
 
-def latent_plane(
-    Z: np.ndarray, roughness: RoughnessResult, Z_new: np.ndarray, proposals: list[Proposal]
-) -> dict[str, np.ndarray]:
+def latent_plane(landscape: Landscape, proposals: list[Proposal]) -> dict[str, np.ndarray]:
     """First two principal components of pool, targets and proposals, and local roughness of the pool."""
+    Z = landscape.pool
     mean = Z.mean(axis=0)
     axes = np.linalg.svd((Z - mean).astype(float), full_matrices=False)[2][:2].T
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
     targets = np.unique(np.array([p.target for p in proposals]), axis=0)
     return {
         "pool": (Z - mean) @ axes,
-        "roughness": roughness.local(Z),
+        "roughness": landscape.roughness.local(Z),
         "targets": (targets - mean) @ axes,
-        "proposals": (Z_new - mean) @ axes,
+        "proposals": (landscape.crystals - mean) @ axes,
     }

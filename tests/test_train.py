@@ -13,8 +13,9 @@ from scipy.spatial.transform import Rotation
 from test_adapters import fresh_tensornet
 
 import matgl_fill as mf
+from matgl_fill.adapters import core_of
 from matgl_fill.config import FillConfig
-from matgl_fill.errors import InputError, OracleError
+from matgl_fill.errors import InputError, ModelError, OracleError
 from matgl_fill.train import Guard, elemental_shifts, label, resolve
 from matgl_fill.train.guard import interpolate, recovery, resolved_loss
 from matgl_fill.train.proxies import proxies
@@ -35,15 +36,27 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+def side_part(model) -> dict[str, torch.Tensor]:
+    return weights(core_of(model).side)
+
+
+def original_part(model) -> dict[str, torch.Tensor]:
+    """Weights of a filled model without those of its fill-tuned copy."""
+    return {k: v for k, v in weights(model).items() if "side." not in k}
+
+
 @pytest.fixture(scope="module")
 def tuned(model, pool):
     return mf.fill_tune(model, pool, n=8, seed=3, config=LENIENT)
 
 
 @pytest.mark.parametrize("config", [{"steps": 0}, {"lr": 0.0}])
-def test_no_training_is_the_identity_bitwise(model, pool, config):
-    result = mf.fill_tune(model, pool, n=4, config=QUICK | config)
-    assert same(weights(result.model), weights(model))
+@pytest.mark.parametrize("form", ["add", "overwrite"])
+def test_no_training_is_the_identity_bitwise(model, pool, config, form):
+    result = mf.fill_tune(model, pool, n=4, config=QUICK | config | {"form": form})
+    assert same(original_part(result.model), weights(model))
+    if form == "add":
+        assert same(side_part(result.model), weights(core_of(model)))
 
 
 def test_one_seed_gives_the_same_weights_to_the_bit(model, pool, tuned):
@@ -65,13 +78,50 @@ def test_the_callers_model_is_untouched_and_undo_returns_it(model, pool):
     assert torch.equal(random_state, torch.get_rng_state())
 
 
+def test_threads_do_not_disturb_the_bits(model, pool):
+    """Two threads add in a fixed order; without deterministic algorithms the last bits differ from run to run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        runs = [weights(mf.fill_tune(model, pool, n=4, config=LENIENT).model) for _ in range(2)]
+    finally:
+        torch.set_num_threads(threads)
+    assert same(*runs)
+
+
+def test_what_is_added_leaves_the_original_bitwise(model, pool, tuned):
+    """Embedding = original ⊕ tuned, and predictions are the original's to the bit."""
+    assert isinstance(core_of(tuned.model), type(core_of(model)))
+    assert same(original_part(tuned.model), weights(model))
+    Z, Z_tuned = mf.embed(model, pool), mf.embed(tuned.model, pool)
+    assert Z_tuned.shape == (len(pool), 2 * Z.shape[1])
+    np.testing.assert_array_equal(Z_tuned[:, : Z.shape[1]], Z)
+    assert np.abs(Z_tuned[:, Z.shape[1] :] - Z).max() > 1e-3
+    graphs = mf.get_adapter(model).graphs(pool.structures)
+    predictions = [mf.get_adapter(m).embed_graphs(graphs)[1] for m in (model, tuned.model)]
+    np.testing.assert_array_equal(*predictions)
+
+
+def test_overwriting_keeps_class_and_width(model, pool):
+    result = mf.fill_tune(model, pool, n=4, config=LENIENT | {"form": "overwrite"})
+    assert result.accepted
+    assert type(core_of(result.model)) is type(core_of(model))
+    assert weights(result.model).keys() == weights(model).keys()
+    assert not same(weights(result.model), weights(model))
+
+
+def test_a_filled_model_is_not_filled_again(pool, tuned):
+    with pytest.raises(ModelError, match="fill-tuned already"):
+        mf.fill_tune(tuned.model, pool, n=4, config=QUICK)
+
+
 def test_training_lowers_the_descriptor_loss(tuned):
     losses = tuned.report["history"]["descriptor"]
     assert np.mean(losses[-3:]) < 0.97 * losses[0]
 
 
 def test_refused_model_is_the_original(model, pool):
-    result = mf.fill_tune(model, pool, n=4, config=QUICK | {"max_prediction_drift": 0.0})
+    result = mf.fill_tune(model, pool, n=4, config=QUICK | {"form": "overwrite", "max_prediction_drift": 0.0})
     assert not result.accepted
     assert same(weights(result.model), weights(model))
     assert "original model is returned" in result.report["verdict"]["headline"]
@@ -89,13 +139,14 @@ def test_guard_interpolates_back_from_a_spoiled_model(model, pool):
     with torch.no_grad():
         for p in spoiled.core.parameters():
             p += 0.3 * p.abs().mean() * torch.randn(p.shape, generator=generator)
-    kept, verdict = guard.judge(adapter, spoiled)
+    kept, verdict = guard.judge(adapter, spoiled, add=False)
     assert verdict.tried[1.0]
     assert verdict.alpha < 1
     assert all(c.passed for c in guard.checks(kept))
 
 
-def test_interpolation_ends_are_exact(model, tuned):
+def test_interpolation_ends_are_exact(model, pool):
+    tuned = mf.fill_tune(model, pool, n=4, config=LENIENT | {"form": "overwrite"})
     a, b = mf.get_adapter(model), mf.get_adapter(tuned.model)
     assert same(weights(interpolate(a, b, 0).model), weights(model))
     assert same(weights(interpolate(a, b, 1).model), weights(tuned.model))

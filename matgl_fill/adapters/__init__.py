@@ -25,7 +25,7 @@ def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
     """
     core = core_of(model)
     for adapter in ADAPTERS:
-        if type(core) is adapter.core_class:
+        if type(core) in (adapter.core_class, adapter.filled_class):
             return adapter(model, state)
     known = ", ".join(a.core_class.__name__ for a in ADAPTERS)
     raise ModelError(f"no adapter for {type(core).__name__}; matgl_fill serves {known}.")
@@ -39,6 +39,7 @@ __all__ = [
     "MEGNetAdapter",
     "Output",
     "TensorNetAdapter",
+    "core_of",
     "evaluation_mode",
     "get_adapter",
     "load_model",

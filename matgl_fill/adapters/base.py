@@ -16,6 +16,7 @@ from pymatgen.core import Structure
 from torch import Tensor, nn
 from torch_geometric.data import Batch as GraphBatch
 
+from matgl_fill.adapters.filled import Filled, filled
 from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
 
 EDGES_PER_BATCH = 60_000
@@ -115,16 +116,21 @@ class Adapter(ABC):
     """
 
     core_class: ClassVar[type[nn.Module]]
+    filled_class: ClassVar[type[nn.Module]]
+    """``core_class`` with :class:`matgl_fill.adapters.filled.Filled` mixed in."""
     training_steps: ClassVar[int]
     """Steps of continued pretraining unless the config says otherwise; fewer where a step costs more."""
     training_rate: ClassVar[float]
     """Peak learning rate unless the config says otherwise; smaller where forces have to be kept."""
-    dim: int
-    dim_atom: int
+    core_dim: int
+    """Width of the structure embedding of one core."""
+    core_dim_atom: int
+    """Width of the atom embedding of one core."""
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         self.model = model
         self.core: Any = core_of(model)
+        self.cores: list[Any] = [self.core, self.core.side] if isinstance(self.core, Filled) else [self.core]
         self.is_potential = is_potential(model)
         self.element_types: tuple[str, ...] = tuple(self.core.element_types)
         self.cutoff = float(self.core.cutoff)
@@ -136,19 +142,34 @@ class Adapter(ABC):
         """Architecture, for example ``MEGNet``."""
         return type(self.core).__name__
 
+    @property
+    def dim(self) -> int:
+        """Width of the structure embedding."""
+        return self.core_dim * len(self.cores)
+
+    @property
+    def dim_atom(self) -> int:
+        """Width of the atom embedding."""
+        return self.core_dim_atom * len(self.cores)
+
     @abstractmethod
-    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(structure embedding (B, dim), atom embedding (N, dim_atom)) of the forward pass just made."""
+    def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
+        """(structure embedding (B, core_dim), atom embedding (N, core_dim_atom)) from a core's ``feature_dict``."""
 
     def clone(self) -> Adapter:
         """The same adapter on an independent copy of the model."""
         self.release()
         return type(self)(copy.deepcopy(self.model), self._state)
 
+    def filled(self, side: Adapter) -> Adapter:
+        """An adapter on a new model: this one's, with the core of ``side`` beside it."""
+        self.release()
+        return type(self)(filled(self.model, side.core, self.filled_class), self._state)
+
     def release(self) -> None:
         """Drop features of the last forward pass: they hold its autograd graph and block ``copy.deepcopy``."""
         module: Any
-        for module in (self.model, self.core):
+        for module in (self.model, *self.cores):
             if hasattr(module, "feature_dict"):
                 module.feature_dict = {}
 
@@ -207,11 +228,11 @@ class Adapter(ABC):
             graph.pos = graph.pos + batch.displacement
         edge_lattice = node_lattice[graph.edge_index[0]]
         graph.pbc_offshift = (graph.pbc_offset.to(lattice).unsqueeze(-1) * edge_lattice).sum(dim=1)
-        raw = self.core(g=graph, state_attr=batch.state)
-        embedding, atoms = self.read(batch)
-        prediction = scale_prediction(self.model, raw.reshape(-1), graph)
+        raw = [core(g=graph, state_attr=batch.state) for core in self.cores]
+        read = [self.read(core.feature_dict, batch) for core in self.cores]
+        prediction = scale_prediction(self.model, raw[0].reshape(-1), graph)
         self.release()
-        return Output(embedding, atoms, prediction)
+        return Output(torch.cat([r[0] for r in read], dim=1), torch.cat([r[1] for r in read], dim=1), prediction)
 
     def embed_batch(self, batch: Batch) -> Tensor:
         """(B, dim) differentiable structure embedding."""
@@ -234,12 +255,27 @@ class Adapter(ABC):
 
 
 @contextmanager
+def deterministic() -> Iterator[None]:
+    """PyTorch's deterministic algorithms inside the block.
+
+    On several CPU threads the gradient of a gather adds in no fixed order otherwise, and a seed would not fix the bits.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; every submodule's own mode is restored after it."""
+    """Evaluation mode inside the block, deterministic; every submodule's own mode is restored after it."""
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
-        yield
+        with deterministic():
+            yield
     finally:
         for module, mode in modes:
             module.training = mode

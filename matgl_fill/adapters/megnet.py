@@ -9,6 +9,7 @@ from matgl.models import MEGNet
 from torch import Tensor, nn
 
 from matgl_fill.adapters.base import Adapter, Batch
+from matgl_fill.adapters.filled import FilledMEGNet
 
 
 class MEGNetAdapter(Adapter):
@@ -22,13 +23,14 @@ class MEGNetAdapter(Adapter):
     """
 
     core_class = MEGNet
+    filled_class = FilledMEGNet
     training_steps = 800
     training_rate = 8e-3
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)
-        self.dim = int(self.core.output_proj.layers[0].in_features)
-        self.dim_atom = int(self.core.node_s2s.in_feats)
+        self.core_dim = int(self.core.output_proj.layers[0].in_features)
+        self.core_dim_atom = int(self.core.node_s2s.in_feats)
         self._multi_fidelity = getattr(self.core.embedding, "ntypes_state", None) is not None or isinstance(
             getattr(self.core.embedding, "layer_state_embedding", None), nn.Embedding
         )
@@ -39,8 +41,7 @@ class MEGNetAdapter(Adapter):
             return torch.tensor(self._state or 0, dtype=torch.long)
         return super().state_attribute(default)
 
-    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Set2Set readout and last atom features."""
-        features = self.core.feature_dict
         atoms = features[f"gc_{len(self.core.blocks)}"]["node_feat"]
         return features["readout"].reshape(len(batch), -1), atoms

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from matgl.models import TensorNet
 from torch import Tensor, nn
 
 from matgl_fill.adapters.base import Adapter, Batch
+from matgl_fill.adapters.filled import FilledTensorNet
 
 
 class TensorNetAdapter(Adapter):
@@ -18,15 +21,16 @@ class TensorNetAdapter(Adapter):
     """
 
     core_class = TensorNet
+    filled_class = FilledTensorNet
     training_steps = 80
     training_rate = 1e-4
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)
-        self.dim = self.dim_atom = int(self.core.linear.out_features)
+        self.core_dim = self.core_dim_atom = int(self.core.linear.out_features)
 
-    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean over atoms, and per-atom features."""
-        atoms = self.core.feature_dict["readout"]
+        atoms = features["readout"]
         total = torch.zeros(len(batch), atoms.shape[1], dtype=atoms.dtype).index_add(0, batch.node_batch, atoms)
         return total / batch.n_atoms.unsqueeze(1), atoms

@@ -23,6 +23,8 @@ ALPHAS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
 """Weights tried between the original (0) and the tuned model (1), largest first."""
 ONE_SIDED = 1.645
 """Standard errors below the mean at the lower end of a one-sided 95 % interval."""
+PENALTIES = 2.0 ** np.arange(-7, 18)
+"""Ridge penalties of the probes: powers of two, so that an embedding doubled by its own copy scores the same."""
 FORCE_SAMPLE = 60
 """Held-out crystals on which the forces of potentials are compared."""
 
@@ -61,7 +63,7 @@ class Verdict:
 
 def probe_errors(Z: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Cross-validated absolute errors (n,) of ridge regression."""
-    model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-2, 5, 15)))
+    model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES))
     folds = KFold(5, shuffle=True, random_state=0)
     return np.abs(cross_val_predict(model, Z.astype(float), y, cv=folds) - y)
 
@@ -138,8 +140,13 @@ class Guard:
             out.append(_at_most(f"proxy probe: {name}", loss, c.max_proxy_loss, "% MAE, resolved"))
         return tuple(out)
 
-    def judge(self, original: Adapter, tuned: Adapter) -> tuple[Adapter, Verdict]:
+    def judge(self, original: Adapter, tuned: Adapter, add: bool) -> tuple[Adapter, Verdict]:
         """Interpolate back from the tuned weights until every check passes (WiSE-FT, arXiv 2109.01903).
+
+        Args:
+            original: adapter of the original model.
+            tuned: adapter of the tuned one.
+            add: candidates keep the original and carry the tuned weights beside it; otherwise they replace it.
 
         Returns:
             The adapter of the accepted model (a copy of the original if none passed) and the verdict.
@@ -148,6 +155,8 @@ class Guard:
         checks: tuple[Check, ...] = ()
         for alpha in ALPHAS:
             candidate = interpolate(original, tuned, alpha)
+            if add:
+                candidate = original.filled(candidate)
             checks = self.checks(candidate)
             tried[alpha] = tuple(c.measure for c in checks if not c.passed)
             if not tried[alpha]:

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 
 from matgl_fill.adapters import Adapter, Graph
+from matgl_fill.adapters.base import deterministic
 from matgl_fill.config import FillConfig
 from matgl_fill.progress import console
 from matgl_fill.train.data import loader, unpack
@@ -70,7 +71,7 @@ class FillModule(pl.LightningModule):
             loss = objective.loss(self.adapter, self.adapter.forward(fill), fill, rows)
             terms[objective.name] = objective.weight * loss
         held, rows = unpack(batch["replay"], self.adapter)
-        terms["replay"] = self.config.replay_weight * self.replay.loss(self.adapter, held, rows)
+        terms["replay"] = self.replay.loss(self.adapter, held, rows)
         self._recent.append({name: float(value.detach()) for name, value in terms.items()})
         return torch.stack(list(terms.values())).sum()
 
@@ -121,7 +122,7 @@ def fit(
     loaders = {o.name: loader(adapter.graphs(o.structures), config.batch_size, seed) for o in objectives}
     loaders["replay"] = loader(held, config.replay_batch, seed + 1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), deterministic():
         warnings.filterwarnings("ignore", module="lightning")
         torch.manual_seed(seed)
         trainer = pl.Trainer(

@@ -24,11 +24,11 @@ class Replay:
         Z_pool: (m, dim) original embedding of the whole pool, for the metric.
         Z: (n, dim) original embedding of the replayed crystals.
         y: (n,) original predictions for them, per atom where they are extensive.
-        prediction_weight: weight of the predictions, whose change is taken over their deviation.
+        weights: of the embedding, and of the predictions, whose change is taken over their deviation.
     """
 
-    def __init__(self, Z_pool: np.ndarray, Z: np.ndarray, y: np.ndarray, prediction_weight: float) -> None:
-        self._weight = prediction_weight
+    def __init__(self, Z_pool: np.ndarray, Z: np.ndarray, y: np.ndarray, weights: tuple[float, float]) -> None:
+        self._weights = weights
         scale = Standardiser(Z_pool)
         X = scale(torch.tensor(Z_pool))
         variance, directions = torch.linalg.eigh(torch.cov(X.T))
@@ -38,8 +38,8 @@ class Replay:
         self._y_scale = max(float(self._y.std()), 1e-6)
 
     def loss(self, adapter: Adapter, batch: Batch, rows: Tensor) -> Tensor:
-        """Mean squared change of embedding, plus weighted mean squared change of prediction."""
+        """Weighted mean squared changes of embedding and prediction."""
         output = adapter.forward(batch)
         moved = (output.embedding - self._Z[rows]) @ self._metric
         own = (adapter.intensive(output.prediction, batch.n_atoms) - self._y[rows]) / self._y_scale
-        return moved.square().mean() + self._weight * own.square().mean()
+        return self._weights[0] * moved.square().mean() + self._weights[1] * own.square().mean()

@@ -50,6 +50,7 @@ def make_objectives(
     objective: ObjectiveName,
     oracle: Any,
     config: FillConfig,
+    add: bool,
     rng: np.random.Generator,
 ) -> Made:
     """Objectives for the crystals ``fill``.
@@ -65,6 +66,7 @@ def make_objectives(
         objective: as in :func:`matgl_fill.fill_tune`.
         oracle: as in :func:`matgl_fill.fill_tune`.
         config: weights and sizes.
+        add: the tuned copy is added to the original, whose forces need not be held then.
         rng: draws the pool crystals that align the oracle.
 
     Raises:
@@ -103,7 +105,7 @@ def make_objectives(
             np.column_stack([Y, _per_atom(energy, crystals)]),
             np.column_stack([Y_known, _per_atom(known_energy, known_crystals)]),
         )
-    else:
+    elif not add:
         held = OracleObjective("force replay", crystals, labels, config.force_replay_weight, scale, None)
         objectives.append(held)
     objectives.append(ReadoutObjective("response", scale, (Z[sample], Y_known), crystals, Y, config.response_weight))
