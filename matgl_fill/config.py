@@ -40,7 +40,7 @@ class FillConfig(BaseModel):
         force_replay_weight: weight of holding a potential's own energies, forces and stresses on the generated
             crystals, when no oracle replaces them.
         prediction_weight: weight of holding the model's own predictions on the pool; by default 10 where the tuned
-            weights overwrite the original and 1 where they are added to it.
+            weights overwrite the original and 3 where they are added to it.
         align_size: pool crystals that the oracle labels to align its level of theory.
         replay_size: pool crystals that are replayed.
         average_from: weights are averaged over the steps after this fraction of the run.
@@ -84,17 +84,24 @@ class FillConfig(BaseModel):
     min_recovery: float = Field(0.92, le=1)
     max_proxy_loss: float = Field(1.0, ge=0)
 
-    def replay_weights(self, add: bool) -> tuple[float, float]:
-        """Weights of holding embeddings and own predictions of the pool."""
-        embedding, prediction = (0.0, 1.0) if add else (10.0, 10.0)
-        return (
-            embedding if self.replay_weight is None else self.replay_weight,
-            prediction if self.prediction_weight is None else self.prediction_weight,
-        )
+    def resolved(self, is_potential: bool, oracle: bool, steps: int, lr: float) -> FillConfig:
+        """The same config with everything decided that was left open.
 
-    def adds(self, is_potential: bool, oracle: Any) -> bool:
-        """True where the original is kept and the tuned copy added."""
-        return not (is_potential and oracle is not None) if self.form == "auto" else self.form == "add"
+        Args:
+            is_potential: the model is a potential.
+            oracle: an oracle is given.
+            steps: what the model's adapter trains for.
+            lr: its learning rate; a tenth of it where a potential is overwritten, whose forces have to be kept.
+        """
+        add = not (is_potential and oracle) if self.form == "auto" else self.form == "add"
+        defaults = {
+            "form": "add" if add else "overwrite",
+            "steps": steps,
+            "lr": lr if add or not is_potential else 0.1 * lr,
+            "replay_weight": 0.0 if add else 10.0,
+            "prediction_weight": 3.0 if add else 10.0,
+        }
+        return self.model_copy(update={k: v for k, v in defaults.items() if getattr(self, k) in (None, "auto")})
 
     @classmethod
     def make(cls, config: FillConfig | dict[str, Any] | str | Path | None) -> FillConfig:

@@ -27,7 +27,6 @@ from matgl_fill.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
 from matgl_fill.summary import Landscape, headline, latent_plane, proposal_row, roughness_table, run_facts
 from matgl_fill.train import Guard, Replay, fit
-from matgl_fill.train.module import steps_of
 from matgl_fill.train.setup import Made, ObjectiveName, make_objectives
 
 MAX_HOLDOUT = 400
@@ -165,7 +164,9 @@ def fill_tune(
     adapter = get_adapter(model)
     if len(adapter.cores) > 1:
         raise ModelError("this model is fill-tuned already; give the original (result.undo()) and the larger pool.")
-    add = settings.adds(adapter.is_potential, oracle)
+    settings = settings.resolved(
+        adapter.is_potential, oracle is not None, adapter.training_steps, adapter.training_rate
+    )
     chosen_tasks = read_tasks(tasks) if tasks is not None else None
     with clock.stage("embed pool"):
         pool = prepare_pool(adapter, bundled_pool(adapter.element_types) if structures is None else structures)
@@ -174,18 +175,16 @@ def fill_tune(
     with clock.stage("propose crystals"):
         proposals = propose_from(adapter, pool.structures, pool.ids, pool.Z, before, n, seed, settings.choice)
     with clock.stage("train"):
-        trained = _train(adapter, pool, proposals, objective, oracle, settings, add, seed)
+        trained = _train(adapter, pool, proposals, objective, oracle, settings, seed)
     with clock.stage("guard"):
-        accepted, verdict = trained.guard.judge(adapter, trained.tuned, add)
+        accepted, verdict = trained.guard.judge(adapter, trained.tuned)
     make_savable(accepted.model)
     with clock.stage("evaluate"):
         crystals = adapter.graphs([p.structure for p in proposals])
         first = Landscape(before, pool.Z, adapter.embed_graphs(crystals)[0])
         last = first
         if verdict.accepted:
-            Z_after = accepted.embed_graphs(pool.graphs)[0]
-            after = graph_roughness(Z_after, pool.D, settings.neighbours)
-            last = Landscape(after, Z_after, accepted.embed_graphs(crystals)[0])
+            last = _landscape_after(accepted, pool, first.crystals, crystals, settings.neighbours)
         comparison = None
         if chosen_tasks is not None:
             scores = evaluate(model, chosen_tasks)
@@ -211,6 +210,19 @@ def fill_tune(
     return result
 
 
+def _landscape_after(
+    accepted: Adapter, pool: Pool, Z_new: np.ndarray, crystals: list[Graph], neighbours: int
+) -> Landscape:
+    """Roughness in the accepted model; the original half of its embedding is known already."""
+    if len(accepted.cores) == 1:
+        Z, Z_new = accepted.embed_graphs(pool.graphs)[0], accepted.embed_graphs(crystals)[0]
+    else:
+        side = accepted.side()
+        Z = np.hstack([pool.Z, side.embed_graphs(pool.graphs)[0]])
+        Z_new = np.hstack([Z_new, side.embed_graphs(crystals)[0]])
+    return Landscape(graph_roughness(Z, pool.D, neighbours), Z, Z_new)
+
+
 def _train(
     adapter: Adapter,
     pool: Pool,
@@ -218,7 +230,6 @@ def _train(
     objective: ObjectiveName,
     oracle: Any,
     config: FillConfig,
-    add: bool,
     seed: int,
 ) -> Trained:
     rng = np.random.default_rng(seed)
@@ -238,21 +249,22 @@ def _train(
     copies = altered_copies(crystals, config.copies, rng, config.rattle, config.strain, config.redecorate, elements)
     cut = config.oracle_copies * len(crystals)
     known = (pool.structures, pool.Z, pool.y, pool.D)
-    made = make_objectives(adapter, *known, crystals + copies[:cut], copies[cut:], objective, oracle, config, add, rng)
+    made = make_objectives(adapter, *known, crystals + copies[:cut], copies[cut:], objective, oracle, config, rng)
     small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
     replayed = rng.permutation(small)[: config.replay_size]
     graphs = [pool.graphs[i] for i in replayed]
     atoms = np.array([len(pool.structures[i]) for i in replayed])
-    replay = Replay(pool.Z, pool.Z[replayed], adapter.intensive(pool.y[replayed], atoms), config.replay_weights(add))
+    weights = (config.replay_weight or 0.0, config.prediction_weight or 0.0)
+    replay = Replay(pool.Z, pool.Z[replayed], adapter.intensive(pool.y[replayed], atoms), weights)
     tuned = adapter.clone()
-    _announce_cost(adapter, pool, made, graphs, config)
+    _announce_cost(pool, made, graphs, config)
     history = fit(tuned, made.objectives, replay, graphs, config, seed)
     return Trained(tuned, history, made, guard)
 
 
-def _announce_cost(adapter: Adapter, pool: Pool, made: Made, graphs: list[Graph], config: FillConfig) -> None:
+def _announce_cost(pool: Pool, made: Made, graphs: list[Graph], config: FillConfig) -> None:
     """Say how long training will take, from the time the embedding of the pool took."""
-    steps = steps_of(adapter, config)
+    steps = config.steps or 0
     mean_edges = sum(g.n_edges for g in graphs) / len(graphs)
     passes = sum(GEOMETRY_COST if o.needs_geometry else 1 for o in made.objectives)
     edges = mean_edges * (config.batch_size * passes + config.replay_batch)

@@ -132,14 +132,14 @@ def test_guard_interpolates_back_from_a_spoiled_model(model, pool):
     adapter = mf.get_adapter(model)
     graphs = adapter.graphs(pool.structures)
     Z, y = adapter.embed_graphs(graphs)
-    guard = Guard(adapter, pool.structures, graphs, Z, y, FillConfig())
+    guard = Guard(adapter, pool.structures, graphs, Z, y, FillConfig(form="overwrite"))
     assert all(c.passed for c in guard.checks(adapter))
     spoiled = adapter.clone()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in spoiled.core.parameters():
             p += 0.3 * p.abs().mean() * torch.randn(p.shape, generator=generator)
-    kept, verdict = guard.judge(adapter, spoiled, add=False)
+    kept, verdict = guard.judge(adapter, spoiled)
     assert verdict.tried[1.0]
     assert verdict.alpha < 1
     assert all(c.passed for c in guard.checks(kept))

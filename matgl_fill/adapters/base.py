@@ -121,7 +121,7 @@ class Adapter(ABC):
     training_steps: ClassVar[int]
     """Steps of continued pretraining unless the config says otherwise; fewer where a step costs more."""
     training_rate: ClassVar[float]
-    """Peak learning rate unless the config says otherwise; smaller where forces have to be kept."""
+    """Peak learning rate unless the config says otherwise."""
     core_dim: int
     """Width of the structure embedding of one core."""
     core_dim_atom: int
@@ -165,6 +165,10 @@ class Adapter(ABC):
         """An adapter on a new model: this one's, with the core of ``side`` beside it."""
         self.release()
         return type(self)(filled(self.model, side.core, self.filled_class), self._state)
+
+    def side(self) -> Adapter:
+        """The adapter of the fill-tuned copy alone, where there is one."""
+        return type(self)(self.core.side, self._state)
 
     def release(self) -> None:
         """Drop features of the last forward pass: they hold its autograd graph and block ``copy.deepcopy``."""

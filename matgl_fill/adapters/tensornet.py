@@ -22,8 +22,8 @@ class TensorNetAdapter(Adapter):
 
     core_class = TensorNet
     filled_class = FilledTensorNet
-    training_steps = 80
-    training_rate = 1e-4
+    training_steps = 100
+    training_rate = 1e-3
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)

@@ -133,20 +133,20 @@ class Guard:
             out.append(_at_most("mean energy shift", shift, c.max_energy_shift, "eV/atom"))
             change = np.abs(_forces(adapter, self.small) - self.forces).mean() / np.abs(self.forces).mean()
             out.append(_at_most("force drift", float(change), c.max_force_drift, "of the mean force"))
-        kept = recovery(Z, self.Z) / self.recovery
-        out.append(Check("original embedding recovered", kept, c.min_recovery, "of R2", kept >= c.min_recovery))
+        if len(adapter.cores) == 1:  # with two, the original embedding is part of the new one
+            kept = recovery(Z, self.Z) / self.recovery
+            out.append(Check("original embedding recovered", kept, c.min_recovery, "of R2", kept >= c.min_recovery))
         for name, target, errors in zip(NAMES, self.proxies.T, self.proxy_errors, strict=True):
             loss = resolved_loss(errors, probe_errors(Z, target))
             out.append(_at_most(f"proxy probe: {name}", loss, c.max_proxy_loss, "% MAE, resolved"))
         return tuple(out)
 
-    def judge(self, original: Adapter, tuned: Adapter, add: bool) -> tuple[Adapter, Verdict]:
+    def judge(self, original: Adapter, tuned: Adapter) -> tuple[Adapter, Verdict]:
         """Interpolate back from the tuned weights until every check passes (WiSE-FT, arXiv 2109.01903).
 
         Args:
             original: adapter of the original model.
-            tuned: adapter of the tuned one.
-            add: candidates keep the original and carry the tuned weights beside it; otherwise they replace it.
+            tuned: adapter of the tuned one, which replaces the original or is carried beside it (``config.form``).
 
         Returns:
             The adapter of the accepted model (a copy of the original if none passed) and the verdict.
@@ -155,7 +155,7 @@ class Guard:
         checks: tuple[Check, ...] = ()
         for alpha in ALPHAS:
             candidate = interpolate(original, tuned, alpha)
-            if add:
+            if self.config.form == "add":
                 candidate = original.filled(candidate)
             checks = self.checks(candidate)
             tried[alpha] = tuple(c.measure for c in checks if not c.passed)

@@ -27,16 +27,6 @@ HISTORY_POINTS = 50
 """Points of each loss curve."""
 
 
-def steps_of(adapter: Adapter, config: FillConfig) -> int:
-    """Steps the config asks for, or else the adapter."""
-    return adapter.training_steps if config.steps is None else config.steps
-
-
-def rate_of(adapter: Adapter, config: FillConfig) -> float:
-    """Peak learning rate the config asks for, or else the adapter."""
-    return adapter.training_rate if config.lr is None else config.lr
-
-
 class FillModule(pl.LightningModule):
     """Objectives on generated crystals plus replay of the pool; averages the weights of the last steps.
 
@@ -45,7 +35,7 @@ class FillModule(pl.LightningModule):
 
     def __init__(self, adapter: Adapter, objectives: Sequence[Objective], replay: Replay, config: FillConfig) -> None:
         super().__init__()
-        self.steps = steps_of(adapter, config)
+        self.steps = config.steps or 0
         self.adapter, self.objectives, self.replay, self.config = adapter, objectives, replay, config
         self.core = adapter.core
         self.heads = torch.nn.ParameterList([p for o in objectives for p in o.parameters()])
@@ -56,7 +46,7 @@ class FillModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
-        rate = rate_of(self.adapter, self.config)
+        rate = self.config.lr or 0.0
         optimizer = torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.steps, pct_start=WARM_UP)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -113,8 +103,7 @@ def fit(
     Returns:
         Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
     """
-    steps = steps_of(adapter, config)
-    if steps == 0 or rate_of(adapter, config) == 0:
+    if not config.steps or not config.lr:
         return {}
     for p in adapter.model.parameters():
         p.requires_grad_(True)
@@ -127,7 +116,7 @@ def fit(
         torch.manual_seed(seed)
         trainer = pl.Trainer(
             max_epochs=-1,
-            max_steps=steps,
+            max_steps=config.steps,
             accelerator="cpu",
             logger=False,
             enable_checkpointing=False,

@@ -50,7 +50,6 @@ def make_objectives(
     objective: ObjectiveName,
     oracle: Any,
     config: FillConfig,
-    add: bool,
     rng: np.random.Generator,
 ) -> Made:
     """Objectives for the crystals ``fill``.
@@ -65,8 +64,7 @@ def make_objectives(
         copies: altered copies of them, which only label-free terms see besides.
         objective: as in :func:`matgl_fill.fill_tune`.
         oracle: as in :func:`matgl_fill.fill_tune`.
-        config: weights and sizes.
-        add: the tuned copy is added to the original, whose forces need not be held then.
+        config: weights and sizes, resolved.
         rng: draws the pool crystals that align the oracle.
 
     Raises:
@@ -87,7 +85,7 @@ def make_objectives(
         targets = describe_structures(crystals)
         term = ReadoutObjective("descriptor", scale, known, crystals, targets, config.descriptor_weight)
         objectives.append(term)
-    if oracle is None and not adapter.is_potential:
+    if oracle is None and not (adapter.is_potential and config.form == "overwrite"):
         return Made(objectives, None, None)
     name, source = resolve(oracle) if oracle is not None else (None, adapter)
     sample = _sample(pool, config.align_size, rng)
@@ -105,7 +103,7 @@ def make_objectives(
             np.column_stack([Y, _per_atom(energy, crystals)]),
             np.column_stack([Y_known, _per_atom(known_energy, known_crystals)]),
         )
-    elif not add:
+    else:
         held = OracleObjective("force replay", crystals, labels, config.force_replay_weight, scale, None)
         objectives.append(held)
     objectives.append(ReadoutObjective("response", scale, (Z[sample], Y_known), crystals, Y, config.response_weight))
