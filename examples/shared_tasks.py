@@ -44,11 +44,13 @@ REPORTING = (
     ("mp_eval", "piezo_eij_max_C_per_m2"),
     ("mp_eval", "band_gap_petousis_eV"),
     ("perovskites_eval", "band_gap_eV"),
+    ("mp_eval", "formation_energy_2015_eV_per_atom"),
 )
 LINEAR = {
     "poisson_ratio",
     "e_above_hull_2015_eV_per_atom",
     "heat_of_formation_eV",
+    "formation_energy_2015_eV_per_atom",
     "heat_capacity_300K_per_atom_J_per_mol_K",
     "band_gap_petousis_eV",
     "band_gap_eV",

@@ -29,12 +29,13 @@ class FillConfig(BaseModel):
         strain: standard deviation of the copies' strain components.
         steps: optimiser steps; by default as many as the model's adapter says.
         batch_size: generated crystals per step and objective.
-        replay_batch: pool crystals per step.
+        replay_batch: pool crystals per step; by default as many as the model's adapter says.
         lr: peak learning rate (one cycle of AdamW); by default what the model's adapter says.
         descriptor_weight: weight of the descriptor objective.
         response_weight: weight of the response objective: stiffness, force constants, pressure and energy, from the
-            oracle or, for potentials without one, from the model itself.
-        oracle_weight: weight of the oracle's energies, forces and stresses on a potential's own output.
+            oracle or, for potentials that are overwritten without one, from the model itself; by default 1 where the
+            tuned weights overwrite the original and 0.3 where they are added to it.
+        oracle_weight: weight of the oracle's energies, forces and stresses; by default 1 and 0.1.
         replay_weight: weight of holding pool embeddings (standardised units, squared); by default 10 where the tuned
             weights overwrite the original and 0 where they are added to it, for what is kept need not be held.
         force_replay_weight: weight of holding a potential's own energies, forces and stresses on the generated
@@ -66,11 +67,11 @@ class FillConfig(BaseModel):
     strain: float = Field(0.01, ge=0)
     steps: int | None = Field(None, ge=0)
     batch_size: int = Field(25, ge=1)
-    replay_batch: int = Field(64, ge=1)
+    replay_batch: int | None = Field(None, ge=1)
     lr: float | None = Field(None, ge=0)
     descriptor_weight: float = Field(1.0, ge=0)
-    response_weight: float = Field(1.0, ge=0)
-    oracle_weight: float = Field(1.0, ge=0)
+    response_weight: float | None = Field(None, ge=0)
+    oracle_weight: float | None = Field(None, ge=0)
     replay_weight: float | None = Field(None, ge=0)
     force_replay_weight: float = Field(30.0, ge=0)
     prediction_weight: float | None = Field(None, ge=0)
@@ -84,13 +85,14 @@ class FillConfig(BaseModel):
     min_recovery: float = Field(0.92, le=1)
     max_proxy_loss: float = Field(1.0, ge=0)
 
-    def resolved(self, is_potential: bool, oracle: bool, steps: int, lr: float) -> FillConfig:
+    def resolved(self, is_potential: bool, oracle: bool, steps: int, lr: float, replay_batch: int) -> FillConfig:
         """The same config with everything decided that was left open.
 
         Args:
             is_potential: the model is a potential.
             oracle: an oracle is given.
             steps: what the model's adapter trains for.
+            replay_batch: pool crystals per step that it takes.
             lr: its learning rate; a tenth of it where a potential is overwritten, whose forces have to be kept.
         """
         add = not (is_potential and oracle) if self.form == "auto" else self.form == "add"
@@ -98,6 +100,9 @@ class FillConfig(BaseModel):
             "form": "add" if add else "overwrite",
             "steps": steps,
             "lr": lr if add or not is_potential else 0.1 * lr,
+            "replay_batch": replay_batch,
+            "oracle_weight": 0.1 if add else 1.0,
+            "response_weight": 0.3 if add else 1.0,
             "replay_weight": 0.0 if add else 10.0,
             "prediction_weight": 3.0 if add else 10.0,
         }

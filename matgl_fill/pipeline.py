@@ -165,7 +165,11 @@ def fill_tune(
     if len(adapter.cores) > 1:
         raise ModelError("this model is fill-tuned already; give the original (result.undo()) and the larger pool.")
     settings = settings.resolved(
-        adapter.is_potential, oracle is not None, adapter.training_steps, adapter.training_rate
+        adapter.is_potential,
+        oracle is not None,
+        adapter.training_steps,
+        adapter.training_rate,
+        adapter.training_replay,
     )
     chosen_tasks = read_tasks(tasks) if tasks is not None else None
     with clock.stage("embed pool"):
@@ -267,7 +271,7 @@ def _announce_cost(pool: Pool, made: Made, graphs: list[Graph], config: FillConf
     steps = config.steps or 0
     mean_edges = sum(g.n_edges for g in graphs) / len(graphs)
     passes = sum(GEOMETRY_COST if o.needs_geometry else 1 for o in made.objectives)
-    edges = mean_edges * (config.batch_size * passes + config.replay_batch)
+    edges = mean_edges * (config.batch_size * passes + (config.replay_batch or 0))
     seconds = BACKWARD_COST * pool.seconds_per_edge * edges * steps
     text = f"training for {steps} steps, about {seconds:.0f} s"
     console.print(text, highlight=False)

@@ -122,6 +122,8 @@ class Adapter(ABC):
     """Steps of continued pretraining unless the config says otherwise; fewer where a step costs more."""
     training_rate: ClassVar[float]
     """Peak learning rate unless the config says otherwise."""
+    training_replay: ClassVar[int]
+    """Pool crystals per step unless the config says otherwise."""
     core_dim: int
     """Width of the structure embedding of one core."""
     core_dim_atom: int

@@ -26,6 +26,7 @@ class MEGNetAdapter(Adapter):
     filled_class = FilledMEGNet
     training_steps = 800
     training_rate = 8e-3
+    training_replay = 64
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)

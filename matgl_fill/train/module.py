@@ -109,7 +109,7 @@ def fit(
         p.requires_grad_(True)
     module = FillModule(adapter, objectives, replay, config)
     loaders = {o.name: loader(adapter.graphs(o.structures), config.batch_size, seed) for o in objectives}
-    loaders["replay"] = loader(held, config.replay_batch, seed + 1)
+    loaders["replay"] = loader(held, config.replay_batch or 1, seed + 1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), deterministic():
         warnings.filterwarnings("ignore", module="lightning")

@@ -98,7 +98,7 @@ def make_objectives(
         energy, known_energy, alignment = _aligned(adapter, known_crystals, known_labels, y[sample], crystals, labels)
         aligned = Labels(energy, labels.forces, labels.stress)
         head = None if adapter.is_potential else (Z[sample], _per_atom(known_energy, known_crystals))
-        objectives.append(OracleObjective("oracle", crystals, aligned, config.oracle_weight, scale, head))
+        objectives.append(OracleObjective("oracle", crystals, aligned, config.oracle_weight or 0.0, scale, head))
         Y, Y_known = (
             np.column_stack([Y, _per_atom(energy, crystals)]),
             np.column_stack([Y_known, _per_atom(known_energy, known_crystals)]),
@@ -106,7 +106,9 @@ def make_objectives(
     else:
         held = OracleObjective("force replay", crystals, labels, config.force_replay_weight, scale, None)
         objectives.append(held)
-    objectives.append(ReadoutObjective("response", scale, (Z[sample], Y_known), crystals, Y, config.response_weight))
+    objectives.append(
+        ReadoutObjective("response", scale, (Z[sample], Y_known), crystals, Y, config.response_weight or 0.0)
+    )
     return Made(objectives, name, alignment)
 
 
