@@ -196,7 +196,9 @@ def fill_tune(
     report = {
         "title": f"Fill-tuning of {adapter.name}",
         "verdict": headline(verdict, comparison),
-        "run": run_facts(model, adapter, len(pool.structures), len(proposals), seed, trained.made, clock.stages),
+        "run": run_facts(
+            model, adapter, accepted, len(pool.structures), len(proposals), seed, trained.made, clock.stages
+        ),
         "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
         "guard": verdict.as_dict(),
         "alignment": trained.made.alignment,

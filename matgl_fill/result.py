@@ -80,6 +80,7 @@ class FillResult:
         run, verdict = self.report["run"], self.report["verdict"]
         objective = " + ".join(run["objective"])
         head = f"{run['architecture']}: {run['n']} crystals, objective {objective}, guard: {verdict['headline']}"
+        head += f"; embedding: {run['embedding']}"
         table = Table(title="roughness")
         for name in ("measure", "before", "after"):
             table.add_column(name, justify="left" if name == "measure" else "right")

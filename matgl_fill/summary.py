@@ -59,9 +59,17 @@ def proposal_row(p: Proposal) -> dict[str, Any]:
 
 
 def run_facts(
-    model: nn.Module, adapter: Adapter, n_pool: int, n: int, seed: int, made: Made, stages: dict[str, float]
+    model: nn.Module,
+    adapter: Adapter,
+    accepted: Adapter,
+    n_pool: int,
+    n: int,
+    seed: int,
+    made: Made,
+    stages: dict[str, float],
 ) -> dict[str, Any]:
-    """What was run, on what, and how long each stage took."""
+    """What was run, on what, what became of the embedding, and how long each stage took."""
+    added = f"original ⊕ tuned, {adapter.dim} + {accepted.dim - adapter.dim} dimensions"
     return {
         "model": type(model).__name__,
         "architecture": adapter.name,
@@ -70,6 +78,7 @@ def run_facts(
         "seed": seed,
         "objective": [o.name for o in made.objectives],
         "oracle": made.oracle,
+        "embedding": added if accepted.dim > adapter.dim else f"{adapter.dim} dimensions",
         "wall_seconds": round(sum(stages.values()), 1),
         "stages": stages,
     } | machine_facts()

@@ -10,13 +10,14 @@ import torch
 from conftest import MODELS, shared
 from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
-from matgl.models import MEGNet, TensorNet
+from matgl.models import QET, CHGNet, M3GNet, MEGNet, SO3Net, TensorNet
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.transform import Rotation
 
 import matgl_fill as mf
 from matgl_fill import bundled
+from matgl_fill.adapters import core_of
 from matgl_fill.errors import InputError, ModelError
 
 INVARIANCE = 1e-5
@@ -32,13 +33,30 @@ def fresh_tensornet():
     return Potential(TensorNet(units=16, num_rbf=8, is_intensive=False))
 
 
+FRESH = {
+    "fresh TensorNet": fresh_tensornet,
+    "fresh M3GNet": lambda: M3GNet(is_intensive=True, readout_type="set2set", units=16),
+    "fresh M3GNet potential": lambda: Potential(M3GNet(is_intensive=False, units=16)),
+    "fresh CHGNet potential": lambda: Potential(CHGNet(dim_atom_embedding=16, dim_bond_embedding=16)),
+    "fresh SO3Net": lambda: SO3Net(target_property="graph", is_intensive=True, dim_node_embedding=16, units=16),
+    "fresh SO3Net potential": lambda: Potential(
+        SO3Net(target_property="atomwise", is_intensive=False, dim_node_embedding=16, units=16)
+    ),
+    "fresh QET potential": lambda: Potential(QET(units=16)),
+}
+"""Architectures without pretrained weights here, and those of shared/ in small."""
+
+
 def load(name: str):
     if name == "bundled":
         return mf.load_model(bundled.MODEL)
-    return fresh_tensornet() if name == "fresh TensorNet" else mf.load_model(shared(f"models/{name}"))
+    if name in FRESH:
+        torch.manual_seed(0)
+        return FRESH[name]()
+    return mf.load_model(shared(f"models/{name}"))
 
 
-@pytest.fixture(scope="module", params=["bundled", "fresh TensorNet", *MODELS])
+@pytest.fixture(scope="module", params=["bundled", *FRESH, *MODELS])
 def adapted(request):
     return mf.get_adapter(load(request.param))
 
@@ -108,8 +126,8 @@ def test_prediction_is_the_models_own(adapted, crystals):
             atoms.calc = PESCalculator(adapted.model, stress_unit="eV/A3")
             own = atoms.get_potential_energy()
         else:
-            state = torch.tensor([0]) if "layer_state_embedding" in str(adapted.core) else None
-            own = float(adapted.model.predict_structure(structure, state_attr=state))
+            state = {"state_attr": torch.tensor([0])} if "layer_state_embedding" in str(adapted.core) else {}
+            own = float(adapted.model.predict_structure(structure, **state))
         assert value == pytest.approx(own, abs=1e-4)
 
 
@@ -167,6 +185,22 @@ def test_model_is_left_as_it_was(adapted, crystals):
 def test_fidelity_changes_the_embedding(crystals):
     model = mf.load_model(shared("models/MEGNet-MP-2019.4.1-BandGap-mfi"))
     assert relative(mf.embed(model, crystals, state=1), mf.embed(model, crystals, state=0)) > 1e-3
+
+
+@pytest.mark.parametrize("name", FRESH)
+def test_every_architecture_is_fill_tuned_and_reloaded(name, tmp_path, pool):
+    """The whole way on every architecture: the original stays to the bit, the file gives the same embedding."""
+    import matgl
+
+    model = load(name)
+    quick = {"steps": 2, "copies": 1, "replay_size": 20, "max_proxy_loss": 100.0}
+    result = mf.fill_tune(model, pool.subset(range(60)), n=3, config=quick, out=tmp_path)
+    assert result.accepted
+    some = pool.subset(range(20))
+    Z, Z_tuned = mf.embed(model, some), mf.embed(result.model, some)
+    np.testing.assert_array_equal(Z_tuned[:, : Z.shape[1]], Z)
+    assert isinstance(core_of(result.model), type(core_of(model)))
+    np.testing.assert_array_equal(mf.embed(matgl.load_model(str(tmp_path / "model")), some), Z_tuned)
 
 
 @pytest.mark.parametrize("name", ["bundled", *MODELS[:2]])

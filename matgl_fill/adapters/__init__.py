@@ -5,12 +5,23 @@ from __future__ import annotations
 from torch import nn
 
 from matgl_fill.adapters.base import Adapter, Batch, Graph, Output, evaluation_mode
+from matgl_fill.adapters.chgnet import CHGNetAdapter
+from matgl_fill.adapters.m3gnet import M3GNetAdapter
 from matgl_fill.adapters.megnet import MEGNetAdapter
+from matgl_fill.adapters.qet import QETAdapter
+from matgl_fill.adapters.so3net import SO3NetAdapter
 from matgl_fill.adapters.tensornet import TensorNetAdapter
 from matgl_fill.adapters.wrappers import core_of, load_model, make_savable
 from matgl_fill.errors import ModelError
 
-ADAPTERS: tuple[type[Adapter], ...] = (MEGNetAdapter, TensorNetAdapter)
+ADAPTERS: tuple[type[Adapter], ...] = (
+    MEGNetAdapter,
+    M3GNetAdapter,
+    TensorNetAdapter,
+    SO3NetAdapter,
+    CHGNetAdapter,
+    QETAdapter,
+)
 
 
 def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
@@ -35,9 +46,13 @@ __all__ = [
     "ADAPTERS",
     "Adapter",
     "Batch",
+    "CHGNetAdapter",
     "Graph",
+    "M3GNetAdapter",
     "MEGNetAdapter",
     "Output",
+    "QETAdapter",
+    "SO3NetAdapter",
     "TensorNetAdapter",
     "core_of",
     "evaluation_mode",

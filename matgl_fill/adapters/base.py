@@ -260,6 +260,12 @@ class Adapter(ABC):
         return Z, y
 
 
+def mean_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
+    """(B, k) mean of atom features (N, k) over the atoms of each crystal."""
+    total = torch.zeros(len(batch), atoms.shape[1], dtype=atoms.dtype).index_add(0, batch.node_batch, atoms)
+    return total / batch.n_atoms.unsqueeze(1)
+
+
 @contextmanager
 def deterministic() -> Iterator[None]:
     """PyTorch's deterministic algorithms inside the block.

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from matgl.apps.pes import Potential
-from matgl.models import MEGNet, TensorNet, TransformedTargetModel
+from matgl.models import QET, CHGNet, M3GNet, MEGNet, SO3Net, TensorNet, TransformedTargetModel
 from torch import nn
 
 from matgl_fill.adapters.wrappers import core_of
@@ -36,6 +36,22 @@ class FilledMEGNet(Filled, MEGNet):
 
 class FilledTensorNet(Filled, TensorNet):
     """TensorNet and its fill-tuned copy."""
+
+
+class FilledM3GNet(Filled, M3GNet):
+    """M3GNet and its fill-tuned copy."""
+
+
+class FilledCHGNet(Filled, CHGNet):
+    """CHGNet and its fill-tuned copy."""
+
+
+class FilledSO3Net(Filled, SO3Net):
+    """SO3Net and its fill-tuned copy."""
+
+
+class FilledQET(Filled, QET):
+    """QET and its fill-tuned copy."""
 
 
 def filled(model: nn.Module, side: nn.Module, filled_class: type[Any]) -> nn.Module:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from matgl.models import TensorNet
 from torch import Tensor, nn
 
-from matgl_fill.adapters.base import Adapter, Batch
+from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
 from matgl_fill.adapters.filled import FilledTensorNet
 
 
@@ -33,5 +32,4 @@ class TensorNetAdapter(Adapter):
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean over atoms, and per-atom features."""
         atoms = features["readout"]
-        total = torch.zeros(len(batch), atoms.shape[1], dtype=atoms.dtype).index_add(0, batch.node_batch, atoms)
-        return total / batch.n_atoms.unsqueeze(1), atoms
+        return mean_over_atoms(atoms, batch), atoms

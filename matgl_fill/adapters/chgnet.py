@@ -1,0 +1,35 @@
+"""CHGNet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matgl.models import CHGNet
+from torch import Tensor, nn
+
+from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
+from matgl_fill.adapters.filled import FilledCHGNet
+
+
+class CHGNetAdapter(Adapter):
+    """Embedding of CHGNet.
+
+    Atom level: atom features after the last atom block. The output network acts on them (on bond or angle features in
+    the rarer variants, which have no invariant per-atom counterpart, so the atom features serve there too). Structure
+    level: their mean over atoms, so that it does not grow with the cell.
+    """
+
+    core_class = CHGNet
+    filled_class = FilledCHGNet
+    training_steps = 200
+    training_rate = 2e-3
+    training_replay = 16
+
+    def __init__(self, model: nn.Module, state: int | None = None) -> None:
+        super().__init__(model, state)
+        self.core_dim = self.core_dim_atom = int(self.core.atom_embedding.embedding_dim)
+
+    def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean over atoms, and last atom features."""
+        atoms = features[f"gc_{self.core.n_blocks}"]["atom_feat"]
+        return mean_over_atoms(atoms, batch), atoms

@@ -1,0 +1,42 @@
+"""M3GNet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matgl.models import M3GNet
+from torch import Tensor, nn
+
+from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
+from matgl_fill.adapters.filled import FilledM3GNet
+
+
+class M3GNetAdapter(Adapter):
+    """Embedding of M3GNet.
+
+    Atom level: atom features after the last block. Structure level of intensive models: the vector that enters the
+    output network, that is the readout and the state. Extensive models and potentials have no such vector
+    (``feature_dict["readout"]`` holds atomic energies there, of width 1); their output network acts on the atom
+    features, so the embedding is the mean of these, which does not grow with the cell.
+    """
+
+    core_class = M3GNet
+    filled_class = FilledM3GNet
+    training_steps = 200
+    training_rate = 2e-3
+    training_replay = 16
+
+    def __init__(self, model: nn.Module, state: int | None = None) -> None:
+        super().__init__(model, state)
+        self.core_dim_atom = int(self.core.embedding.layer_node_embedding.embedding_dim)
+        if self.core.is_intensive:
+            self.core_dim = int(self.core.final_layer.layers[0].in_features)
+        else:
+            self.core_dim = self.core_dim_atom
+
+    def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Readout of intensive models, mean over atoms of the others, and last atom features."""
+        atoms = features[f"gc_{self.core.n_blocks}"]["node_feat"]
+        if self.core.is_intensive:
+            return features["readout"].reshape(len(batch), -1), atoms
+        return mean_over_atoms(atoms, batch), atoms

@@ -1,0 +1,35 @@
+"""QET."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matgl.models import QET
+from torch import Tensor, nn
+
+from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
+from matgl_fill.adapters.filled import FilledQET
+
+
+class QETAdapter(Adapter):
+    """Embedding of QET.
+
+    Atom level: what enters the output network, that is TensorNet's invariant atom features with the equilibrated charge
+    and the electrostatic potential, normalised. Structure level: their mean over atoms, so that it does not grow with
+    the cell.
+    """
+
+    core_class = QET
+    filled_class = FilledQET
+    training_steps = 100
+    training_rate = 2e-3
+    training_replay = 16
+
+    def __init__(self, model: nn.Module, state: int | None = None) -> None:
+        super().__init__(model, state)
+        self.core_dim = self.core_dim_atom = int(self.core.norm.normalized_shape[0])
+
+    def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean over atoms, and normalised atom features with charge and potential."""
+        atoms = features["node_feat"]
+        return mean_over_atoms(atoms, batch), atoms

@@ -1,0 +1,39 @@
+"""SO3Net."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matgl.models import SO3Net
+from torch import Tensor, nn
+
+from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
+from matgl_fill.adapters.filled import FilledSO3Net
+
+
+class SO3NetAdapter(Adapter):
+    """Embedding of SO3Net.
+
+    Atom level: the l = 0 part of the equivariant features after the last block, the only part that is invariant as it
+    stands. Structure level of ``target_property="graph"``: the readout that enters the output network; otherwise the
+    mean of the atom features, so that it does not grow with the cell.
+    """
+
+    core_class = SO3Net
+    filled_class = FilledSO3Net
+    training_steps = 200
+    training_rate = 2e-3
+    training_replay = 16
+
+    def __init__(self, model: nn.Module, state: int | None = None) -> None:
+        super().__init__(model, state)
+        self.core_dim = self.core_dim_atom = int(self.core.dim_node_embedding)
+        if self.core.target_property == "graph":
+            self.core_dim = int(self.core.final_layer.layers[0].in_features)
+
+    def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Readout or mean over atoms, and scalar atom features."""
+        atoms = features["scalar_representation"]
+        if self.core.target_property == "graph":
+            return features["readout"].reshape(len(batch), -1), atoms
+        return mean_over_atoms(atoms, batch), atoms
