@@ -8,9 +8,20 @@ from pymatgen.core import Lattice, Structure
 
 import matgl_fill as mf
 from matgl_fill import bundled
+from matgl_fill.adapters.backend import backend
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-MODELS = ("MEGNet-MP-2018.6.1-Eform", "MEGNet-MP-2019.4.1-BandGap-mfi", "TensorNet-MatPES-PBE-v2025.1-PES")
+DGL = backend.NAME == "DGL"
+FOLDER = "models_legacy" if DGL else "models"
+"""Of shared/: MatGL 4 reads the upgraded copies, MatGL 2.2.1 on DGL the checkpoints of its own time."""
+PYG_MODELS = ("MEGNet-MP-2018.6.1-Eform", "MEGNet-MP-2019.4.1-BandGap-mfi", "TensorNet-MatPES-PBE-v2025.1-PES")
+DGL_MODELS = (
+    "MEGNet-MP-2018.6.1-Eform",
+    "M3GNet-MP-2018.6.1-Eform",
+    "M3GNet-MP-2021.2.8-PES",
+    "M3GNet-MatPES-PBE-v2025.1-PES",
+)
+MODELS = DGL_MODELS if DGL else PYG_MODELS
 
 
 def shared(relative: str) -> Path:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 
+import matgl
 import numpy as np
 import pytest
 import torch
-from conftest import MODELS, shared
+from conftest import DGL, FOLDER, MODELS, shared
 from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 from matgl.models import QET, CHGNet, M3GNet, MEGNet, SO3Net, TensorNet
@@ -42,8 +43,9 @@ FRESH = {
     "fresh SO3Net potential": lambda: Potential(
         SO3Net(target_property="atomwise", is_intensive=False, dim_node_embedding=16, units=16)
     ),
-    "fresh QET potential": lambda: Potential(QET(units=16)),
 }
+if not DGL:
+    FRESH["fresh QET potential"] = lambda: Potential(QET(units=16))
 """Architectures without pretrained weights here, and those of shared/ in small."""
 
 
@@ -53,7 +55,7 @@ def load(name: str):
     if name in FRESH:
         torch.manual_seed(0)
         return FRESH[name]()
-    return mf.load_model(shared(f"models/{name}"))
+    return mf.load_model(shared(f"{FOLDER}/{name}"))
 
 
 @pytest.fixture(scope="module", params=["bundled", *FRESH, *MODELS])
@@ -92,6 +94,10 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_embedding_is_invariant(adapted, crystals, change):
+    if DGL and adapted.name == "M3GNet" and adapted.core.threebody_cutoff < adapted.cutoff:
+        pytest.xfail(
+            "the three-body indices of matgl 2.2.1 count pruned bonds: M3GNet depends on their order, 1e-5"
+        )
     Z = mf.embed(adapted.model, crystals)
     changed = mf.embed(adapted.model, [CHANGES[change](s) for s in crystals])
     assert relative(changed, Z) < INVARIANCE
@@ -133,7 +139,9 @@ def test_prediction_is_the_models_own(adapted, crystals):
 
 def test_gradients_are_finite_differences(adapted, crystals):
     """In float64, so that the difference quotient is not drowned."""
-    torch.set_default_dtype(torch.float64)
+    if DGL and adapted.name == "CHGNet":
+        pytest.xfail("matgl 2.2.1 cuts part of CHGNet's gradient through the bond graph; its own forces lack it too")
+    matgl.set_default_dtype("float", 64)
     try:
         twin = adapted.clone()
         twin.model.double()
@@ -156,7 +164,7 @@ def test_gradients_are_finite_differences(adapted, crystals):
         by_x = (at(dx, zero_e) - at(-dx, zero_e)) / (2 * step)
         by_e = (at(zero_x, de) - at(zero_x, -de)) / (2 * step)
     finally:
-        torch.set_default_dtype(torch.float32)
+        matgl.set_default_dtype("float", 32)
     assert by_x == pytest.approx(float(gx[3, 1]), rel=GRADIENT, abs=1e-6)
     assert by_e == pytest.approx(float(ge[1, 0, 0]), rel=GRADIENT, abs=1e-6)
 
@@ -182,6 +190,7 @@ def test_model_is_left_as_it_was(adapted, crystals):
     copy.deepcopy(model)
 
 
+@pytest.mark.skipif(DGL, reason="the multi-fidelity model of shared/ is for PyG")
 def test_fidelity_changes_the_embedding(crystals):
     model = mf.load_model(shared("models/MEGNet-MP-2019.4.1-BandGap-mfi"))
     assert relative(mf.embed(model, crystals, state=1), mf.embed(model, crystals, state=0)) > 1e-3
@@ -190,8 +199,6 @@ def test_fidelity_changes_the_embedding(crystals):
 @pytest.mark.parametrize("name", FRESH)
 def test_every_architecture_is_fill_tuned_and_reloaded(name, tmp_path, pool):
     """The whole way on every architecture: the original stays to the bit, the file gives the same embedding."""
-    import matgl
-
     model = load(name)
     quick = {"steps": 2, "copies": 1, "replay_size": 20, "max_proxy_loss": 100.0}
     result = mf.fill_tune(model, pool.subset(range(60)), n=3, config=quick, out=tmp_path)
@@ -205,8 +212,6 @@ def test_every_architecture_is_fill_tuned_and_reloaded(name, tmp_path, pool):
 
 @pytest.mark.parametrize("name", ["bundled", *MODELS[:2]])
 def test_saved_model_is_read_by_plain_matgl(name, tmp_path, crystals):
-    import matgl
-
     model = load(name)
     model.save(tmp_path)
     Z = mf.embed(matgl.load_model(str(tmp_path)), crystals)

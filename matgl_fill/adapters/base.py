@@ -14,8 +14,8 @@ import torch
 from matgl.ext.pymatgen import Structure2Graph
 from pymatgen.core import Structure
 from torch import Tensor, nn
-from torch_geometric.data import Batch as GraphBatch
 
+from matgl_fill.adapters.backend import backend
 from matgl_fill.adapters.filled import Filled, filled
 from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
 
@@ -28,7 +28,7 @@ class Graph:
     """One crystal as the model sees it.
 
     Attributes:
-        data: backend graph with ``frac_coords``, ``edge_index``, ``pbc_offset``, ``node_type``.
+        data: graph of PyG or DGL as MatGL builds it.
         lattice: (3, 3) lattice vectors in Angstrom, rows.
         state: state attribute of the model, shape (k,) or scalar.
     """
@@ -40,11 +40,11 @@ class Graph:
     @property
     def n_edges(self) -> int:
         """Number of directed edges."""
-        return int(self.data.edge_index.shape[1])
+        return len(backend.edges(self.data)[0])
 
     def isolated_atoms(self) -> list[int]:
         """Indices of atoms without any neighbour inside the cutoff."""
-        degree = torch.bincount(self.data.edge_index[0].long(), minlength=self.data.num_nodes)
+        degree = torch.bincount(backend.edges(self.data)[0], minlength=backend.n_nodes(self.data))
         return torch.nonzero(degree == 0).flatten().tolist()
 
 
@@ -199,13 +199,14 @@ class Adapter(ABC):
 
     def collate(self, graphs: Sequence[Graph]) -> Batch:
         """Join graphs into a :class:`Batch`."""
-        data = GraphBatch.from_data_list([g.data for g in graphs])
+        data = backend.join([g.data for g in graphs])
         return self.joined(data, torch.stack([g.lattice for g in graphs]), torch.stack([g.state for g in graphs]))
 
     def joined(self, data: Any, lattice: Tensor, state: Tensor) -> Batch:
         """:class:`Batch` of a backend graph that is joined already, lattices (B, 3, 3) and states (B, ...)."""
-        n_atoms = torch.bincount(data.batch, minlength=len(lattice))
-        return Batch(data=data, lattice=lattice, state=state, node_batch=data.batch, n_atoms=n_atoms)
+        node_batch = backend.node_batch(data)
+        n_atoms = torch.bincount(node_batch, minlength=len(lattice))
+        return Batch(data=data, lattice=lattice, state=state, node_batch=node_batch, n_atoms=n_atoms)
 
     def batches(self, graphs: Sequence[Graph], max_edges: int = EDGES_PER_BATCH) -> Iterator[tuple[list[int], Batch]]:
         """Size-sorted batches under an edge budget, each with the indices it holds."""
@@ -227,17 +228,19 @@ class Adapter(ABC):
         if batch.strain is not None:
             strain = 0.5 * (batch.strain + batch.strain.transpose(1, 2))
             lattice = lattice + lattice @ strain
-        graph = copy.copy(batch.data)
         node_lattice = lattice[batch.node_batch]
-        graph.pos = (graph.frac_coords.to(lattice).unsqueeze(-1) * node_lattice).sum(dim=1)
+        coordinates, offsets = backend.offsets(batch.data)
+        positions = (coordinates.to(lattice).unsqueeze(-1) * node_lattice).sum(dim=1)
         if batch.displacement is not None:
-            graph.pos = graph.pos + batch.displacement
-        edge_lattice = node_lattice[graph.edge_index[0]]
-        graph.pbc_offshift = (graph.pbc_offset.to(lattice).unsqueeze(-1) * edge_lattice).sum(dim=1)
-        raw = [core(g=graph, state_attr=batch.state) for core in self.cores]
-        read = [self.read(core.feature_dict, batch) for core in self.cores]
-        prediction = scale_prediction(self.model, raw[0].reshape(-1), graph)
-        self.release()
+            positions = positions + batch.displacement
+        edge_lattice = node_lattice[backend.edges(batch.data)[0]]
+        graph = backend.placed(batch.data, positions, (offsets.to(lattice).unsqueeze(-1) * edge_lattice).sum(dim=1))
+        raw, read = [], []
+        for core in self.cores:
+            out, features = backend.call(core, graph, batch.state)
+            raw.append(out)
+            read.append(self.read(features, batch))
+        prediction = scale_prediction(self.model, raw[0], graph)
         return Output(torch.cat([r[0] for r in read], dim=1), torch.cat([r[1] for r in read], dim=1), prediction)
 
     def embed_batch(self, batch: Batch) -> Tensor:

@@ -31,7 +31,7 @@ class MEGNetAdapter(Adapter):
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)
         self.core_dim = int(self.core.output_proj.layers[0].in_features)
-        self.core_dim_atom = int(self.core.node_s2s.in_feats)
+        self.core_dim_atom = int(self.core._init_args["hidden_layer_sizes_conv"][-1])
         self._multi_fidelity = getattr(self.core.embedding, "ntypes_state", None) is not None or isinstance(
             getattr(self.core.embedding, "layer_state_embedding", None), nn.Embedding
         )

@@ -7,8 +7,10 @@ from typing import Any
 from matgl.models import QET
 from torch import Tensor, nn
 
+from matgl_fill.adapters.backend import backend
 from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
 from matgl_fill.adapters.filled import FilledQET
+from matgl_fill.errors import ModelError
 
 
 class QETAdapter(Adapter):
@@ -26,6 +28,8 @@ class QETAdapter(Adapter):
     training_replay = 16
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
+        if backend.NAME == "DGL":
+            raise ModelError("QET is served on matgl 4 (PyG) only; unset MATGL_BACKEND and install matgl>=4.1.2.")
         super().__init__(model, state)
         self.core_dim = self.core_dim_atom = int(self.core.norm.normalized_shape[0])
 

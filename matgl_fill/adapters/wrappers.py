@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import matgl
+import numpy as np
 import torch
 from matgl.apps.pes import Potential
 from matgl.data.transformer import LogTransformer, Normalizer
 from matgl.models import TransformedTargetModel
+from numpy._core.multiarray import _reconstruct
 from torch import Tensor, nn
 
+from matgl_fill.adapters.backend import backend
 from matgl_fill.errors import ModelError
 
+SAFE_NUMPY = (
+    np.ndarray,
+    np.dtype,
+    _reconstruct,
+    *(getattr(np.dtypes, f"{t}DType") for t in ("Float32", "Float64", "Int32", "Int64")),
+)
 SAFE_TRANSFORMERS = (Normalizer, LogTransformer)
 
 
@@ -60,6 +71,7 @@ def load_model(name_or_path: str | Path) -> nn.Module:
     path = Path(name_or_path)
     if len(path.parts) > 2 and not (path / "model.json").is_file():
         raise ModelError(f"no MatGL model in '{path}'; give a directory with model.pt, state.pt and model.json.")
+    _refuse_other_backend(path)
     try:
         with torch.serialization.safe_globals(list(SAFE_TRANSFORMERS)):
             model = matgl.load_model(str(name_or_path))
@@ -71,6 +83,31 @@ def load_model(name_or_path: str | Path) -> nn.Module:
         ) from err
     make_savable(model)
     return model
+
+
+def _refuse_other_backend(path: Path) -> None:
+    """PyG checkpoints cannot run on DGL: their classes exist, but on graphs of the other library.
+
+    Raises:
+        ModelError: MatGL runs on DGL here and the checkpoint names a PyG module; or the pickles hold more than MatGL's
+            own types (MatGL 2.2.1 would unpickle anything, so they are read with ``weights_only`` first).
+    """
+    if backend.NAME != "DGL" or not (path / "model.json").is_file():
+        return
+    saved = json.loads((path / "model.json").read_text())
+    modules = [saved.get("@module", ""), (saved.get("kwargs", {}).get("model") or {}).get("@module", "")]
+    if any(m.endswith("_pyg") for m in modules):
+        raise ModelError(
+            f"'{path}' was saved on PyG, and MatGL runs on DGL here; unset MATGL_BACKEND, with matgl>=4.1.2."
+        )
+    for name in ("model.pt", "state.pt"):
+        try:
+            with torch.serialization.safe_globals([*SAFE_TRANSFORMERS, *SAFE_NUMPY]):
+                torch.load(path / name, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as err:
+            raise ModelError(
+                f"'{path / name}' holds more than weights and settings; it is not loaded: {err}."
+            ) from None
 
 
 def make_savable(model: nn.Module) -> None:

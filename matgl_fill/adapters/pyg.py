@@ -1,0 +1,52 @@
+"""Graphs of MatGL on PyG (matgl 4): join, place and call."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch as GraphBatch
+
+NAME = "PYG"
+
+
+def edges(data: Any) -> tuple[Tensor, Tensor]:
+    """(E,) source and (E,) target atoms."""
+    return data.edge_index[0].long(), data.edge_index[1].long()
+
+
+def n_nodes(data: Any) -> int:
+    """Atoms of a graph."""
+    return int(data.num_nodes)
+
+
+def join(graphs: Sequence[Any]) -> Any:
+    """One graph of several."""
+    return GraphBatch.from_data_list(list(graphs))
+
+
+def node_batch(data: Any) -> Tensor:
+    """(N,) crystal of each atom."""
+    return data.batch
+
+
+def offsets(data: Any) -> tuple[Tensor, Tensor]:
+    """(N, 3) fractional coordinates and (E, 3) lattice offsets of the edges."""
+    return data.frac_coords, data.pbc_offset
+
+
+def placed(data: Any, positions: Tensor, shifts: Tensor) -> Any:
+    """A copy of the graph with Cartesian positions (N, 3) and edge shifts (E, 3) in Angstrom."""
+    graph = copy.copy(data)
+    graph.pos, graph.pbc_offshift = positions, shifts
+    return graph
+
+
+def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    """Output (B,) of a core model and its ``feature_dict``, of which the model keeps nothing."""
+    raw = core(g=graph, state_attr=state)
+    features, core.feature_dict = core.feature_dict, {}
+    return torch.as_tensor(raw).reshape(-1), features
