@@ -6,6 +6,7 @@ machines have. The tasks fall in two halves, fixed before any experiment: settin
 
     python examples/shared_tasks.py MEGNet-MP-2018.6.1-Eform --seeds 0 1 2
     python examples/shared_tasks.py MEGNet-MP-2018.6.1-Eform --set choice=random --seeds 0 1 2
+    python examples/shared_tasks.py MEGNet-MP-2018.6.1-Eform --descriptors
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1600, help="crystals per task at most")
     parser.add_argument("--n", type=int, default=100, help="crystals to generate")
     parser.add_argument("--oracle", help="sevennet, chgnet, or the name of a folder of shared/models")
+    parser.add_argument("--descriptors", action="store_true", help="concatenate plain descriptors before and after")
     parser.add_argument("--half", choices=["choosing", "reporting", "both"], default="choosing")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="changes of the config")
     return parser.parse_args()
@@ -106,7 +108,10 @@ def main() -> None:
         oracle = SHARED / "models" / oracle
     config = changes(args.set)
     model = mf.load_model(SHARED / "models" / args.model)
-    before = mf.evaluate(model, tasks, args.folds)
+    before = mf.evaluate(model, tasks, args.folds, args.descriptors)
+    if args.descriptors:
+        plain = compare(mf.evaluate(model, tasks, args.folds), before)
+        console.print(f"no training, descriptors concatenated: mean {plain.mean:+.2f} %", highlight=False)
     runs = []
     for seed in args.seeds:
         start = time.perf_counter()
@@ -114,7 +119,7 @@ def main() -> None:
             model, SHARED / "data" / "mp_pool.jsonl.gz", n=args.n, oracle=oracle, seed=seed, config=config
         )
         wall = time.perf_counter() - start
-        change = compare(before, mf.evaluate(result.model, tasks, args.folds))
+        change = compare(before, mf.evaluate(result.model, tasks, args.folds, args.descriptors))
         runs.append([c.change_percent for c in change.changes])
         worst = change.worst
         console.print(

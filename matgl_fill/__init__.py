@@ -6,12 +6,13 @@ them without downstream labels, and hands the model over only if nothing was los
 
 from __future__ import annotations
 
-from matgl_fill.adapters import Adapter, get_adapter, load_model
+from matgl_fill.adapters import Adapter, get_adapter
 from matgl_fill.config import FillConfig
 from matgl_fill.descriptors import describe
 from matgl_fill.embedding import embed
 from matgl_fill.evaluate import compare, evaluate
 from matgl_fill.io import read_structures
+from matgl_fill.legacy import load_model
 from matgl_fill.pipeline import analyze_roughness, fill_tune, propose
 from matgl_fill.result import FillResult
 

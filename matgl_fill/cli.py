@@ -61,6 +61,19 @@ def run(
     console.print(f"{result.report['run']['wall_seconds']} s; report: {out / 'report.html'}", highlight=False)
 
 
+@app.command()
+def upgrade(
+    model: Annotated[str, typer.Argument(help="Directory of a MEGNet or TensorNet checkpoint from before MatGL 3.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the upgraded copy.")],
+    force: Annotated[bool, typer.Option(help="Upgrade without finding out whether it is that old.")] = False,
+) -> None:
+    """Write a copy of MODEL that predicts on MatGL 4 what it predicted before MatGL 3."""
+    from matgl_fill import load_model
+
+    load_model(model, legacy=True if force else None).save(out)  # type: ignore[operator]
+    console.print(f"written to {out}", highlight=False)
+
+
 def main() -> None:
     """Entry point: one line per warning and error; exit codes 2 input, 3 model, 4 generation, 5 oracle."""
     from matgl_fill.errors import MatglFillError, MatglFillWarning

@@ -95,9 +95,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_embedding_is_invariant(adapted, crystals, change):
     if DGL and adapted.name == "M3GNet" and adapted.core.threebody_cutoff < adapted.cutoff:
-        pytest.xfail(
-            "the three-body indices of matgl 2.2.1 count pruned bonds: M3GNet depends on their order, 1e-5"
-        )
+        pytest.xfail("the three-body indices of matgl 2.2.1 count pruned bonds: M3GNet depends on their order, 1e-5")
     Z = mf.embed(adapted.model, crystals)
     changed = mf.embed(adapted.model, [CHANGES[change](s) for s in crystals])
     assert relative(changed, Z) < INVARIANCE

@@ -11,7 +11,7 @@ from matgl_fill.adapters.megnet import MEGNetAdapter
 from matgl_fill.adapters.qet import QETAdapter
 from matgl_fill.adapters.so3net import SO3NetAdapter
 from matgl_fill.adapters.tensornet import TensorNetAdapter
-from matgl_fill.adapters.wrappers import core_of, load_model, make_savable
+from matgl_fill.adapters.wrappers import core_of, make_savable, read_checkpoint
 from matgl_fill.errors import ModelError
 
 ADAPTERS: tuple[type[Adapter], ...] = (
@@ -57,6 +57,6 @@ __all__ = [
     "core_of",
     "evaluation_mode",
     "get_adapter",
-    "load_model",
     "make_savable",
+    "read_checkpoint",
 ]

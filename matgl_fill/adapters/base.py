@@ -262,6 +262,17 @@ class Adapter(ABC):
                 y[index] = out.prediction.numpy()
         return Z, y
 
+    def forces(self, graphs: Sequence[Graph]) -> np.ndarray:
+        """(atoms, 3) forces of a potential in eV/Angstrom, all crystals in order of batches."""
+        parts = []
+        with evaluation_mode(self.model):
+            for _, batch in self.batches(graphs, max_edges=EDGES_PER_BATCH // 3):
+                moving = batch.movable()
+                assert moving.displacement is not None
+                out = self.forward(moving)
+                parts.append(-torch.autograd.grad(out.prediction.sum(), moving.displacement)[0].numpy())
+        return np.concatenate(parts)
+
 
 def mean_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
     """(B, k) mean of atom features (N, k) over the atoms of each crystal."""

@@ -52,18 +52,12 @@ def scale_prediction(model: nn.Module, raw: Tensor, graph: Any) -> Tensor:
     return raw
 
 
-def load_model(name_or_path: str | Path) -> nn.Module:
-    """Load a MatGL model from a directory or by its hub name, also where plain MatGL cannot.
+def read_checkpoint(name_or_path: str | Path) -> nn.Module:
+    """The model of a directory or hub name, also where plain MatGL cannot read it.
 
     MatGL 4.1.2 refuses any saved ``TransformedTargetModel`` because its ``Normalizer`` is not on the
     allowlist of the restricted unpickler. The class is put on the list for this call only; ``weights_only``
     stays on, so an untrusted file cannot run code.
-
-    Args:
-        name_or_path: model directory (``model.pt``, ``state.pt``, ``model.json``) or pretrained name.
-
-    Returns:
-        The model as MatGL builds it, with a form that plain ``matgl.load_model`` reads once saved again.
 
     Raises:
         ModelError: the model does not exist or cannot be read.
@@ -76,7 +70,8 @@ def load_model(name_or_path: str | Path) -> nn.Module:
         with torch.serialization.safe_globals(list(SAFE_TRANSFORMERS)):
             model = matgl.load_model(str(name_or_path))
     except Exception as err:
-        reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+        cause = err.__cause__ or err
+        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise ModelError(
             f"cannot load a MatGL model from '{name_or_path}': {reason}. "
             "Give a directory with model.pt, state.pt and model.json, or the name of a pretrained model."

@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import nn
 
 from matgl_fill.adapters import get_adapter
+from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate.probes import PROBES, cross_validated_mae
 from matgl_fill.evaluate.tasks import Task, read_tasks
@@ -101,7 +102,7 @@ def score_embedding(Z: np.ndarray, task: Task, seeds: int = SEEDS) -> Score:
     return Score(task.name, task.unit, len(task), {p: np.array([r[p] for r in runs]) for p in PROBES})
 
 
-def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS) -> list[Score]:
+def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool = False) -> list[Score]:
     """How well probes on the frozen embedding of ``model`` predict downstream properties.
 
     Ridge and Gaussian kernel ridge on standardised embeddings, penalties and width chosen inside each training
@@ -111,6 +112,8 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS) -> list[Score]:
         model: any MatGL model that :func:`matgl_fill.get_adapter` serves.
         tasks: list of :class:`Task`, or a file of crystals with numeric labels.
         seeds: fold shuffles.
+        descriptors: concatenate :func:`matgl_fill.describe` to the embedding; a tuned model must beat the original
+            this way too, or it has only learned what plain concatenation gives.
 
     Returns:
         One :class:`Score` per task, in order.
@@ -125,6 +128,8 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS) -> list[Score]:
             if problem := adapter.problem(structure):
                 raise InputError(f"task '{task.name}', {structure.formula}: {problem}; drop the crystal from the task.")
         Z = adapter.embed_graphs(adapter.graphs(task.structures))[0]
+        if descriptors:
+            Z = np.hstack([Z, describe_structures(task.structures)])
         scores.append(score_embedding(Z, task, seeds))
     return scores
 

@@ -15,7 +15,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from matgl_fill.adapters import Adapter, Graph
-from matgl_fill.adapters.base import evaluation_mode
 from matgl_fill.config import FillConfig
 from matgl_fill.train.proxies import NAMES, proxies
 
@@ -118,7 +117,7 @@ class Guard:
         self.proxies = proxies(structures)
         self.proxy_errors = [probe_errors(Z, p) for p in self.proxies.T]
         self.small = [g for g, n in zip(self.graphs, self.atoms, strict=True) if n <= 24][:FORCE_SAMPLE]
-        self.forces = _forces(adapter, self.small) if adapter.is_potential else None
+        self.forces = adapter.forces(self.small) if adapter.is_potential else None
 
     def checks(self, adapter: Adapter) -> tuple[Check, ...]:
         """Every measure of one candidate model."""
@@ -131,7 +130,7 @@ class Guard:
         if self.forces is not None:
             shift = abs(float(drift.mean()))
             out.append(_at_most("mean energy shift", shift, c.max_energy_shift, "eV/atom"))
-            change = np.abs(_forces(adapter, self.small) - self.forces).mean() / np.abs(self.forces).mean()
+            change = np.abs(adapter.forces(self.small) - self.forces).mean() / np.abs(self.forces).mean()
             out.append(_at_most("force drift", float(change), c.max_force_drift, "of the mean force"))
         if len(adapter.cores) == 1:  # with two, the original embedding is part of the new one
             kept = recovery(Z, self.Z) / self.recovery
@@ -166,18 +165,6 @@ class Guard:
 
 def _at_most(measure: str, value: float, budget: float, unit: str) -> Check:
     return Check(measure, value, budget, unit, bool(value <= budget))
-
-
-def _forces(adapter: Adapter, graphs: Sequence[Graph]) -> np.ndarray:
-    """(atoms, 3) forces on all crystals in order of batches."""
-    parts = []
-    with evaluation_mode(adapter.model):
-        for _, batch in adapter.batches(graphs, max_edges=20_000):
-            moving = batch.movable()
-            assert moving.displacement is not None
-            out = adapter.forward(moving)
-            parts.append(-torch.autograd.grad(out.prediction.sum(), moving.displacement)[0].numpy())
-    return np.concatenate(parts)
 
 
 def interpolate(original: Adapter, tuned: Adapter, alpha: float) -> Adapter:

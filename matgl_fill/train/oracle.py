@@ -16,9 +16,10 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from torch import Tensor
 
-from matgl_fill.adapters import Adapter, get_adapter, load_model
+from matgl_fill.adapters import Adapter, get_adapter
 from matgl_fill.adapters.base import evaluation_mode
 from matgl_fill.errors import MatglFillWarning, OracleError
+from matgl_fill.legacy import load_model
 from matgl_fill.progress import track
 
 SHIFT_RIDGE = 1e-3
