@@ -6,7 +6,7 @@ them without downstream labels, and hands the model over only if nothing was los
 
 from __future__ import annotations
 
-from matgl_fill.adapters import Adapter, get_adapter
+from matgl_fill.adapters import Adapter, get_adapter, register_adapter
 from matgl_fill.config import FillConfig
 from matgl_fill.descriptors import describe
 from matgl_fill.embedding import embed
@@ -32,4 +32,5 @@ __all__ = [
     "load_model",
     "propose",
     "read_structures",
+    "register_adapter",
 ]

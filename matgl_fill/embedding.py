@@ -12,12 +12,15 @@ from matgl_fill.adapters import evaluation_mode, get_adapter
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import InputError
 from matgl_fill.io import read_structures
+from matgl_fill.progress import track
 
 
 def embed(
     model: nn.Module,
     structures: Any,
     level: Literal["structure", "atom"] = "structure",
+    batch_size: int | Literal["auto"] = "auto",
+    progress: bool = False,
     state: int | None = None,
     descriptors: bool = False,
 ) -> np.ndarray:
@@ -29,6 +32,8 @@ def embed(
         model: any MatGL model that :func:`get_adapter` serves.
         structures: anything :func:`matgl_fill.io.read_structures` takes.
         level: ``"structure"`` for one row a crystal, ``"atom"`` for one row an atom (crystals in order).
+        batch_size: crystals per model call; ``"auto"`` sorts by size and fills batches up to a budget of edges.
+        progress: show a progress bar on a terminal.
         state: fidelity index of multi-fidelity models.
         descriptors: append the columns of :func:`matgl_fill.describe` (structure level only).
 
@@ -46,13 +51,17 @@ def embed(
         if problem := adapter.problem(structure):
             raise InputError(f"{name}: {problem}; remove it or use a model that covers it.")
     graphs = adapter.graphs(pool.structures)
-    if level == "structure":
-        Z = adapter.embed_graphs(graphs)[0]
-        return np.hstack([Z, describe_structures(pool.structures).astype(np.float32)]) if descriptors else Z
+    if batch_size != "auto" and batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; give at least 1, or 'auto'.")
+    batches = adapter.batches(graphs, max_crystals=None if batch_size == "auto" else batch_size)
+    Z = np.empty((len(graphs), adapter.dim), dtype=np.float32)
     rows: list[np.ndarray] = [np.empty(0)] * len(graphs)
     with evaluation_mode(model), torch.no_grad():
-        for index, batch in adapter.batches(graphs):
-            atoms = adapter.forward(batch).atoms
-            for i, part in zip(index, torch.split(atoms, batch.n_atoms.tolist()), strict=True):
+        for index, batch in track(batches, "embedding") if progress else batches:
+            out = adapter.forward(batch)
+            Z[index] = out.embedding.numpy()
+            for i, part in zip(index, torch.split(out.atoms, batch.n_atoms.tolist()), strict=True):
                 rows[i] = part.numpy()
-    return np.concatenate(rows)
+    if level == "atom":
+        return np.concatenate(rows)
+    return np.hstack([Z, describe_structures(pool.structures).astype(np.float32)]) if descriptors else Z

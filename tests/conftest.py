@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from pymatgen.core import Lattice, Structure
 
 import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.adapters.backend import backend
+from matgl_fill.testing import low_symmetry_crystals
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DGL = backend.NAME == "DGL"
@@ -42,19 +41,5 @@ def pool():
 
 
 @pytest.fixture(scope="session")
-def crystals() -> list[Structure]:
-    """Low-symmetry crystals, so that no invariance holds by accident."""
-    rng = np.random.default_rng(0)
-    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    perovskite = Structure(
-        Lattice.cubic(3.9),
-        ["Sr", "Ti", "O", "O", "O"],
-        [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
-    )
-    silicon = Structure(Lattice([[0, 2.7, 2.7], [2.7, 0, 2.7], [2.7, 2.7, 0]]), ["Si", "Si"], [[0, 0, 0], [0.25] * 3])
-    out = []
-    for s in (salt, perovskite, silicon):
-        strained = Structure(s.lattice.matrix @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), s.species, s.frac_coords)
-        moved = strained.cart_coords + rng.normal(0, 0.05, strained.cart_coords.shape)
-        out.append(Structure(strained.lattice, s.species, moved, coords_are_cartesian=True))
-    return out
+def crystals():
+    return low_symmetry_crystals()

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-
 import matgl
 import numpy as np
 import pytest
 import torch
 from conftest import DGL, FOLDER, MODELS, shared
 from matgl.apps.pes import Potential
-from matgl.ext.ase import PESCalculator
 from matgl.models import QET, CHGNet, M3GNet, MEGNet, SO3Net, TensorNet
-from pymatgen.core import Structure
-from pymatgen.io.ase import AseAtomsAdaptor
-from scipy.spatial.transform import Rotation
 
 import matgl_fill as mf
 from matgl_fill import bundled
-from matgl_fill.adapters import core_of
+from matgl_fill.adapters import TensorNetAdapter, core_of
 from matgl_fill.errors import InputError, ModelError
-
-INVARIANCE = 1e-5
-"""Relative, float32: rotation, translation, permutation, lattice choice, supercell."""
-BATCHING = 1e-5
-"""Relative, float32: in a batch against alone."""
-GRADIENT = 2e-3
-"""Relative, float64 weights: analytic against central differences."""
+from matgl_fill.testing import BATCHING, AdapterContract, relative
 
 
 def fresh_tensornet():
@@ -63,129 +51,8 @@ def adapted(request):
     return mf.get_adapter(load(request.param))
 
 
-def relative(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a - b).max() / np.abs(b).max())
-
-
-def rotated(s: Structure) -> Structure:
-    R = Rotation.from_euler("xyz", [0.3, 1.1, -0.7]).as_matrix()
-    return Structure(s.lattice.matrix @ R.T, s.species, s.frac_coords)
-
-
-def permuted(s: Structure) -> Structure:
-    order = np.random.default_rng(1).permutation(len(s))
-    return Structure(s.lattice, [s.species[i] for i in order], s.frac_coords[order])
-
-
-def supercell(s: Structure) -> Structure:
-    new = s.copy()
-    new.make_supercell([2, 2, 2])
-    return new
-
-
-CHANGES = {
-    "rotation": rotated,
-    "translation": lambda s: Structure(s.lattice, s.species, s.frac_coords + np.array([0.37, 0.11, -0.42])),
-    "permutation": permuted,
-    "lattice choice": lambda s: s.get_reduced_structure("niggli"),
-    "supercell": supercell,
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_embedding_is_invariant(adapted, crystals, change):
-    if DGL and adapted.name == "M3GNet" and adapted.core.threebody_cutoff < adapted.cutoff:
-        pytest.xfail("the three-body indices of matgl 2.2.1 count pruned bonds: M3GNet depends on their order, 1e-5")
-    Z = mf.embed(adapted.model, crystals)
-    changed = mf.embed(adapted.model, [CHANGES[change](s) for s in crystals])
-    assert relative(changed, Z) < INVARIANCE
-
-
-def test_embedding_tells_crystals_apart(adapted, crystals):
-    Z = mf.embed(adapted.model, crystals)
-    assert Z.shape == (len(crystals), adapted.dim)
-    assert Z.dtype == np.float32
-    assert min(np.abs(Z[0] - Z[1]).max(), np.abs(Z[1] - Z[2]).max()) > 1e-3
-
-
-def test_batch_equals_single(adapted, crystals):
-    together = mf.embed(adapted.model, crystals)
-    alone = np.concatenate([mf.embed(adapted.model, s) for s in crystals])
-    assert relative(alone, together) < BATCHING
-
-
-def test_atom_level_has_one_row_per_atom(adapted, crystals):
-    atoms = mf.embed(adapted.model, crystals, level="atom")
-    assert atoms.shape == (sum(len(s) for s in crystals), adapted.dim_atom)
-    if adapted.name == "TensorNet":
-        first = atoms[: len(crystals[0])].mean(axis=0)
-        assert relative(first, mf.embed(adapted.model, crystals)[0]) < BATCHING
-
-
-def test_prediction_is_the_models_own(adapted, crystals):
-    _, y = adapted.embed_graphs(adapted.graphs(crystals))
-    for structure, value in zip(crystals, y, strict=True):
-        if adapted.is_potential:
-            atoms = AseAtomsAdaptor.get_atoms(structure)
-            atoms.calc = PESCalculator(adapted.model, stress_unit="eV/A3")
-            own = atoms.get_potential_energy()
-        else:
-            state = {"state_attr": torch.tensor([0])} if "layer_state_embedding" in str(adapted.core) else {}
-            own = float(adapted.model.predict_structure(structure, **state))
-        assert value == pytest.approx(own, abs=1e-4)
-
-
-def test_gradients_are_finite_differences(adapted, crystals):
-    """In float64, so that the difference quotient is not drowned."""
-    if DGL and adapted.name == "CHGNet":
-        pytest.xfail("matgl 2.2.1 cuts part of CHGNet's gradient through the bond graph; its own forces lack it too")
-    matgl.set_default_dtype("float", 64)
-    try:
-        twin = adapted.clone()
-        twin.model.double()
-        batch = twin.collate([double(g) for g in twin.graphs(crystals)])
-        weights = torch.linspace(-1, 1, twin.dim)
-        moving = batch.movable()
-        value = (twin.embed_batch(moving) @ weights).sum()
-        gx, ge = torch.autograd.grad(value, [moving.displacement, moving.strain])
-        step = 1e-4
-
-        def at(dx: torch.Tensor, de: torch.Tensor) -> float:
-            still = batch.movable()
-            still.displacement, still.strain = dx, de
-            with torch.no_grad():
-                return float((twin.embed_batch(still) @ weights).sum())
-
-        dx, de = torch.zeros_like(gx), torch.zeros_like(ge)
-        dx[3, 1] = de[1, 0, 0] = step
-        zero_x, zero_e = torch.zeros_like(gx), torch.zeros_like(ge)
-        by_x = (at(dx, zero_e) - at(-dx, zero_e)) / (2 * step)
-        by_e = (at(zero_x, de) - at(zero_x, -de)) / (2 * step)
-    finally:
-        matgl.set_default_dtype("float", 32)
-    assert by_x == pytest.approx(float(gx[3, 1]), rel=GRADIENT, abs=1e-6)
-    assert by_e == pytest.approx(float(ge[1, 0, 0]), rel=GRADIENT, abs=1e-6)
-
-
-def double(graph):
-    graph.lattice = graph.lattice.double()
-    if graph.state.is_floating_point():
-        graph.state = graph.state.double()
-    return graph
-
-
-def test_model_is_left_as_it_was(adapted, crystals):
-    model = adapted.model
-    model.train()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    modes = [m.training for m in model.modules()]
-    pickled = [s.as_dict() for s in crystals]
-    mf.embed(model, crystals)
-    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    assert modes == [m.training for m in model.modules()]
-    assert pickled == [s.as_dict() for s in crystals]
-    assert not any(m._forward_hooks for m in model.modules())
-    copy.deepcopy(model)
+class TestAdapters(AdapterContract):
+    """The contract, inherited: every architecture, real weights where they are there, fresh ones otherwise."""
 
 
 @pytest.mark.skipif(DGL, reason="the multi-fidelity model of shared/ is for PyG")
@@ -230,3 +97,29 @@ def test_unknown_architecture_is_a_model_error():
 def test_missing_model_is_a_model_error(tmp_path):
     with pytest.raises(ModelError, match="no MatGL model in"):
         mf.load_model(tmp_path)
+
+
+@pytest.mark.parametrize("level", ["structure", "atom"])
+def test_batch_size_changes_nothing_but_speed(crystals, level):
+    model = load("fresh TensorNet")
+    by_budget = mf.embed(model, crystals, level, progress=True)
+    assert relative(mf.embed(model, crystals, level, batch_size=2), by_budget) < BATCHING
+    with pytest.raises(InputError, match="batch_size is 0"):
+        mf.embed(model, crystals, level, batch_size=0)
+
+
+class Mine(TensorNet):
+    """Architecture of somebody else's package."""
+
+
+def test_a_third_party_registers_its_adapter(crystals):
+    model = Mine(units=16, num_rbf=8, is_intensive=False)
+    with pytest.raises(ModelError, match="no adapter for Mine"):
+        mf.get_adapter(model)
+
+    @mf.register_adapter
+    class MineAdapter(TensorNetAdapter):
+        core_class = Mine
+
+    assert isinstance(mf.get_adapter(model), MineAdapter)
+    assert mf.embed(model, crystals).shape == (3, 16)

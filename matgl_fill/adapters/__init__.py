@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 from torch import nn
 
 from matgl_fill.adapters.base import Adapter, Batch, Graph, Output, evaluation_mode
@@ -14,14 +16,32 @@ from matgl_fill.adapters.tensornet import TensorNetAdapter
 from matgl_fill.adapters.wrappers import core_of, make_savable, read_checkpoint
 from matgl_fill.errors import ModelError
 
-ADAPTERS: tuple[type[Adapter], ...] = (
+_registered: list[type[Adapter]] = [
     MEGNetAdapter,
     M3GNetAdapter,
     TensorNetAdapter,
     SO3NetAdapter,
     CHGNetAdapter,
     QETAdapter,
-)
+]
+
+
+def register_adapter(adapter: type[Adapter]) -> type[Adapter]:
+    """Serve one more architecture; use it as a decorator.
+
+    A package can also name its adapter as an entry point of the group ``matgl_fill.adapters``; it is imported when a
+    model comes that none of ours serves. ``matgl_fill.testing.AdapterContract`` holds the tests to inherit.
+
+    Args:
+        adapter: subclass of :class:`Adapter` with ``core_class``, ``filled_class``, ``training_*`` and ``read``.
+    """
+    if adapter not in _registered:
+        _registered.append(adapter)
+    return adapter
+
+
+def _serving(core: nn.Module) -> type[Adapter] | None:
+    return next((a for a in _registered if type(core) in (a.core_class, a.filled_class)), None)
 
 
 def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
@@ -35,15 +55,17 @@ def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
         ModelError: no adapter serves this architecture.
     """
     core = core_of(model)
-    for adapter in ADAPTERS:
-        if type(core) in (adapter.core_class, adapter.filled_class):
-            return adapter(model, state)
-    known = ", ".join(a.core_class.__name__ for a in ADAPTERS)
-    raise ModelError(f"no adapter for {type(core).__name__}; matgl_fill serves {known}.")
+    if _serving(core) is None:
+        for entry in entry_points(group="matgl_fill.adapters"):
+            register_adapter(entry.load())
+    adapter = _serving(core)
+    if adapter is None:
+        known = ", ".join(a.core_class.__name__ for a in _registered)
+        raise ModelError(f"no adapter for {type(core).__name__}; matgl_fill serves {known}.")
+    return adapter(model, state)
 
 
 __all__ = [
-    "ADAPTERS",
     "Adapter",
     "Batch",
     "CHGNetAdapter",
@@ -59,4 +81,5 @@ __all__ = [
     "get_adapter",
     "make_savable",
     "read_checkpoint",
+    "register_adapter",
 ]

@@ -208,13 +208,16 @@ class Adapter(ABC):
         n_atoms = torch.bincount(node_batch, minlength=len(lattice))
         return Batch(data=data, lattice=lattice, state=state, node_batch=node_batch, n_atoms=n_atoms)
 
-    def batches(self, graphs: Sequence[Graph], max_edges: int = EDGES_PER_BATCH) -> Iterator[tuple[list[int], Batch]]:
-        """Size-sorted batches under an edge budget, each with the indices it holds."""
+    def batches(
+        self, graphs: Sequence[Graph], max_edges: int = EDGES_PER_BATCH, max_crystals: int | None = None
+    ) -> Iterator[tuple[list[int], Batch]]:
+        """Size-sorted batches under an edge budget, or of a number of crystals, each with the indices it holds."""
         order = sorted(range(len(graphs)), key=lambda i: graphs[i].n_edges)
         chunk: list[int] = []
         edges = 0
         for i in order:
-            if chunk and edges + graphs[i].n_edges > max_edges:
+            full = edges + graphs[i].n_edges > max_edges if max_crystals is None else len(chunk) == max_crystals
+            if chunk and full:
                 yield chunk, self.collate([graphs[j] for j in chunk])
                 chunk, edges = [], 0
             chunk.append(i)
