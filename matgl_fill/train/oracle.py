@@ -25,7 +25,6 @@ from matgl_fill.progress import track
 SHIFT_RIDGE = 1e-3
 MAX_FORCE = 30.0
 """Crystals with a force beyond this (eV/Angstrom) are dropped: no oracle is reliable there."""
-ORACLE_EDGES = 20_000
 
 
 @dataclass
@@ -129,7 +128,7 @@ def _label_with_potential(structures: Sequence[Structure], adapter: Adapter) -> 
     forces: list[np.ndarray] = [np.empty(0)] * n
     graphs = adapter.graphs(structures)
     with evaluation_mode(adapter.model):
-        for index, batch in track(list(adapter.batches(graphs, ORACLE_EDGES)), "labelling with the oracle"):
+        for index, batch in track(list(adapter.batches(graphs)), "labelling with the oracle"):
             moving = batch.movable()
             assert moving.displacement is not None
             assert moving.strain is not None
