@@ -37,6 +37,8 @@ from matgl_fill.embedding import embed
 ON_DGL = backend.NAME == "DGL"
 INVARIANCE = 1e-5
 """Relative, float32: rotation, translation, permutation, lattice choice, supercell."""
+LAYERS = 1e-4
+"""Relative, float32: rotation, features of inner blocks, where squares amplify rounding."""
 BATCHING = 1e-5
 """Relative, float32: in a batch against alone."""
 GRADIENT = 2e-3
@@ -132,6 +134,18 @@ class AdapterContract:
         if adapted.name == "TensorNet":
             first = atoms[: len(crystals[0])].mean(axis=0)
             assert relative(first, embed(adapted.model, crystals)[0]) < BATCHING
+
+    def test_atoms_pool_to_the_structure(self, adapted: Adapter, crystals: list[Structure]) -> None:
+        atoms = embed(adapted.model, crystals[0], level="atom")
+        assert relative(embed(adapted.model, crystals, pooling="mean")[0], atoms.mean(axis=0)) < BATCHING
+        assert relative(embed(adapted.model, crystals, pooling="sum")[0], atoms.sum(axis=0)) < BATCHING
+        assert relative(embed(adapted.model, crystals, pooling="max")[0], atoms.max(axis=0)) < BATCHING
+
+    def test_every_layer_is_invariant(self, adapted: Adapter, crystals: list[Structure]) -> None:
+        Z = embed(adapted.model, crystals, layers="all")
+        assert Z.shape[1] >= adapted.dim_atom
+        turned = embed(adapted.model, [rotated(s) for s in crystals], layers="all")
+        assert relative(turned, Z) < LAYERS
 
     def test_prediction_is_the_models_own(self, adapted: Adapter, crystals: list[Structure]) -> None:
         _, y = adapted.embed_graphs(adapted.graphs(crystals))

@@ -97,11 +97,13 @@ class Output:
         embedding: (B, dim) structure embedding.
         atoms: (N, dim_atom) atom embedding.
         prediction: (B,) the model's own prediction in its own unit (eV for potentials).
+        layers: invariant atom features (N, k) after every block, if they were asked for.
     """
 
     embedding: Tensor
     atoms: Tensor
     prediction: Tensor
+    layers: tuple[Tensor, ...] = ()
 
 
 class Adapter(ABC):
@@ -138,6 +140,10 @@ class Adapter(ABC):
         self.cutoff = float(self.core.cutoff)
         self._state = state
         self._converter = Structure2Graph(element_types=self.element_types, cutoff=self.cutoff)
+
+    @abstractmethod
+    def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
+        """Invariant atom features (N, k) after every block, first to last, from a core's ``feature_dict``."""
 
     @property
     def name(self) -> str:
@@ -225,8 +231,13 @@ class Adapter(ABC):
         if chunk:
             yield chunk, self.collate([graphs[j] for j in chunk])
 
-    def forward(self, batch: Batch) -> Output:
-        """One differentiable pass; gradients reach parameters, ``displacement`` and ``strain``."""
+    def forward(self, batch: Batch, layers: bool = False) -> Output:
+        """One differentiable pass; gradients reach parameters, ``displacement`` and ``strain``.
+
+        Args:
+            batch: crystals.
+            layers: also read the atom features after every block.
+        """
         lattice = batch.lattice
         if batch.strain is not None:
             strain = 0.5 * (batch.strain + batch.strain.transpose(1, 2))
@@ -238,13 +249,16 @@ class Adapter(ABC):
             positions = positions + batch.displacement
         edge_lattice = node_lattice[backend.edges(batch.data)[0]]
         graph = backend.placed(batch.data, positions, (offsets.to(lattice).unsqueeze(-1) * edge_lattice).sum(dim=1))
-        raw, read = [], []
+        raw, read, blocks = [], [], []
         for core in self.cores:
             out, features = backend.call(core, graph, batch.state)
             raw.append(out)
             read.append(self.read(features, batch))
+            blocks += self.read_layers(features) if layers else []
         prediction = scale_prediction(self.model, raw[0], graph)
-        return Output(torch.cat([r[0] for r in read], dim=1), torch.cat([r[1] for r in read], dim=1), prediction)
+        return Output(
+            torch.cat([r[0] for r in read], dim=1), torch.cat([r[1] for r in read], dim=1), prediction, tuple(blocks)
+        )
 
     def embed_batch(self, batch: Batch) -> Tensor:
         """(B, dim) differentiable structure embedding."""

@@ -33,3 +33,7 @@ class CHGNetAdapter(Adapter):
         """Mean over atoms, and last atom features."""
         atoms = features[f"gc_{self.core.n_blocks}"]["atom_feat"]
         return mean_over_atoms(atoms, batch), atoms
+
+    def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
+        """Atom features after every block."""
+        return [features[f"gc_{i + 1}"]["atom_feat"] for i in range(self.core.n_blocks)]

@@ -94,12 +94,11 @@ def _listening(core: Any) -> Iterator[dict[str, Any]]:
     def readout(_: Any, inputs: tuple[Any, ...]) -> None:
         features["readout"] = inputs[0]
 
-    def block(_: Any, __: Any, out: tuple[Any, ...]) -> None:
-        features[f"gc_{len(core.blocks)}"] = {"node_feat": out[1]}
+    def block(module: Any, _: Any, out: tuple[Any, ...]) -> None:
+        features[f"gc_{list(core.blocks).index(module) + 1}"] = {"node_feat": out[1]}
 
     hooks = [output.register_forward_pre_hook(readout)]
-    if hasattr(core, "blocks"):
-        hooks.append(core.blocks[-1].register_forward_hook(block))
+    hooks += [b.register_forward_hook(block) for b in getattr(core, "blocks", ())]
     try:
         yield features
     finally:

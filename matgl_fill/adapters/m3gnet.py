@@ -40,3 +40,7 @@ class M3GNetAdapter(Adapter):
         if self.core.is_intensive:
             return features["readout"].reshape(len(batch), -1), atoms
         return mean_over_atoms(atoms, batch), atoms
+
+    def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
+        """Atom features after every block."""
+        return [features[f"gc_{i + 1}"]["node_feat"] for i in range(self.core.n_blocks)]

@@ -46,3 +46,7 @@ class MEGNetAdapter(Adapter):
         """Set2Set readout and last atom features."""
         atoms = features[f"gc_{len(self.core.blocks)}"]["node_feat"]
         return features["readout"].reshape(len(batch), -1), atoms
+
+    def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
+        """Atom features after every block."""
+        return [features[f"gc_{i + 1}"]["node_feat"] for i in range(len(self.core.blocks))]

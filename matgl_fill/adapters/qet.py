@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from matgl_fill.adapters.backend import backend
 from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
 from matgl_fill.adapters.filled import FilledQET
+from matgl_fill.adapters.tensornet import tensor_norms
 from matgl_fill.errors import ModelError
 
 
@@ -37,3 +38,7 @@ class QETAdapter(Adapter):
         """Mean over atoms, and normalised atom features with charge and potential."""
         atoms = features["node_feat"]
         return mean_over_atoms(atoms, batch), atoms
+
+    def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
+        """As TensorNet's, of which QET is an extension."""
+        return [tensor_norms(features[f"gc_{i + 1}"]) for i in range(len(self.core.layers))]

@@ -37,3 +37,8 @@ class SO3NetAdapter(Adapter):
         if self.core.target_property == "graph":
             return features["readout"].reshape(len(batch), -1), atoms
         return mean_over_atoms(atoms, batch), atoms
+
+    def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
+        """The l = 0 part of the features after every block; matgl 2.2.1 gives the last one only."""
+        names = [f"gc_{i + 1}" for i in range(self.core.nblocks)]
+        return [features[n][:, 0] for n in names if n in features] or [features["scalar_representation"]]

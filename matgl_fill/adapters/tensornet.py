@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from matgl.models import TensorNet
 from torch import Tensor, nn
 
@@ -33,3 +34,16 @@ class TensorNetAdapter(Adapter):
         """Mean over atoms, and per-atom features."""
         atoms = features["readout"]
         return mean_over_atoms(atoms, batch), atoms
+
+    def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
+        """Squared norms of the three irreducible parts of every atom's tensors after every interaction."""
+        return [tensor_norms(features[f"gc_{i + 1}"]) for i in range(len(self.core.layers))]
+
+
+def tensor_norms(X: Tensor) -> Tensor:
+    """Squared norms (N, 3 units) of the scalar, antisymmetric and symmetric traceless parts of X (N, units, 3, 3)."""
+    trace = X.diagonal(dim1=-2, dim2=-1).mean(-1)
+    scalar = trace[..., None, None] * torch.eye(3, dtype=X.dtype)
+    antisymmetric = 0.5 * (X - X.transpose(-2, -1))
+    parts = (scalar, antisymmetric, X - scalar - antisymmetric)
+    return torch.cat([(p**2).sum((-2, -1)) for p in parts], dim=1)
