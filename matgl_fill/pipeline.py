@@ -17,7 +17,7 @@ from matgl_fill.bundled import bundled_pool
 from matgl_fill.config import FillConfig
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import InputError, ModelError
-from matgl_fill.evaluate import compare, evaluate, read_tasks
+from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks
 from matgl_fill.generate import Proposal, propose_from
 from matgl_fill.generate.copies import altered_copies, elements_of
 from matgl_fill.io import read_structures
@@ -189,10 +189,7 @@ def fill_tune(
         last = first
         if verdict.accepted:
             last = _landscape_after(accepted, pool, first.crystals, crystals, settings.neighbours)
-        comparison = None
-        if chosen_tasks is not None:
-            scores = evaluate(model, chosen_tasks)
-            comparison = compare(scores, evaluate(accepted.model, chosen_tasks) if verdict.accepted else scores)
+        comparison = _scored(model, accepted.model if verdict.accepted else None, chosen_tasks)
     report = {
         "title": f"Fill-tuning of {adapter.name}",
         "verdict": headline(verdict, comparison),
@@ -201,19 +198,33 @@ def fill_tune(
         ),
         "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
         "guard": verdict.as_dict(),
-        "alignment": trained.made.alignment,
         "roughness": roughness_table(first, last),
-        "history": trained.history or None,
         "proposals": [proposal_row(p) for p in proposals],
-        "skipped": [asdict(s) for s in pool.skipped] or None,
         "config": settings.model_dump(),
-    }
+    } | _background(pool, trained)
     result = FillResult(
         accepted.model, model, verdict.accepted, report, proposals, comparison, latent_plane(first, proposals)
     )
     if out is not None:
         result.save(out)
     return result
+
+
+def _scored(model: nn.Module, accepted: nn.Module | None, tasks: list[Task] | None) -> Comparison | None:
+    """Tasks before and after, where there are tasks; a refused model leaves everything as it was."""
+    if tasks is None:
+        return None
+    scores = evaluate(model, tasks)
+    return compare(scores, scores if accepted is None else evaluate(accepted, tasks))
+
+
+def _background(pool: Pool, trained: Trained) -> dict[str, Any]:
+    """Parts of the report that a run may not have."""
+    return {
+        "alignment": trained.made.alignment,
+        "history": trained.history or None,
+        "skipped": [asdict(s) for s in pool.skipped] or None,
+    }
 
 
 def _landscape_after(

@@ -120,11 +120,11 @@ class Adapter(ABC):
     core_class: ClassVar[type[nn.Module]]
     filled_class: ClassVar[type[nn.Module]]
     """``core_class`` with :class:`matgl_fill.adapters.filled.Filled` mixed in."""
-    training_steps: ClassVar[int]
+    training_steps: ClassVar[int] = 200
     """Steps of continued pretraining unless the config says otherwise; fewer where a step costs more."""
-    training_rate: ClassVar[float]
+    training_rate: ClassVar[float] = 2e-3
     """Peak learning rate unless the config says otherwise."""
-    training_replay: ClassVar[int]
+    training_replay: ClassVar[int] = 16
     """Pool crystals per step unless the config says otherwise."""
     core_dim: int
     """Width of the structure embedding of one core."""

@@ -21,9 +21,6 @@ class CHGNetAdapter(Adapter):
 
     core_class = CHGNet
     filled_class = FilledCHGNet
-    training_steps = 200
-    training_rate = 2e-3
-    training_replay = 16
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)

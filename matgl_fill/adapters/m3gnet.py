@@ -22,9 +22,6 @@ class M3GNetAdapter(Adapter):
 
     core_class = M3GNet
     filled_class = FilledM3GNet
-    training_steps = 200
-    training_rate = 2e-3
-    training_replay = 16
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)

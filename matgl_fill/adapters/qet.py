@@ -25,8 +25,6 @@ class QETAdapter(Adapter):
     core_class = QET
     filled_class = FilledQET
     training_steps = 100
-    training_rate = 2e-3
-    training_replay = 16
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         if backend.NAME == "DGL":
