@@ -20,6 +20,7 @@ from pymatgen.core import Structure
 import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.errors import InputError, MatglFillError
+from matgl_fill.evaluate import read_tasks
 
 QUICK = "steps = 10\ncopies = 1\nreplay_size = 60\nalign_size = 20\n"
 
@@ -118,6 +119,21 @@ def test_every_shared_model_runs_on_the_shared_pool(name, tmp_path):
     again = matgl.load_model(str(tmp_path / "out" / "model"))
     some = pool.subset(range(20))
     np.testing.assert_array_equal(mf.embed(again, some), mf.embed(result.model, some))
+
+
+def test_tasks_of_shared_gain_without_any_label():
+    """A short run on a slice of the real pool; the full figures are in the README."""
+    model = mf.load_model(shared("models/MEGNet-MP-2018.6.1-Eform"))
+    pool = mf.read_structures(shared("data/mp_pool.jsonl.gz")).subset(range(800))
+    trained_on = ("formation_energy_mp2018_eV_per_atom", "formation_energy_2015_eV_per_atom")
+    data = mf.read_structures(shared("data/mp_eval.jsonl.gz"))
+    names = [name for name in data.labels if name not in trained_on]
+    tasks = [t for t in read_tasks(data.subset(range(1200)), names) if len(t) >= 100][:8]
+    assert len(tasks) == 8
+    result = mf.fill_tune(model, pool, n=40, config={"steps": 200})
+    assert result.accepted
+    change = mf.compare(mf.evaluate(model, tasks, 1), mf.evaluate(result.model, tasks, 1))
+    assert change.mean > 1.0
 
 
 def test_matgl_potential_is_an_oracle_for_a_property_model(tmp_path, pool):
