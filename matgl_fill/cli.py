@@ -70,7 +70,7 @@ def upgrade(
     """Write a copy of MODEL that predicts on MatGL 4 what it predicted before MatGL 3."""
     from matgl_fill import load_model
 
-    load_model(model, legacy=True if force else None).save(out)  # type: ignore[operator]
+    load_model(model, legacy=force or None).save(out)  # type: ignore[operator]
     console.print(f"written to {out}", highlight=False)
 
 

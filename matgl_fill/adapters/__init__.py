@@ -33,7 +33,8 @@ def register_adapter(adapter: type[Adapter]) -> type[Adapter]:
     model comes that none of ours serves. ``matgl_fill.testing.AdapterContract`` holds the tests to inherit.
 
     Args:
-        adapter: subclass of :class:`Adapter` with ``core_class``, ``filled_class``, ``training_*`` and ``read``.
+        adapter: subclass of :class:`Adapter` with ``core_class``, ``filled_class``, ``training_*``, ``read`` and
+            ``read_layers``.
     """
     if adapter not in _registered:
         _registered.append(adapter)

@@ -283,7 +283,7 @@ class Adapter(ABC):
         """(atoms, 3) forces of a potential in eV/Angstrom, all crystals in order of batches."""
         parts = []
         with evaluation_mode(self.model):
-            for _, batch in self.batches(graphs, max_edges=EDGES_PER_BATCH):
+            for _, batch in self.batches(graphs):
                 moving = batch.movable()
                 assert moving.displacement is not None
                 out = self.forward(moving)

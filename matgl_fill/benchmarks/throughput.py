@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +68,9 @@ def _loader_loop(model: nn.Module, crystals: list[Structure]) -> None:
     """What MatGL's documentation does: dataset, loader, forward pass."""
     core = core_of(model)
     converter = Structure2Graph(element_types=core.element_types, cutoff=core.cutoff)
-    data = MGLDataset(structures=crystals, converter=converter, labels={"y": [0.0] * len(crystals)}, save_cache=False)
+    labels = {"y": [0.0] * len(crystals)}
+    with tempfile.TemporaryDirectory() as root:  # the dataset writes files of its own even without a cache
+        data = MGLDataset(structures=crystals, converter=converter, labels=labels, save_cache=False, root=root)
     loader, _ = MGLDataLoader(data, data, collate_fn=collate_fn_graph, batch_size=BATCH, num_workers=0)
     joined = get_adapter(model)
     with torch.no_grad():
