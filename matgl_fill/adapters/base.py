@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,11 +17,10 @@ from pymatgen.core import Structure
 from torch import Tensor, nn
 
 from matgl_fill.adapters.backend import backend
+from matgl_fill.adapters.budget import edges_per_batch
 from matgl_fill.adapters.filled import Filled, filled
+from matgl_fill.adapters.parallel import in_threads
 from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
-
-EDGES_PER_BATCH = 4_000
-"""Batches of :meth:`Adapter.batches` are closed before they exceed this many edges; larger ones leave a CPU's cache."""
 
 
 @dataclass
@@ -79,8 +79,8 @@ class Batch:
         n = int(self.node_batch.shape[0])
         return replace(
             self,
-            displacement=torch.zeros(n, 3, dtype=self.lattice.dtype, requires_grad=True),
-            strain=torch.zeros(len(self), 3, 3, dtype=self.lattice.dtype, requires_grad=True),
+            displacement=torch.zeros(n, 3, dtype=self.lattice.dtype, device=self.lattice.device, requires_grad=True),
+            strain=torch.zeros_like(self.lattice, requires_grad=True),
         )
 
     @property
@@ -138,7 +138,8 @@ class Adapter(ABC):
         self.is_potential = is_potential(model)
         self.element_types: tuple[str, ...] = tuple(self.core.element_types)
         self.cutoff = float(self.core.cutoff)
-        self._state = state
+        self.fidelity = state
+        """State attribute given, None for the default."""
         self._converter = Structure2Graph(element_types=self.element_types, cutoff=self.cutoff)
 
     @abstractmethod
@@ -164,19 +165,50 @@ class Adapter(ABC):
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """(structure embedding (B, core_dim), atom embedding (N, core_dim_atom)) from a core's ``feature_dict``."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives; batches are sent there."""
+        return next(self.core.parameters()).device
+
+    @cached_property
+    def edges_per_batch(self) -> int:
+        """Edges at which :meth:`batches` closes a batch, see :mod:`matgl_fill.adapters.budget`."""
+        with evaluation_mode(self.model):
+            return edges_per_batch(self)
+
+    def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """The core's output (B,), before any scaling, made from its embedding by the layers that remain.
+
+        Args:
+            embedding: (B, core_dim) structure embedding.
+            atoms: (N, core_dim_atom) atom embedding.
+            batch: the crystals they are of.
+
+        Returns:
+            None where the layers that remain need more than the embedding.
+        """
+        return None
+
     def clone(self) -> Adapter:
         """The same adapter on an independent copy of the model."""
         self.release()
-        return type(self)(copy.deepcopy(self.model), self._state)
+        return type(self)(copy.deepcopy(self.model), self.fidelity)
+
+    def replica(self) -> Adapter:
+        """The same adapter on a copy of the modules that shares their weights, for another thread."""
+        shared = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
+        twin = type(self)(copy.deepcopy(self.model, shared), self.fidelity)
+        twin.__dict__["edges_per_batch"] = self.edges_per_batch
+        return twin
 
     def filled(self, side: Adapter) -> Adapter:
         """An adapter on a new model: this one's, with the core of ``side`` beside it."""
         self.release()
-        return type(self)(filled(self.model, side.core, self.filled_class), self._state)
+        return type(self)(filled(self.model, side.core, self.filled_class), self.fidelity)
 
     def side(self) -> Adapter:
         """The adapter of the fill-tuned copy alone, where there is one."""
-        return type(self)(self.core.side, self._state)
+        return type(self)(self.core.side, self.fidelity)
 
     def release(self) -> None:
         """Drop features of the last forward pass: they hold its autograd graph and block ``copy.deepcopy``."""
@@ -210,26 +242,28 @@ class Adapter(ABC):
 
     def joined(self, data: Any, lattice: Tensor, state: Tensor) -> Batch:
         """:class:`Batch` of a backend graph that is joined already, lattices (B, 3, 3) and states (B, ...)."""
+        data, lattice, state = (x.to(self.device) for x in (data, lattice, state))
         node_batch = backend.node_batch(data)
         n_atoms = torch.bincount(node_batch, minlength=len(lattice))
         return Batch(data=data, lattice=lattice, state=state, node_batch=node_batch, n_atoms=n_atoms)
 
-    def batches(
-        self, graphs: Sequence[Graph], max_edges: int = EDGES_PER_BATCH, max_crystals: int | None = None
-    ) -> Iterator[tuple[list[int], Batch]]:
-        """Size-sorted batches under an edge budget, or of a number of crystals, each with the indices it holds."""
-        order = sorted(range(len(graphs)), key=lambda i: graphs[i].n_edges)
-        chunk: list[int] = []
+    def groups(self, graphs: Sequence[Graph], max_crystals: int | None = None) -> list[list[int]]:
+        """Indices of graphs to batch: by size, under the edge budget or of ``max_crystals`` each."""
+        limit = self.edges_per_batch if max_crystals is None else np.inf
+        groups: list[list[int]] = []
         edges = 0
-        for i in order:
-            full = edges + graphs[i].n_edges > max_edges if max_crystals is None else len(chunk) == max_crystals
-            if chunk and full:
-                yield chunk, self.collate([graphs[j] for j in chunk])
-                chunk, edges = [], 0
-            chunk.append(i)
+        for i in sorted(range(len(graphs)), key=lambda i: graphs[i].n_edges):
             edges += graphs[i].n_edges
-        if chunk:
-            yield chunk, self.collate([graphs[j] for j in chunk])
+            if not groups or edges > limit or len(groups[-1]) == max_crystals:
+                groups.append([])
+                edges = graphs[i].n_edges
+            groups[-1].append(i)
+        return groups
+
+    def batches(self, graphs: Sequence[Graph], max_crystals: int | None = None) -> Iterator[tuple[list[int], Batch]]:
+        """Batches of :meth:`groups`, each with the indices it holds."""
+        for group in self.groups(graphs, max_crystals):
+            yield group, self.collate([graphs[i] for i in group])
 
     def forward(self, batch: Batch, layers: bool = False) -> Output:
         """One differentiable pass; gradients reach parameters, ``displacement`` and ``strain``.
@@ -272,29 +306,39 @@ class Adapter(ABC):
         """Embeddings (n, dim) float32 and predictions (n,) of many graphs, evaluation mode, no gradient."""
         Z = np.empty((len(graphs), self.dim), dtype=np.float32)
         y = np.empty(len(graphs))
-        with evaluation_mode(self.model), torch.no_grad():
-            for index, batch in self.batches(graphs):
-                out = self.forward(batch)
-                Z[index] = out.embedding.numpy()
-                y[index] = out.prediction.numpy()
+
+        def job(adapter: Adapter, group: list[int]) -> Output:
+            with torch.no_grad():
+                return adapter.forward(adapter.collate([graphs[i] for i in group]))
+
+        groups = self.groups(graphs)
+        with evaluation_mode(self.model):
+            for group, out in zip(groups, in_threads(self, job, groups), strict=True):
+                Z[group] = out.embedding.cpu().numpy()
+                y[group] = out.prediction.cpu().numpy()
         return Z, y
 
     def forces(self, graphs: Sequence[Graph]) -> np.ndarray:
         """(atoms, 3) forces of a potential in eV/Angstrom, all crystals in order of batches."""
-        parts = []
+
+        def job(adapter: Adapter, group: list[int]) -> np.ndarray:
+            moving = adapter.collate([graphs[i] for i in group]).movable()
+            assert moving.displacement is not None
+            energy = adapter.forward(moving).prediction.sum()
+            return -torch.autograd.grad(energy, moving.displacement)[0].cpu().numpy()
+
         with evaluation_mode(self.model):
-            for _, batch in self.batches(graphs):
-                moving = batch.movable()
-                assert moving.displacement is not None
-                out = self.forward(moving)
-                parts.append(-torch.autograd.grad(out.prediction.sum(), moving.displacement)[0].numpy())
-        return np.concatenate(parts)
+            return np.concatenate(list(in_threads(self, job, self.groups(graphs))))
+
+
+def sum_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
+    """(B, k) sum of atom features (N, k) over the atoms of each crystal."""
+    return atoms.new_zeros(len(batch), atoms.shape[1]).index_add(0, batch.node_batch, atoms)
 
 
 def mean_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
     """(B, k) mean of atom features (N, k) over the atoms of each crystal."""
-    total = torch.zeros(len(batch), atoms.shape[1], dtype=atoms.dtype).index_add(0, batch.node_batch, atoms)
-    return total / batch.n_atoms.unsqueeze(1)
+    return sum_over_atoms(atoms, batch) / batch.n_atoms.unsqueeze(1)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 from matgl.models import CHGNet
 from torch import Tensor, nn
 
-from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
+from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms, sum_over_atoms
 from matgl_fill.adapters.filled import FilledCHGNet
 
 
@@ -30,6 +30,13 @@ class CHGNetAdapter(Adapter):
         """Mean over atoms, and last atom features."""
         atoms = features[f"gc_{self.core.n_blocks}"]["atom_feat"]
         return mean_over_atoms(atoms, batch), atoms
+
+    def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """The output network on atoms, pooled; None for the variants that read bonds or angles."""
+        if self.core.readout_field != "atom_feat":
+            return None
+        pool = sum_over_atoms if self.core.readout_operation == "sum" else mean_over_atoms
+        return pool(self.core.final_layer(atoms), batch).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
         """Atom features after every block."""

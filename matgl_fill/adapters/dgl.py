@@ -35,7 +35,7 @@ def join(graphs: Sequence[Any]) -> Any:
 def node_batch(data: Any) -> Tensor:
     """(N,) crystal of each atom."""
     counts = data.batch_num_nodes()
-    return torch.repeat_interleave(torch.arange(len(counts)), counts)
+    return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
 
 
 def offsets(data: Any) -> tuple[Tensor, Tensor]:
@@ -48,6 +48,11 @@ def placed(data: Any, positions: Tensor, shifts: Tensor) -> Any:
     graph = data.local_var()
     graph.ndata["pos"], graph.edata["pbc_offshift"] = positions, shifts
     return graph
+
+
+def readout(core: Any, embedding: Tensor, n_atoms: Tensor) -> Tensor:
+    """What the output network takes, from the structure embedding (B, k): atoms are weighted and summed here."""
+    return embedding * n_atoms.unsqueeze(1) if isinstance(core.readout, WeightedAtomReadOut) else embedding
 
 
 def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:

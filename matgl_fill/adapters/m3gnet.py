@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from matgl.models import M3GNet
 from torch import Tensor, nn
 
-from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
+from matgl_fill.adapters.backend import backend
+from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms, sum_over_atoms
 from matgl_fill.adapters.filled import FilledM3GNet
 
 
@@ -37,6 +39,13 @@ class M3GNetAdapter(Adapter):
         if self.core.is_intensive:
             return features["readout"].reshape(len(batch), -1), atoms
         return mean_over_atoms(atoms, batch), atoms
+
+    def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor:
+        """The output network on the readout of intensive models, on atoms and summed for the others."""
+        if not self.core.is_intensive:
+            return sum_over_atoms(self.core.final_layer.gated(atoms), batch).flatten()
+        raw = self.core.final_layer(backend.readout(self.core, embedding, batch.n_atoms))
+        return (torch.sigmoid(raw) if self.core.task_type == "classification" else raw).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
         """Atom features after every block."""

@@ -39,13 +39,18 @@ class MEGNetAdapter(Adapter):
     def state_attribute(self, default: Any) -> Tensor:
         """Fidelity index for multi-fidelity models, the converter's zeros otherwise."""
         if self._multi_fidelity:
-            return torch.tensor(self._state or 0, dtype=torch.long)
+            return torch.tensor(self.fidelity or 0, dtype=torch.long)
         return super().state_attribute(default)
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Set2Set readout and last atom features."""
         atoms = features[f"gc_{len(self.core.blocks)}"]["node_feat"]
         return features["readout"].reshape(len(batch), -1), atoms
+
+    def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002
+        """The output network on the structure embedding."""
+        raw = self.core.output_proj(embedding)
+        return (torch.sigmoid(raw) if self.core.is_classification else raw).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
         """Atom features after every block."""

@@ -45,6 +45,11 @@ def placed(data: Any, positions: Tensor, shifts: Tensor) -> Any:
     return graph
 
 
+def readout(core: Any, embedding: Tensor, n_atoms: Tensor) -> Tensor:  # noqa: ARG001
+    """What the output network takes, from the structure embedding (B, k): the same."""
+    return embedding
+
+
 def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """Output (B,) of a core model and its ``feature_dict``, of which the model keeps nothing."""
     raw = core(g=graph, state_attr=state)

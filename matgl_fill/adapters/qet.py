@@ -8,7 +8,7 @@ from matgl.models import QET
 from torch import Tensor, nn
 
 from matgl_fill.adapters.backend import backend
-from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
+from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms, sum_over_atoms
 from matgl_fill.adapters.filled import FilledQET
 from matgl_fill.adapters.tensornet import tensor_norms
 from matgl_fill.errors import ModelError
@@ -36,6 +36,10 @@ class QETAdapter(Adapter):
         """Mean over atoms, and normalised atom features with charge and potential."""
         atoms = features["node_feat"]
         return mean_over_atoms(atoms, batch), atoms
+
+    def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002
+        """The output network on atoms and summed."""
+        return sum_over_atoms(self.core.final_layer(atoms), batch).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
         """As TensorNet's, of which QET is an extension."""

@@ -7,7 +7,8 @@ from typing import Any
 from matgl.models import SO3Net
 from torch import Tensor, nn
 
-from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
+from matgl_fill.adapters.backend import backend
+from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms, sum_over_atoms
 from matgl_fill.adapters.filled import FilledSO3Net
 
 
@@ -34,6 +35,14 @@ class SO3NetAdapter(Adapter):
         if self.core.target_property == "graph":
             return features["readout"].reshape(len(batch), -1), atoms
         return mean_over_atoms(atoms, batch), atoms
+
+    def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:
+        """The output network on the readout (``"graph"``) or on atoms and summed (extensive ``"atomwise"``)."""
+        if self.core.target_property == "graph":
+            return self.core.final_layer(backend.readout(self.core, embedding, batch.n_atoms)).flatten()
+        if self.core.target_property != "atomwise" or self.core.is_intensive:
+            return None
+        return sum_over_atoms(self.core.final_layer.gated(atoms), batch).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
         """The l = 0 part of the features after every block; matgl 2.2.1 gives the last one only."""

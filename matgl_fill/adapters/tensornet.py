@@ -8,7 +8,7 @@ import torch
 from matgl.models import TensorNet
 from torch import Tensor, nn
 
-from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms
+from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms, sum_over_atoms
 from matgl_fill.adapters.filled import FilledTensorNet
 
 
@@ -32,6 +32,10 @@ class TensorNetAdapter(Adapter):
         """Mean over atoms, and per-atom features."""
         atoms = features["readout"]
         return mean_over_atoms(atoms, batch), atoms
+
+    def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """The output network on atoms and summed; intensive models weigh the atoms by layers of their own."""
+        return None if self.core.is_intensive else sum_over_atoms(self.core.final_layer.gated(atoms), batch).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
         """Squared norms of the three irreducible parts of every atom's tensors after every interaction."""
