@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from matgl_fill.adapters import Adapter
+    from matgl_fill.io import Skipped, StructureSet
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +26,10 @@ app = typer.Typer(
     help="Fill-tuning for MatGL: find the rough regions of a pretrained model's latent space and fill them.",
 )
 console = Console()
+SHOWN = 10
+"""Lines at most about crystals that were left out."""
+SAMPLE = 32
+"""Crystals that are embedded first, to tell how long the rest will take."""
 
 
 @app.callback()
@@ -54,11 +66,49 @@ def run(
     result.report["run"]["model"] = model
     result.save(out)
     console.print(result)
-    for row in (result.report["skipped"] or [])[:10]:
-        console.print(f"skipped {row['where']}: {row['reason']}", style="yellow", highlight=False)
-    if len(result.report["skipped"] or []) > 10:
-        console.print(f"... and {len(result.report['skipped']) - 10} more, all in report.json", style="yellow")
+    _print_skipped([(row["where"], row["reason"]) for row in result.report["skipped"] or []], ", all in report.json")
     console.print(f"{result.report['run']['wall_seconds']} s; report: {out / 'report.html'}", highlight=False)
+
+
+@app.command()
+def embed(
+    model: Annotated[str, typer.Argument(help="Model directory or hub name; 'default' is the bundled one.")],
+    structures: Annotated[str, typer.Argument(help="CIF, POSCAR, extxyz, JSON(L)(.gz), ase.db or folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file: id, (atom,) z0, z1, ...")] = Path("Z.parquet"),
+    level: Annotated[Literal["structure", "atom"], typer.Option(help="One row a crystal, or an atom.")] = "structure",
+    pooling: Annotated[
+        Literal["model", "mean", "sum", "max"], typer.Option(help="The model's own embedding, or atoms pooled.")
+    ] = "model",
+    state: Annotated[int | None, typer.Option(help="Fidelity of multi-fidelity models.")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keep embeddings here for later calls; default OUT.partial, until OUT is there."),
+    ] = None,
+) -> None:
+    """Embed STRUCTURES by MODEL; an interrupted call goes on where it stopped."""
+    from matgl_fill import bundled, get_adapter, load_model, read_structures
+    from matgl_fill.embedding import embed as embed_crystals
+    from matgl_fill.tables import write_embedding
+
+    loaded = load_model(bundled.MODEL if model == "default" else model)
+    adapter = get_adapter(loaded, state)
+    pool, skipped = _usable(adapter, read_structures(structures))
+    store = cache or out.with_name(out.name + ".partial")
+
+    def rows(some: StructureSet, progress: bool = False) -> np.ndarray:
+        return embed_crystals(loaded, some, level, progress=progress, pooling=pooling, state=state, cache=store)
+
+    first = pool.subset(np.linspace(0, len(pool) - 1, min(SAMPLE, len(pool))).astype(int))
+    start = time.perf_counter()
+    rows(first)
+    seconds = (time.perf_counter() - start) / len(first) * len(pool)
+    console.print(f"{len(pool)} crystals by {adapter.name}, about {seconds:.0f} s", highlight=False)
+    Z = rows(pool, progress=True)
+    write_embedding(out, pool, Z, {"model": model, "level": level, "pooling": pooling})
+    if cache is None:
+        store.unlink()
+    _print_skipped([(s.where, s.reason) for s in skipped], "")
+    console.print(f"{Z.shape[0]} rows of {Z.shape[1]} written to {out}", highlight=False)
 
 
 @app.command()
@@ -72,6 +122,25 @@ def upgrade(
 
     load_model(model, legacy=force or None).save(out)  # type: ignore[operator]
     console.print(f"written to {out}", highlight=False)
+
+
+def _usable(adapter: Adapter, pool: StructureSet) -> tuple[StructureSet, list[Skipped]]:
+    """What the model can take, and what was left out and why."""
+    from matgl_fill.errors import InputError
+    from matgl_fill.io import Skipped
+
+    problems = [adapter.problem(s) for s in pool.structures]
+    skipped = pool.skipped + [Skipped(i, p) for i, p in zip(pool.ids, problems, strict=True) if p]
+    if all(problems):
+        raise InputError(f"no crystal that {adapter.name} can take; first: {skipped[0].where}: {skipped[0].reason}.")
+    return replace(pool.subset(np.array([p is None for p in problems])), skipped=[]), skipped
+
+
+def _print_skipped(skipped: Sequence[tuple[str, str]], where_all: str) -> None:
+    for where, reason in skipped[:SHOWN]:
+        console.print(f"skipped {where}: {reason}", style="yellow", highlight=False)
+    if len(skipped) > SHOWN:
+        console.print(f"... and {len(skipped) - SHOWN} more{where_all}", style="yellow")
 
 
 def main() -> None:

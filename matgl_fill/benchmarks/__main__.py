@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -11,15 +12,23 @@ from rich.console import Console
 from rich.table import Table
 
 from matgl_fill import get_adapter, load_model, read_structures
-from matgl_fill.benchmarks.throughput import peak_memory_mb, throughput
+from matgl_fill.benchmarks.checkpoints import check_checkpoints
+from matgl_fill.benchmarks.throughput import bounds, memory_growth_mb, throughput
+from matgl_fill.io import StructureSet
 
 app = typer.Typer(no_args_is_help=True, help="Measurements that the documentation quotes.")
 console = Console(width=110)
+PROFILED = 500
+"""Crystals of the profile."""
 
 
-@app.callback()
-def _root() -> None:
-    """Keep ``embed`` a subcommand."""
+def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for j, name in enumerate(columns):
+        table.add_column(name, justify="left" if j == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 @app.command()
@@ -27,24 +36,43 @@ def embed(
     model: Annotated[str, typer.Argument(help="Model directory or hub name.")],
     structures: Annotated[str, typer.Argument(help="Crystals.")],
     n: Annotated[int, typer.Option(help="How many of them.")] = 2000,
-    repeat: Annotated[int, typer.Option(help="Repeat the crystals this often, for the memory.")] = 1,
 ) -> None:
-    """Crystals per second, graph building included, against MatGL's loader and one-at-a-time prediction."""
+    """Crystals per second against MatGL's loader and one-at-a-time prediction, what bounds it, and peak memory."""
     loaded = load_model(model)
     adapter = get_adapter(loaded)
-    found = read_structures(structures).structures
-    usable = [s for s in found if adapter.problem(s) is None and not adapter.graph(s).isolated_atoms()][:n] * repeat
-    rates = throughput(loaded, usable)
-    table = Table(
-        title=f"{adapter.name}: {len(usable)} crystals, {torch.get_num_threads()} threads, {platform.machine()}"
-    )
-    for name in ("way", "crystals", "seconds", "per second", "embed is faster by"):
-        table.add_column(name, justify="left" if name == "way" else "right")
-    for rate in rates:
-        factor = rates[0].per_second / rate.per_second
-        table.add_row(rate.way, str(rate.crystals), f"{rate.seconds:.1f}", f"{rate.per_second:.0f}", f"{factor:.2f}")
-    console.print(table)
-    console.print(f"peak memory {peak_memory_mb():.0f} MB", highlight=False)
+    found = read_structures(structures)
+    usable = [i for i, s in enumerate(found) if adapter.problem(s) is None and not adapter.graph(s).isolated_atoms()]
+    pool: StructureSet = found.subset(usable[:n])
+    once, often = memory_growth_mb(loaded, pool)
+    rates = throughput(loaded, pool)
+    title = f"{adapter.name}: {len(pool)} crystals, {torch.get_num_threads()} threads, {platform.machine()}"
+    rows = [
+        [r.way, str(r.crystals), f"{r.seconds:.2f}", f"{r.per_second:.0f}", f"{rates[0].per_second / r.per_second:.2f}"]
+        for r in rates
+    ]
+    _table(title, ["way", "crystals", "seconds", "per second", "embed is faster by"], rows)
+    parts = bounds(loaded, pool.structures[:PROFILED])
+    total = sum(seconds for _, seconds in parts)
+    shares = [[part, f"{seconds:.2f}", f"{seconds / total:.0%}"] for part, seconds in parts]
+    _table(f"one thread, {min(PROFILED, len(pool))} crystals", ["part", "seconds", "share"], shares)
+    text = f"peak memory {once:.0f} MB after {len(pool)} crystals, {often:.0f} MB after {10 * len(pool)}"
+    console.print(text, highlight=False)
+
+
+@app.command()
+def legacy(
+    checkpoints: Annotated[Path, typer.Argument(help="Folder of checkpoints.")],
+    reference: Annotated[Path, typer.Argument(help="JSON of published predictions.")],
+    structures: Annotated[str, typer.Argument(help="Crystals they are of.")],
+) -> None:
+    """Every old checkpoint: upgraded, refused or used as it is, and its error against published predictions."""
+    pool = read_structures(structures)
+    results = check_checkpoints(checkpoints, reference, dict(zip(pool.ids, pool.structures, strict=True)))
+    shown = [[r.name, r.outcome, *("" if e is None else f"{e:.1e}" for e in (r.energy, r.force))] for r in results]
+    _table("largest errors", ["checkpoint", "outcome", "energy (eV/atom)", "force (eV/A)"], shown)
+    for result in results:
+        if result.reason:
+            console.print(f"{result.name}: {result.reason}", highlight=False, markup=False)
 
 
 if __name__ == "__main__":
