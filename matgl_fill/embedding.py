@@ -21,8 +21,6 @@ from matgl_fill.errors import InputError
 from matgl_fill.io import read_structures
 from matgl_fill.progress import track
 
-CHUNK_BATCHES = 4
-"""Batches' worth of edges, roughly, whose graphs one thread holds at a time."""
 CHUNK_CRYSTALS = 256
 """Crystals at most whose graphs one thread holds at a time."""
 
@@ -155,7 +153,7 @@ def _chunks(
     """
     sphere = 4 / 3 * np.pi * adapter.cutoff**3
     edges = {i: len(structures[i]) ** 2 * sphere / structures[i].volume for i in wanted}
-    limit = CHUNK_BATCHES * adapter.edges_per_batch if batch_size is None else np.inf
+    limit = adapter.edges_per_batch if batch_size is None else np.inf
     chunks: list[list[int]] = []
     held = 0.0
     for i in sorted(wanted, key=lambda i: -edges[i]):

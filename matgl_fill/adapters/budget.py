@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 if TYPE_CHECKING:
     from matgl_fill.adapters.base import Adapter
 
-CACHE = 8 * 2**20
+CACHE = 4 * 2**20
 """Bytes the largest tensor of a batch may have on a CPU; larger ones are fetched from memory again and again."""
 ACCELERATOR = 256 * 2**20
 """The same on an accelerator, where large batches pay."""

@@ -1,0 +1,112 @@
+"""Embedding many crystals: threads, chunks, cache, and the command that writes a table."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from matgl.models import TensorNet
+from pymatgen.core import Lattice, Structure
+
+import matgl_fill as mf
+from matgl_fill import bundled
+from matgl_fill.cache import EmbeddingCache, fingerprint
+from matgl_fill.errors import InputError
+
+POOL = bundled.ASSETS / "crystals_pool.jsonl.gz"
+
+
+@pytest.mark.parametrize("level", ["structure", "atom"])
+def test_bits_do_not_depend_on_the_number_of_threads(model, pool, level):
+    before = torch.get_num_threads()
+    Z = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            Z.append(mf.embed(model, pool, level))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(Z[0], Z[1])
+    np.testing.assert_array_equal(Z[0], Z[2])
+
+
+@pytest.mark.parametrize("level", ["structure", "atom"])
+def test_cache_gives_the_same_bits_and_computes_only_what_is_new(model, pool, level, tmp_path, monkeypatch):
+    cache, some = tmp_path / "z.sqlite", pool.subset(range(40))
+    Z = mf.embed(model, some, level)
+    n = 25 if level == "structure" else sum(map(len, some.structures[:25]))
+    np.testing.assert_array_equal(mf.embed(model, some.subset(range(25)), level, cache=cache), Z[:n])
+    adapter = type(mf.get_adapter(model))
+    built = []
+    graphs = adapter.graphs
+    monkeypatch.setattr(adapter, "graphs", lambda self, s: built.extend(s) or graphs(self, s))
+    np.testing.assert_array_equal(mf.embed(model, some, level, cache=cache), Z)
+    assert len(built) == 15
+
+
+def test_cache_knows_weights_settings_and_structures_apart(model, pool, tmp_path):
+    cache, some = tmp_path / "z.sqlite", pool.subset(range(5))
+    Z = mf.embed(model, some, cache=cache)
+    other = mf.get_adapter(model).clone().model
+    with torch.no_grad():
+        next(other.parameters()).add_(0.01)
+    assert fingerprint(other) != fingerprint(model)
+    np.testing.assert_array_equal(mf.embed(other, some, cache=cache), mf.embed(other, some))
+    np.testing.assert_array_equal(
+        mf.embed(model, some, pooling="mean", cache=cache), mf.embed(model, some, pooling="mean")
+    )
+    moved = some.structures[0].copy()
+    moved.translate_sites([0], [0.01, 0, 0])
+    assert not np.array_equal(mf.embed(model, moved, cache=cache)[0], Z[0])
+
+
+def test_a_file_that_is_no_cache_is_an_input_error(tmp_path):
+    (tmp_path / "text").write_text("not a database, and longer than a header " * 10)
+    with pytest.raises(InputError, match="cannot be used as a cache"):
+        EmbeddingCache(tmp_path / "text")
+
+
+def test_batches_of_wider_models_have_fewer_edges():
+    narrow, wide = (mf.get_adapter(TensorNet(units=u, num_rbf=8, is_intensive=False)) for u in (16, 64))
+    again = mf.get_adapter(TensorNet(units=64, num_rbf=8, is_intensive=False))
+    assert wide.edges_per_batch == again.edges_per_batch
+    assert narrow.edges_per_batch > 3 * wide.edges_per_batch
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "matgl_fill", "embed", *args], capture_output=True, text=True)
+
+
+def test_command_writes_a_table_and_leaves_bad_crystals_out(model, pool, tmp_path):
+    some = pool.subset(range(10))
+    rows = [{"id": i, "structure": s.as_dict()} for i, s in zip(some.ids, some.structures, strict=True)]
+    rows.insert(3, {"id": "exotic", "structure": Structure(Lattice.cubic(5), ["Fr"], [[0, 0, 0]]).as_dict()})
+    flat = {"lattice": [[0, 0, 0]] * 3, "species": ["H"], "frac_coords": [[0] * 3]}
+    rows.insert(5, {"id": "broken", "structure": flat})
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    out = tmp_path / "new" / "Z.parquet"
+    done = run("default", str(tmp_path / "in.jsonl"), "-o", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "skipped exotic: element Fr is unknown to the model" in done.stdout
+    assert "zero-volume cell" in done.stdout
+    table = pq.read_table(out)
+    assert table.column("id").to_pylist() == some.ids
+    Z = np.column_stack([table.column(f"z{j}") for j in range(table.num_columns - 1)])
+    np.testing.assert_array_equal(Z, mf.embed(model, some))
+    assert json.loads(table.schema.metadata[b"matgl_fill"])["level"] == "structure"
+    assert [p.name for p in out.parent.iterdir()] == ["Z.parquet"]
+
+
+def test_command_goes_on_from_a_cache(tmp_path):
+    cache, out = tmp_path / "kept.sqlite", tmp_path / "Z.parquet"
+    for _ in range(2):
+        assert run("default", str(POOL), "-o", str(out), "--level", "atom", "--cache", str(cache)).returncode == 0
+    assert sqlite3.connect(cache).execute("SELECT count(*) FROM embedding").fetchone() == (300,)
+    assert pq.read_table(out).column_names[:2] == ["id", "atom"]
