@@ -1,0 +1,124 @@
+"""Smooth surfaces over latent space, with derivatives for many points at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from scipy.linalg import solve
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+
+from matgl_fill.errors import InputError
+
+SMOOTHING = 1e-4
+"""Of the thin-plate surface, as in the published analysis."""
+SAME_POINT = 1e-7
+"""Data points closer than this (range-scaled) count once: the first stays."""
+BLOCK = 4_000_000
+"""Kernel entries held in memory at a time (32 MB each in double precision)."""
+TINY = 1e-300
+
+
+class Surface(Protocol):
+    """A twice differentiable field, evaluated at m points of dimension d at once."""
+
+    def value(self, points: np.ndarray) -> np.ndarray:
+        """Values (m,) at points (m, d)."""
+
+    def gradient(self, points: np.ndarray) -> np.ndarray:
+        """Gradients (m, d) at points (m, d)."""
+
+    def hvp(self, points: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Products (m, k, d) of the Hessian at each point (m, d) with k vectors of its own (m, k, d)."""
+
+
+def dense_hessian(surface: Surface, points: np.ndarray) -> np.ndarray:
+    """Hessians (m, d, d) at points (m, d); meant for low dimension."""
+    m, d = points.shape
+    return surface.hvp(points, np.broadcast_to(np.eye(d), (m, d, d)))
+
+
+def distinct(points: np.ndarray, within: float = SAME_POINT) -> np.ndarray:
+    """Indices, rising, of the points that have no earlier one within a distance of them."""
+    later = cKDTree(points).query_pairs(within, output_type="ndarray").max(axis=1, initial=-1)
+    return np.setdiff1d(np.arange(len(points)), later)
+
+
+class ThinPlateSurface:
+    r"""Thin-plate spline through scattered values.
+
+    .. math:: f(x) = \sum_j w_j \|x - x_j\|^2 \log\|x - x_j\| + a + b \cdot x
+
+    with a smoothing term on the diagonal: the function of ``scipy.interpolate.RBFInterpolator`` (kernel
+    ``"thin_plate_spline"``, polynomial of degree 1), which has no derivatives. The Hessian has a logarithmic pole at
+    every data point, where minima and maxima therefore gather.
+
+    Args:
+        points: (n, d) distinct data points, range-scaled.
+        values: (n,) values there.
+        smoothing: weight of the smoothing.
+
+    Raises:
+        InputError: the points span fewer than d dimensions.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> plane = ThinPlateSurface(x, x @ np.array([2.0, 3.0]))
+        >>> plane.value(np.array([[0.5, 0.5]])).round(6), plane.gradient(np.array([[0.2, 0.7]])).round(6)
+        (array([2.5]), array([[2., 3.]]))
+    """
+
+    def __init__(self, points: np.ndarray, values: np.ndarray, smoothing: float = SMOOTHING) -> None:
+        n, d = points.shape
+        square = np.maximum(cdist(points, points, "sqeuclidean"), TINY)
+        system = np.zeros((n + d + 1, n + d + 1))
+        system[:n, :n] = square * np.log(square) / 2
+        system[np.arange(n), np.arange(n)] += smoothing
+        system[:n, n:] = np.column_stack([np.ones(n), points])
+        system[n:, :n] = system[:n, n:].T
+        try:
+            solution = solve(system, np.concatenate([values, np.zeros(d + 1)]), overwrite_a=True, check_finite=False)
+        except np.linalg.LinAlgError as error:
+            raise InputError(f"{n} points span fewer than {d} dimensions: no thin-plate surface through them.") from error
+        self.points = points
+        self.weights = solution[:n]
+        self.constant, self.slope = solution[n], solution[n + 1 :]
+
+    def _blocks(self, count: int, vectors: int = 1) -> Iterator[slice]:
+        size = max(1, BLOCK // (len(self.points) * vectors))
+        return (slice(i, i + size) for i in range(0, count, size))
+
+    def _square(self, x: np.ndarray) -> np.ndarray:
+        """Squared distances (m, n), from differences: exact also next to a data point."""
+        return np.maximum(cdist(x, self.points, "sqeuclidean"), TINY)
+
+    def value(self, points: np.ndarray) -> np.ndarray:
+        """Values (m,) at points (m, d)."""
+        out = self.constant + points @ self.slope
+        for b in self._blocks(len(points)):
+            square = self._square(points[b])
+            out[b] += (square * np.log(square)) @ self.weights / 2
+        return out
+
+    def gradient(self, points: np.ndarray) -> np.ndarray:
+        """Gradients (m, d) at points (m, d)."""
+        out = np.tile(self.slope, (len(points), 1))
+        for b in self._blocks(len(points)):
+            pull = self.weights * (np.log(self._square(points[b])) + 1)
+            out[b] += pull.sum(axis=1, keepdims=True) * points[b] - pull @ self.points
+        return out
+
+    def hvp(self, points: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Products (m, k, d) of the Hessian at each point (m, d) with k vectors of its own (m, k, d)."""
+        out = np.empty(vectors.shape)
+        for b in self._blocks(*vectors.shape[:2]):
+            x, v = points[b], vectors[b]
+            square = self._square(x)
+            isotropic = (np.log(square) + 1) @ self.weights
+            along = np.einsum("md,mkd->mk", x, v)[:, :, None] - v @ self.points.T
+            along *= (2 * self.weights / square)[:, None, :]
+            out[b] = isotropic[:, None, None] * v + along.sum(axis=2)[:, :, None] * x[:, None, :] - along @ self.points
+        return out
