@@ -22,6 +22,9 @@ class StationaryNetwork:
 
     .. math:: F = \frac{1}{N_{min}} \sum_{i,t} e^{-\|x_i - x_t\|^2 / 2\ell^2} \max(0, E_t - E_i)
 
+    Of several transition states between the same two minima only the lowest counts: the published networks are simple
+    graphs, with one per pair.
+
     Attributes:
         minima: (n, d) coordinates.
         minima_values: (n,) field values.
@@ -44,14 +47,19 @@ class StationaryNetwork:
     pairs: np.ndarray
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Every (minimum -> transition state) vector; a state that touches one minimum twice gives one.
+        """(Minimum -> transition state) vectors of the lowest state between each two minima.
+
+        A state that touches one minimum twice gives one vector.
 
         Returns:
             (v, d) minima, (v, d) transition states, (v,) barriers, clipped at 0.
         """
-        two_sided = np.flatnonzero(self.pairs[:, 0] != self.pairs[:, 1])
-        minimum = np.concatenate([self.pairs[:, 0], self.pairs[two_sided, 1]])
-        ts = np.concatenate([np.arange(len(self.ts)), two_sided])
+        rising = np.argsort(self.ts_values, kind="stable")
+        _, first = np.unique(np.sort(self.pairs[rising], axis=1), axis=0, return_index=True)
+        lowest = np.sort(rising[first])
+        two_sided = lowest[self.pairs[lowest, 0] != self.pairs[lowest, 1]]
+        minimum = np.concatenate([self.pairs[lowest, 0], self.pairs[two_sided, 1]])
+        ts = np.concatenate([lowest, two_sided])
         barrier = np.maximum(self.ts_values[ts] - self.minima_values[minimum], 0)
         return self.minima[minimum], self.ts[ts], barrier
 

@@ -74,15 +74,14 @@ class ThinPlateSurface:
     def __init__(self, points: np.ndarray, values: np.ndarray, smoothing: float = SMOOTHING) -> None:
         n, d = points.shape
         square = np.maximum(cdist(points, points, "sqeuclidean"), TINY)
+        if np.linalg.matrix_rank(points - points.mean(axis=0), tol=1e-9) < d:
+            raise InputError(f"{n} points span fewer than {d} dimensions: no thin-plate surface through them.")
         system = np.zeros((n + d + 1, n + d + 1))
         system[:n, :n] = square * np.log(square) / 2
         system[np.arange(n), np.arange(n)] += smoothing
         system[:n, n:] = np.column_stack([np.ones(n), points])
         system[n:, :n] = system[:n, n:].T
-        try:
-            solution = solve(system, np.concatenate([values, np.zeros(d + 1)]), overwrite_a=True, check_finite=False)
-        except np.linalg.LinAlgError as error:
-            raise InputError(f"{n} points span fewer than {d} dimensions: no thin-plate surface through them.") from error
+        solution = solve(system, np.concatenate([values, np.zeros(d + 1)]), overwrite_a=True, check_finite=False)
         self.points = points
         self.weights = solution[:n]
         self.constant, self.slope = solution[n], solution[n + 1 :]
