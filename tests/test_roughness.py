@@ -86,7 +86,7 @@ def test_local_gradient_is_finite_difference():
 
 def test_local_roughness_is_the_dense_sum_of_gaussians():
     network = graph_roughness(*bumpy(80)).network
-    surface = LocalRoughness(network, 0.1)
+    surface = LocalRoughness(network, width=0.1)
     start, end, _ = network.vectors()
     x = np.array([[0.3, 0.4, 0.5]])
     total = 0.0

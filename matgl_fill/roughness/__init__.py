@@ -85,7 +85,7 @@ def graph_roughness(Z: np.ndarray, response: np.ndarray, k: int = NEIGHBOURS) ->
     span = np.ptp(values)
     network = graph_network(X, (values - values.min()) / (span if span > 0 else 1.0), index)
     width = max(float(np.median(distance[:, 0])) / 2, 1e-9)
-    surface = LocalRoughness(network, width)
+    surface = LocalRoughness(network, width=width)
     return RoughnessResult(network.frustration(LENGTHSCALE), network, values, surface, origin, extent)
 
 

@@ -2,30 +2,80 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
+from scipy.spatial import cKDTree
+
+from matgl_fill.errors import InputError
 from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork
 
-CENTRE = 0.75
-"""Each Gaussian sits at this fraction of its minimum -> transition-state vector."""
 ASCENT_STEPS = 200
+SETTLED = 1e-6
+"""An ascent ends when its step is shorter than this times the surface's separation."""
 BLOCK = 2048
+
+PresetName = Literal["default", "script", "readme"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Shape of the Gaussians of a vector of length L.
+
+    Attributes:
+        centre: where the Gaussian sits, as a fraction of the vector.
+        lengthscale: of the frustration that scales the height.
+        prefactor: of the height.
+        ends: value at half a vector from the centre, relative to the top; None for a deviation of L / 2.
+        across: variance across the vector; None for the square of the width.
+        across_per_length: the same per length of the vector.
+    """
+
+    centre: float = 0.75
+    lengthscale: float = LENGTHSCALE
+    prefactor: float = 1.0
+    ends: float | None = None
+    across: float | None = None
+    across_per_length: float = 0.0
+
+    def variances(self, length: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+        """Variances (v,) along and across vectors of lengths (v,)."""
+        across = (width**2 if self.across is None else self.across) + self.across_per_length * length
+        if self.ends is None:
+            return np.maximum(length / 2, width) ** 2, across
+        return (length / 2) ** 2 / (-2 * np.log(self.ends)), across
+
+
+PRESETS: dict[str, Preset] = {
+    "default": Preset(),
+    "script": Preset(lengthscale=80, prefactor=10, ends=0.99, across=0.0, across_per_length=0.25),
+    "readme": Preset(centre=0.5, ends=0.1, across=1e-4),
+}
+"""``script`` and ``readme`` are what the published roughness sampling does and what its description says."""
 
 
 class LocalRoughness:
     r"""Sum of anisotropic Gaussians, one per (minimum -> transition state) vector.
 
     .. math:: r(x) = \sum_v f_v \exp\left(-\tfrac12 (x - c_v)^T \Lambda_v (x - c_v)\right), \quad
-        \Lambda_v = \frac{1}{w^2}(1 - u_v u_v^T) + \frac{1}{s_v^2} u_v u_v^T
+        \Lambda_v = \frac{1}{w_v^2}(1 - u_v u_v^T) + \frac{1}{s_v^2} u_v u_v^T
 
-    with the vector's frustration contribution f, direction u and centre c at 0.75 of its length L; s = max(L/2, w).
-    The width w across the vector is the typical distance between neighbouring data points: below it the surface
-    would only see single points, above it neighbouring basins blur. Only the rank-1 part of the precision is ever
-    formed, so the cost is linear in the dimension.
+    with the vector's frustration contribution f, direction u and centre c. By default c is at 0.75 of the vector's
+    length L, s = max(L/2, w), and the width w across the vector is the typical distance between neighbouring data
+    points: below it the surface would only see single points, above it neighbouring basins blur. Only the rank-1 part
+    of the precision is ever formed, so the cost is linear in the dimension.
 
     Args:
-        network: stationary network in scaled coordinates.
-        width: w, in scaled coordinates.
+        network: stationary network in range-scaled coordinates.
+        preset: ``"default"``, or the published ``"script"`` (Gaussians at 0.99 half a vector from their centre,
+            variance L/4 across, 10 times the frustration at length scale 80) or ``"readme"`` (Gaussians in the middle
+            of the vector at 10 % by its ends, variance 1e-4 across).
+        width: w of the default preset, range-scaled; half the median distance between neighbouring stationary points
+            if not given.
+
+    Raises:
+        InputError: no such preset, or a width for a published one.
 
     Example:
         >>> import numpy as np
@@ -36,17 +86,24 @@ class LocalRoughness:
         array([[0.48, 0.  ]])
     """
 
-    def __init__(self, network: StationaryNetwork, width: float) -> None:
+    def __init__(self, network: StationaryNetwork, preset: PresetName = "default", width: float | None = None) -> None:
+        if preset not in PRESETS:
+            raise InputError(f"no preset '{preset}' of local roughness; there are {', '.join(PRESETS)}.")
+        if width is not None and preset != "default":
+            raise InputError(f"preset '{preset}' has its own widths; leave width out.")
+        shape = PRESETS[preset]
         start, end, _ = network.vectors()
-        self.height = network.contributions(LENGTHSCALE)
+        self.height = shape.prefactor * network.contributions(shape.lengthscale)
         keep = self.height > 0
         start, end, self.height = start[keep], end[keep], self.height[keep]
         vector = end - start
         length = np.linalg.norm(vector, axis=1)
+        along, across = shape.variances(length, _spacing(network) / 2 if width is None else width)
         self.direction = vector / np.maximum(length, 1e-12)[:, None]
-        self.centre = start + CENTRE * vector
-        self.along = 1 / np.maximum(length / 2, width) ** 2
-        self.across = 1 / width**2
+        self.centre = start + shape.centre * vector
+        self.along = 1 / along
+        self.across = 1 / across
+        self.separation = float(np.median(np.sqrt(across))) if len(across) else 0.0
 
     def _terms(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gaussian terms and projections on the vectors, both (m, v)."""
@@ -59,30 +116,53 @@ class LocalRoughness:
         blocks = np.array_split(points, max(1, len(points) // BLOCK))
         return np.concatenate([self._terms(b)[0].sum(axis=1) for b in blocks])
 
+    def _slope(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient (m, d), and a bound (m, 1) of the downward curvature of the terms taken as parabolas."""
+        g, t = self._terms(points)
+        a = g * self.across
+        gradient = a @ self.centre - a.sum(axis=1, keepdims=True) * points
+        gradient += (g * t * (self.across - self.along)) @ self.direction
+        return gradient, (g @ np.maximum(self.across, self.along))[:, None]
+
     def gradient(self, points: np.ndarray) -> np.ndarray:
         """Gradient (m, d) at scaled points (m, d)."""
-        g, t = self._terms(points)
-        pull = g @ self.centre - g.sum(axis=1, keepdims=True) * points
-        return self.across * pull + (g * t * (self.across - self.along)) @ self.direction
+        return self._slope(points)[0]
+
+    def _ascend(self, x: np.ndarray) -> np.ndarray:
+        """Where mean-shift steps from points (m, d) lead inside the unit box; a step never goes down."""
+        x = np.clip(x, 0.0, 1.0)
+        active = np.arange(len(x))
+        for _ in range(ASCENT_STEPS):
+            if not len(active):
+                break
+            gradient, steepness = self._slope(x[active])
+            new = np.clip(x[active] + gradient / np.maximum(steepness, 1e-300), 0.0, 1.0)
+            moved = np.linalg.norm(new - x[active], axis=1)
+            x[active] = new
+            active = active[moved > SETTLED * self.separation]
+        return x
 
     def maxima(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """The n highest distinct maxima.
+        """The n highest distinct maxima inside the unit box, the range of the data.
 
-        Ascends from every centre by mean-shift steps (gradient of the logarithm times the squared width), then keeps
-        the highest that are further apart than the width; where there are fewer than n, fewer are returned.
+        Ascends from the centre of every vector, then keeps the highest that are further apart than the (median) width
+        of the Gaussians; where there are fewer than n, fewer are returned.
 
         Returns:
             (<= n, d) scaled points and their values, falling.
         """
-        x = self.centre.copy()
-        for _ in range(ASCENT_STEPS):
-            value = np.maximum(self(x), 1e-300)[:, None]
-            x = x + self.gradient(x) / (value * self.across)
+        x = np.concatenate([self._ascend(b) for b in np.array_split(self.centre, len(self.centre) // BLOCK + 1)])
         value = self(x)
         kept: list[int] = []
         for i in np.argsort(-value, kind="stable"):
             if len(kept) == n:
                 break
-            if not kept or np.linalg.norm(x[kept] - x[i], axis=1).min() > 1 / np.sqrt(self.across):
+            if not kept or np.linalg.norm(x[kept] - x[i], axis=1).min() > self.separation:
                 kept.append(int(i))
         return x[kept], value[kept]
+
+
+def _spacing(network: StationaryNetwork) -> float:
+    """Median distance between neighbouring stationary points; 1 where there are fewer than two."""
+    points = np.unique(np.concatenate([network.minima, network.ts]), axis=0)
+    return float(np.median(cKDTree(points).query(points, 2)[0][:, 1])) if len(points) > 1 else 1.0
