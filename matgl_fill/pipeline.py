@@ -24,7 +24,7 @@ from matgl_fill.io import read_structures
 from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.progress import console
 from matgl_fill.result import FillResult
-from matgl_fill.roughness import RoughnessResult, graph_roughness
+from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
 from matgl_fill.summary import Landscape, headline, latent_plane, proposal_row, roughness_table, run_facts
 from matgl_fill.train import Guard, Replay, fit
 from matgl_fill.train.setup import Made, ObjectiveName, make_objectives
@@ -66,8 +66,8 @@ def analyze_roughness(
     Z: np.ndarray,
     response: str | np.ndarray = "neighbour_similarity",
     structures: Any = None,
-    method: Literal["graph"] = "graph",
-    seed: int = 0,  # noqa: ARG001
+    method: Literal["graph", "landscape"] = "graph",
+    seed: int = 0,
 ) -> RoughnessResult:
     """How rough a latent space is, and where.
 
@@ -75,21 +75,22 @@ def analyze_roughness(
         Z: (n, d) embedding, for example from :func:`matgl_fill.embed`.
         response: ``"neighbour_similarity"`` (needs ``structures``) or an (n,) array of any quantity.
         structures: the n crystals, anything :func:`matgl_fill.io.read_structures` takes.
-        method: ``"graph"``, the sublevel merge tree on the nearest-neighbour graph.
-        seed: graph mode draws nothing at random and ignores it.
+        method: ``"graph"``, the sublevel merge tree on the nearest-neighbour graph, or ``"landscape"``, the
+            stationary points of a smooth surface through the data, as published; its cost grows with the square of n.
+        seed: of the landscape's basin-hopping steps; graph mode draws nothing at random.
 
     Raises:
         InputError: structures are missing, lengths differ, a value is not finite, or the response is unknown.
     """
-    if method != "graph":
-        raise InputError(f"no roughness method '{method}'; there is 'graph'.")
+    if method not in ("graph", "landscape"):
+        raise InputError(f"no roughness method '{method}'; there are 'graph' and 'landscape'.")
     if isinstance(response, str):
         if response != "neighbour_similarity":
             raise InputError(f"no response '{response}'; give 'neighbour_similarity' or an array.")
         if structures is None:
             raise InputError("response 'neighbour_similarity' needs the structures behind the embedding.")
         response = describe_structures(read_structures(structures).structures)
-    return graph_roughness(Z, response)
+    return graph_roughness(Z, response) if method == "graph" else landscape_roughness(Z, response, seed)
 
 
 def propose(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from matgl_fill.errors import InputError
 from matgl_fill.roughness.graph import NEIGHBOURS, graph_network, nearest_neighbours
+from matgl_fill.roughness.landscape import landscape_network
 from matgl_fill.roughness.local import LocalRoughness
-from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork
+from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork, read_arrays
 from matgl_fill.roughness.response import neighbour_similarity
 
 MIN_NEIGHBOURS = 3
@@ -54,6 +56,24 @@ class RoughnessResult:
         span = np.where(np.isfinite(self.extent), self.extent, 0.0)
         return points * span + self.origin, values
 
+    def save(self, path: str | Path) -> None:
+        """Write everything to one ``.npz`` file."""
+        facts = {name: getattr(self, name) for name in ("frustration", "response", "origin", "extent")}
+        shape = {"preset": self.surface.preset, "width": self.surface.width}
+        np.savez_compressed(path, **facts, **shape, **self.network.arrays())  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: str | Path) -> RoughnessResult:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: there is no such file, or it is not of this kind.
+        """
+        facts = read_arrays(path, ("frustration", "response", "origin", "extent", "preset", "width"))
+        network = StationaryNetwork.load(path)
+        surface = LocalRoughness(network, facts["preset"].item(), facts["width"].item())
+        return cls(facts["frustration"].item(), network, facts["response"], surface, facts["origin"], facts["extent"])
+
 
 def graph_roughness(Z: np.ndarray, response: np.ndarray, k: int = NEIGHBOURS) -> RoughnessResult:
     """Roughness of a response over latent points, in graph mode.
@@ -70,23 +90,75 @@ def graph_roughness(Z: np.ndarray, response: np.ndarray, k: int = NEIGHBOURS) ->
     Raises:
         InputError: fewer than 3 points, lengths that differ, or values that are not finite.
     """
-    Z = np.asarray(Z, dtype=float)
-    response = np.asarray(response, dtype=float)
-    if len(Z) < 3 or len(Z) != len(response):
-        raise InputError(f"roughness needs at least 3 points with a response each, got {len(Z)} and {len(response)}.")
-    if not (np.isfinite(Z).all() and np.isfinite(response).all()):
-        raise InputError("roughness needs finite latent points and responses; remove rows with NaN or infinity.")
-    extent = np.ptp(Z, axis=0)
-    extent[extent < 1e-12] = np.inf
-    origin = Z.min(axis=0)
-    X = (Z - origin) / extent
-    distance, index = nearest_neighbours(X, min(k, max(MIN_NEIGHBOURS, len(X) // 60)))
-    values = neighbour_similarity(response, index) if response.ndim == 2 else response
-    span = np.ptp(values)
-    network = graph_network(X, (values - values.min()) / (span if span > 0 else 1.0), index)
-    width = max(float(np.median(distance[:, 0])) / 2, 1e-9)
-    surface = LocalRoughness(network, width=width)
-    return RoughnessResult(network.frustration(LENGTHSCALE), network, values, surface, origin, extent)
+    data = _Sampled.of(Z, response, k)
+    span = np.ptp(data.values)
+    scaled = (data.values - data.values.min()) / (span if span > 0 else 1.0)
+    return data.result(graph_network(data.X, scaled, data.index))
 
 
-__all__ = ["LENGTHSCALE", "LocalRoughness", "RoughnessResult", "StationaryNetwork", "graph_roughness"]
+def landscape_roughness(Z: np.ndarray, response: np.ndarray, seed: int = 0, progress: bool = False) -> RoughnessResult:
+    """Roughness of a response over latent points, in landscape mode (:func:`landscape_network`).
+
+    Args:
+        Z: (n, d) latent points, finite, spanning d dimensions.
+        response: as in :func:`graph_roughness`.
+        seed: of the basin-hopping steps.
+        progress: say on the terminal what runs.
+
+    Returns:
+        The :class:`RoughnessResult`.
+
+    Raises:
+        InputError: as in :func:`graph_roughness`, or the points span fewer dimensions than they have.
+    """
+    data = _Sampled.of(Z, response, NEIGHBOURS)
+    return data.result(landscape_network(data.X, data.values, seed, progress))
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """A response at range-scaled points, and the neighbours of each."""
+
+    X: np.ndarray
+    origin: np.ndarray
+    extent: np.ndarray
+    values: np.ndarray
+    distance: np.ndarray
+    index: np.ndarray
+
+    @classmethod
+    def of(cls, Z: np.ndarray, response: np.ndarray, k: int) -> _Sampled:
+        """Check and scale; descriptors become a response here."""
+        Z = np.asarray(Z, dtype=float)
+        response = np.asarray(response, dtype=float)
+        if len(Z) < 3 or len(Z) != len(response):
+            raise InputError(
+                f"roughness needs at least 3 points with a response each, got {len(Z)} and {len(response)}."
+            )
+        if not (np.isfinite(Z).all() and np.isfinite(response).all()):
+            raise InputError("roughness needs finite latent points and responses; remove rows with NaN or infinity.")
+        extent = np.ptp(Z, axis=0)
+        extent[extent < 1e-12] = np.inf
+        origin = Z.min(axis=0)
+        X = (Z - origin) / extent
+        distance, index = nearest_neighbours(X, min(k, max(MIN_NEIGHBOURS, len(X) // 60)))
+        values = neighbour_similarity(response, index) if response.ndim == 2 else response
+        return cls(X, origin, extent, values, distance, index)
+
+    def result(self, network: StationaryNetwork) -> RoughnessResult:
+        """Frustration and local roughness of a network found in these data."""
+        width = max(float(np.median(self.distance[:, 0])) / 2, 1e-9)
+        surface = LocalRoughness(network, width=width)
+        frustration = network.frustration(LENGTHSCALE)
+        return RoughnessResult(frustration, network, self.values, surface, self.origin, self.extent)
+
+
+__all__ = [
+    "LENGTHSCALE",
+    "LocalRoughness",
+    "RoughnessResult",
+    "StationaryNetwork",
+    "graph_roughness",
+    "landscape_network",
+    "landscape_roughness",
+]

@@ -91,6 +91,8 @@ class LocalRoughness:
             raise InputError(f"no preset '{preset}' of local roughness; there are {', '.join(PRESETS)}.")
         if width is not None and preset != "default":
             raise InputError(f"preset '{preset}' has its own widths; leave width out.")
+        self.preset = preset
+        self.width = _spacing(network) / 2 if width is None and preset == "default" else width
         shape = PRESETS[preset]
         start, end, _ = network.vectors()
         self.height = shape.prefactor * network.contributions(shape.lengthscale)
@@ -98,7 +100,7 @@ class LocalRoughness:
         start, end, self.height = start[keep], end[keep], self.height[keep]
         vector = end - start
         length = np.linalg.norm(vector, axis=1)
-        along, across = shape.variances(length, _spacing(network) / 2 if width is None else width)
+        along, across = shape.variances(length, self.width or 0.0)
         self.direction = vector / np.maximum(length, 1e-12)[:, None]
         self.centre = start + shape.centre * vector
         self.along = 1 / along

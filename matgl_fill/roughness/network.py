@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -89,11 +89,61 @@ class StationaryNetwork:
             if not path.is_file():
                 names = ", ".join(p.name for p in paths.values())
                 raise InputError(f"no {path.name} in {folder}; a network needs {names}.")
-        ts = np.loadtxt(paths["ts.data"], ndmin=2)
+        minima = np.loadtxt(paths["min.coords"], ndmin=2)
+        ts = np.loadtxt(paths["ts.data"], ndmin=2).reshape(-1, 3)
         return cls(
-            np.loadtxt(paths["min.coords"], ndmin=2),
+            minima,
             np.loadtxt(paths["min.data"], ndmin=2)[:, 1],
-            np.loadtxt(paths["ts.coords"], ndmin=2),
+            np.loadtxt(paths["ts.coords"], ndmin=2).reshape(len(ts), minima.shape[1]),
             ts[:, 2],
             ts[:, :2].astype(int),
         )
+
+    def to_topsearch(self, directory: str | Path, suffix: str = "") -> None:
+        """Write the text files that topography-searcher and :meth:`from_topsearch` read.
+
+        Values are written in full; the published files round them to five digits.
+
+        Args:
+            directory: folder of the files; made if missing.
+            suffix: what follows each name.
+        """
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        numbered = np.column_stack([np.arange(len(self.minima)), self.minima_values])
+        np.savetxt(folder / f"min.data{suffix}", numbered, fmt="%d %.17g")
+        np.savetxt(folder / f"min.coords{suffix}", self.minima)
+        np.savetxt(folder / f"ts.data{suffix}", np.column_stack([self.pairs, self.ts_values]), fmt="%d %d %.17g")
+        np.savetxt(folder / f"ts.coords{suffix}", self.ts)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The five arrays by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one ``.npz`` file."""
+        np.savez_compressed(path, **self.arrays())  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: str | Path) -> StationaryNetwork:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: there is no such file, or it is not of this kind.
+        """
+        return cls(**read_arrays(path, tuple(f.name for f in fields(cls))))
+
+
+def read_arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Named arrays of an ``.npz`` file.
+
+    Raises:
+        InputError: there is no such file, or it lacks one of them.
+    """
+    path = Path(path)
+    path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in names}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is missing or not a roughness file: {error}") from error
