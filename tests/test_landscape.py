@@ -27,7 +27,7 @@ FRUSTRATION = 0.10
 """Relative difference from the published frustration."""
 INCOMPLETE = pytest.param(
     "0_3",
-    marks=pytest.mark.xfail(strict=True, reason="18 % higher: 45 verified passes are not in the published network"),
+    marks=pytest.mark.xfail(strict=True, reason="20 % higher: the published network lacks a quarter of the verified passes"),
 )
 ROUGHEST = 642.9967
 ROUGHEST_WITHIN = 1e-3
@@ -256,7 +256,7 @@ def test_high_dimension_stands_on_hessian_vector_products_alone():
 
     end = follow(Bowl(), np.random.default_rng(0).uniform(size=(5, d)), 0, 1.0, 1e-8)
     np.testing.assert_allclose(end.points, np.tile(at, (5, 1)), atol=1e-7)
-    assert end.of_index(0, 1e-8).all()
+    assert end.of_index(0, 1e-8, 1e-6).all()
 
 
 def test_constant_field_has_no_frustration():

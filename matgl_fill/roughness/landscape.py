@@ -10,7 +10,7 @@ from scipy.spatial import Delaunay, cKDTree
 
 from matgl_fill.progress import console
 from matgl_fill.roughness.network import StationaryNetwork
-from matgl_fill.roughness.stationary import Stationary, follow
+from matgl_fill.roughness.stationary import Stationary, descend, follow
 from matgl_fill.roughness.surface import Surface, ThinPlateSurface, distinct
 
 SAME_DISTANCE = 0.02
@@ -21,13 +21,17 @@ CONVERGED = 1e-5
 """Largest gradient norm of a stationary point, relative to the median gradient norm at the starts."""
 POLISHED = 1e-6
 """Gradient norm that the searches aim at, relative likewise."""
+REACHED = 0.1
+"""Largest distance from the exact stationary point, in search radii."""
 HOP = 0.1
 """Shortest basin-hopping step (range-scaled); sparse data take the distance between neighbours."""
 NEAREST = 12
 """Transition states are sought between each minimum and this many nearest others."""
 IMAGES = 40
 """Points on the line between two minima."""
-PUSH = 0.1
+DESCENT = 0.1
+"""Longest step downhill from a transition state, in search radii: longer ones leave the path of steepest descent."""
+PUSH = 0.01
 """Displacement from a transition state along its descending mode, in search radii."""
 HULL_DIMENSIONS = 6
 """Convex hulls are computed up to this dimension."""
@@ -133,8 +137,11 @@ class Search:
     def _stationary(self, points: np.ndarray, index: int) -> Stationary:
         """Distinct stationary points of an index near the points, by rising value."""
         end = follow(self.surface, points, index, self.radius, POLISHED * self.scale)
-        end = end.take(end.of_index(index, CONVERGED * self.scale))
+        end = end.take(self._valid(end, index))
         return end.take(_distinct_stationary(end.points, end.values))
+
+    def _valid(self, end: Stationary, index: int) -> np.ndarray:
+        return end.of_index(index, CONVERGED * self.scale, REACHED * self.radius)
 
     def minima(self, starts: np.ndarray, rng: np.random.Generator) -> Stationary:
         """Minima from every start and from one basin-hopping step beyond where it ended."""
@@ -165,14 +172,9 @@ class Search:
         Minima that only these descents found are added.
         """
         push = PUSH * self.radius * ts.mode
-        ends = follow(
-            self.surface,
-            np.concatenate([ts.points + push, ts.points - push]),
-            0,
-            self.radius,
-            POLISHED * self.scale,
-        )
-        valid = ends.of_index(0, CONVERGED * self.scale)
+        foot = descend(self.surface, np.concatenate([ts.points + push, ts.points - push]), DESCENT * self.radius)
+        ends = follow(self.surface, foot, 0, DESCENT * self.radius, POLISHED * self.scale)
+        valid = self._valid(ends, 0)
         points, values = list(minima.points), list(minima.values)
         which = np.full(len(ends.points), -1)
         for i in np.flatnonzero(valid):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from matgl_fill.roughness.surface import Surface
+from matgl_fill.roughness.surface import TINY, Surface
 
 SUBSPACE = 24
 """Dimension of the Krylov space that stands for the Hessian; below it, the Hessian is exact."""
 STEPS = 150
+DESCENT_STEPS = 2000
+SHORTEST = 0.01
+"""Step at which a path of steepest descent ends, relative to the longest."""
 FLAT = 1e-9
 """Curvature floor relative to the steepest curvature of the point."""
 TRUST = (0.25, 0.75)
@@ -25,6 +28,7 @@ class Stationary:
         points: (m, d) inside the unit box.
         values: (m,).
         slope: (m,) gradient norm over the free coordinates, those not held by a bound.
+        distance: (m,) length of the next Newton step: about how far the stationary point still is.
         curvature: (m, 2) the two lowest curvatures over the free coordinates; inf where there are none.
         mode: (m, d) direction of the lowest curvature.
     """
@@ -32,17 +36,28 @@ class Stationary:
     points: np.ndarray
     values: np.ndarray
     slope: np.ndarray
+    distance: np.ndarray
     curvature: np.ndarray
     mode: np.ndarray
 
-    def of_index(self, index: int, tolerance: float) -> np.ndarray:
-        """(m,) whether each point is stationary to within a gradient norm and has ``index`` descending modes."""
+    def of_index(self, index: int, tolerance: float, within: float) -> np.ndarray:
+        """Which points are stationary, with ``index`` descending modes.
+
+        Args:
+            index: 0 or 1.
+            tolerance: largest gradient norm.
+            within: largest distance from the stationary point; without it, flat tails would pass.
+
+        Returns:
+            (m,) mask.
+        """
         low, second = self.curvature.T
-        return (self.slope <= tolerance) & ((low > 0) if index == 0 else ((low < 0) & (second > 0)))
+        bends = (low > 0) if index == 0 else ((low < 0) & (second > 0))
+        return bends & (self.slope <= tolerance) & (self.distance <= within)
 
     def take(self, chosen: np.ndarray) -> Stationary:
         """The chosen points."""
-        return Stationary(*(a[chosen] for a in (self.points, self.values, self.slope, self.curvature, self.mode)))
+        return Stationary(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
 
 def free_coordinates(points: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -89,7 +104,7 @@ def _krylov(
         for _ in range(2):
             vector = vector - np.einsum("mkd,mk->md", basis[:, :k], np.einsum("mkd,md->mk", basis[:, :k], vector))
             norm = np.linalg.norm(vector, axis=1, keepdims=True)
-            vector = vector / np.maximum(norm, 1e-300)
+            vector = vector / np.maximum(norm, TINY)
         basis[:, k] = vector
         image[:, k] = np.where(free, surface.hvp(points, basis[:, k : k + 1])[:, 0], 0.0)
     small = np.einsum("mkd,mld->mkl", basis, image)
@@ -134,7 +149,7 @@ def follow(
         step, predicted = _step(a, g, curvature, direction, index, trust[active])
         new = a + step
         new_value = surface.value(new)
-        error = np.abs((new_value - value[active]) / np.where(predicted == 0, 1e-300, predicted) - 1)
+        error = np.abs((new_value - value[active]) / np.where(predicted == 0, TINY, predicted) - 1)
         noise = np.abs(new_value - value[active]) <= 1e-12 * (1 + np.abs(new_value))
         length = np.linalg.norm(step, axis=1)
         good, bad = noise | (error < TRUST[0]), ~noise & (error > TRUST[1])
@@ -145,10 +160,45 @@ def follow(
         gradient[moved] = surface.gradient(x[moved])
     free = free_coordinates(x, gradient)
     curvature, direction = modes(surface, x, gradient, free, guess)
+    slope = np.linalg.norm(gradient * free, axis=1)
+    newton = np.einsum("md,mdk->mk", gradient * free, direction) / np.where(curvature == 0, TINY, curvature)
     if d == 1:
         curvature = np.column_stack([curvature, np.full(m, np.inf)])
-    slope = np.linalg.norm(gradient * free, axis=1)
-    return Stationary(x, value, slope, curvature[:, :2], direction[:, :, 0])
+    return Stationary(x, value, slope, np.linalg.norm(newton, axis=1), curvature[:, :2], direction[:, :, 0])
+
+
+def descend(surface: Surface, points: np.ndarray, longest: float) -> np.ndarray:
+    """Paths of steepest descent inside the unit box, followed until they no longer fall.
+
+    Steps along the gradient never exceed ``longest`` and halve whenever the value would rise.
+
+    Args:
+        surface: the field.
+        points: (m, d) starts.
+        longest: step.
+
+    Returns:
+        Feet (m, d) of the paths, near minima.
+    """
+    x = np.clip(points, 0.0, 1.0)
+    value = surface.value(x)
+    step = np.full(len(x), SHORTEST * longest * 10)
+    active = np.arange(len(x))
+    for _ in range(DESCENT_STEPS):
+        if not len(active):
+            break
+        a = x[active]
+        gradient = surface.gradient(a)
+        gradient *= free_coordinates(a, gradient)
+        norm = np.linalg.norm(gradient, axis=1)
+        new = np.clip(a - (step[active] / np.maximum(norm, TINY))[:, None] * gradient, 0.0, 1.0)
+        new_value = surface.value(new)
+        falls = new_value < value[active]
+        moved = active[falls]
+        x[moved], value[moved] = new[falls], new_value[falls]
+        step[active] = np.where(falls, np.minimum(1.5 * step[active], longest), step[active] / 2)
+        active = active[step[active] > SHORTEST * longest]
+    return x
 
 
 def _step(
@@ -157,13 +207,13 @@ def _step(
     """Newton step (m, d) over the modes, cut to the trust radius and the box, and the change it predicts (m,)."""
     finite = np.isfinite(curvature)
     size = np.where(finite, np.abs(curvature), 0.0)
-    size = np.where(finite, np.maximum(size, FLAT * size.max(axis=1, keepdims=True) + 1e-300), np.inf)
+    size = np.where(finite, np.maximum(size, FLAT * size.max(axis=1, keepdims=True) + TINY), np.inf)
     along = np.einsum("md,mdk->mk", g, direction)
     coefficient = -along / size
     if index == 1:
         coefficient[:, 0] *= -1
     length = np.linalg.norm(coefficient, axis=1)
-    coefficient *= np.minimum(1.0, trust / np.maximum(length, 1e-300))[:, None]
+    coefficient *= np.minimum(1.0, trust / np.maximum(length, TINY))[:, None]
     step = np.clip(x + np.einsum("mk,mdk->md", coefficient, direction), 0.0, 1.0) - x
     taken = np.einsum("md,mdk->mk", step, direction)
     bend = 0.5 * (np.where(finite, curvature, 0.0) * taken**2).sum(axis=1)
