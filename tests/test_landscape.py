@@ -27,7 +27,9 @@ FRUSTRATION = 0.10
 """Relative difference from the published frustration."""
 INCOMPLETE = pytest.param(
     "0_3",
-    marks=pytest.mark.xfail(strict=True, reason="20 % higher: the published network lacks a quarter of the verified passes"),
+    marks=pytest.mark.xfail(
+        strict=True, reason="20 % higher: the published network lacks a quarter of the verified passes"
+    ),
 )
 ROUGHEST = 642.9967
 ROUGHEST_WITHIN = 1e-3
