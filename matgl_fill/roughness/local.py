@@ -50,7 +50,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "default": Preset(),
     "script": Preset(lengthscale=80, prefactor=10, ends=0.99, across=0.0, across_per_length=0.25),
-    "readme": Preset(centre=0.5, ends=0.1, across=1e-4),
+    "readme": Preset(ends=0.1, across=1e-4),
 }
 """``script`` and ``readme`` are what the published roughness sampling does and what its description says."""
 
@@ -69,8 +69,8 @@ class LocalRoughness:
     Args:
         network: stationary network in range-scaled coordinates.
         preset: ``"default"``, or the published ``"script"`` (Gaussians at 0.99 half a vector from their centre,
-            variance L/4 across, 10 times the frustration at length scale 80) or ``"readme"`` (Gaussians in the middle
-            of the vector at 10 % by its ends, variance 1e-4 across).
+            variance L/4 across, 10 times the frustration at length scale 80) or ``"readme"`` (Gaussians at 0.1 half a
+            vector from their centre, variance 1e-4 across).
         width: w of the default preset, range-scaled; half the median distance between neighbouring stationary points
             if not given.
 
