@@ -14,6 +14,7 @@ from pymatgen.core import Structure
 from torch import nn
 
 from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter
+from matgl_fill.adapters.budget import packed
 from matgl_fill.adapters.parallel import in_threads
 from matgl_fill.cache import EmbeddingCache, fingerprint, structure_key
 from matgl_fill.descriptors import describe_structures
@@ -153,13 +154,7 @@ def _chunks(
     """
     sphere = 4 / 3 * np.pi * adapter.cutoff**3
     edges = {i: len(structures[i]) ** 2 * sphere / structures[i].volume for i in wanted}
-    limit = adapter.edges_per_batch if batch_size is None else np.inf
-    chunks: list[list[int]] = []
-    held = 0.0
-    for i in sorted(wanted, key=lambda i: -edges[i]):
-        if not chunks or held + edges[i] > limit or len(chunks[-1]) == (batch_size or CHUNK_CRYSTALS):
-            chunks.append([])
-            held = 0.0
-        chunks[-1].append(i)
-        held += edges[i]
-    return chunks
+    order = sorted(wanted, key=lambda i: -edges[i])
+    if batch_size is not None:
+        return packed(order, edges.__getitem__, np.inf, batch_size)
+    return packed(order, edges.__getitem__, adapter.edges_per_batch if len(order) > 1 else np.inf, CHUNK_CRYSTALS)

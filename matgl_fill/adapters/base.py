@@ -17,7 +17,7 @@ from pymatgen.core import Structure
 from torch import Tensor, nn
 
 from matgl_fill.adapters.backend import backend
-from matgl_fill.adapters.budget import edges_per_batch
+from matgl_fill.adapters.budget import edges_per_batch, packed
 from matgl_fill.adapters.filled import Filled, filled
 from matgl_fill.adapters.parallel import in_threads
 from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
@@ -198,7 +198,8 @@ class Adapter(ABC):
         """The same adapter on a copy of the modules that shares their weights, for another thread."""
         shared = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
         twin = type(self)(copy.deepcopy(self.model, shared), self.fidelity)
-        twin.__dict__["edges_per_batch"] = self.edges_per_batch
+        if "edges_per_batch" in vars(self):
+            vars(twin)["edges_per_batch"] = self.edges_per_batch
         return twin
 
     def filled(self, side: Adapter) -> Adapter:
@@ -249,16 +250,11 @@ class Adapter(ABC):
 
     def groups(self, graphs: Sequence[Graph], max_crystals: int | None = None) -> list[list[int]]:
         """Indices of graphs to batch: by size, under the edge budget or of ``max_crystals`` each."""
-        limit = self.edges_per_batch if max_crystals is None else np.inf
-        groups: list[list[int]] = []
-        edges = 0
-        for i in sorted(range(len(graphs)), key=lambda i: graphs[i].n_edges):
-            edges += graphs[i].n_edges
-            if not groups or edges > limit or len(groups[-1]) == max_crystals:
-                groups.append([])
-                edges = graphs[i].n_edges
-            groups[-1].append(i)
-        return groups
+        sizes = [g.n_edges for g in graphs]
+        order = sorted(range(len(sizes)), key=sizes.__getitem__)
+        if max_crystals is not None:
+            return packed(order, sizes.__getitem__, np.inf, max_crystals)
+        return packed(order, sizes.__getitem__, self.edges_per_batch if len(order) > 1 else np.inf, np.inf)
 
     def batches(self, graphs: Sequence[Graph], max_crystals: int | None = None) -> Iterator[tuple[list[int], Batch]]:
         """Batches of :meth:`groups`, each with the indices it holds."""

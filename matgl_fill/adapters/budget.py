@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,6 +31,19 @@ class _Largest(TorchDispatchMode):
         made = [t.untyped_storage().nbytes() for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
         self.bytes = max(self.bytes, *made, 0)
         return out
+
+
+def packed(order: Iterable[int], size: Callable[[int], float], limit: float, most: float) -> list[list[int]]:
+    """Indices in order, in groups of at most ``most`` whose sizes stay within ``limit``; a larger one goes alone."""
+    groups: list[list[int]] = []
+    held = 0.0
+    for i in order:
+        held += size(i)
+        if not groups or held > limit or len(groups[-1]) >= most:
+            groups.append([])
+            held = size(i)
+        groups[-1].append(i)
+    return groups
 
 
 def edges_per_batch(adapter: Adapter) -> int:

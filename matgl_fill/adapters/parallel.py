@@ -22,7 +22,8 @@ def in_threads(adapter: Adapter, job: Callable[[Adapter, Item], Result], items: 
     """``job(adapter, item)`` of every item, in order, on as many threads as PyTorch may use.
 
     Every thread has a replica of the adapter that shares the weights, and runs PyTorch on itself alone: small
-    operators gain nothing from being split, and the result does not depend on the number of threads.
+    operators gain nothing from being split, and the result does not depend on the number of threads. A single item
+    is done here and by the adapter itself.
     """
     threads = torch.get_num_threads()
     workers = threads if adapter.device.type == "cpu" else GPU_THREADS
@@ -36,6 +37,10 @@ def in_threads(adapter: Adapter, job: Callable[[Adapter, Item], Result], items: 
         return job(local.adapter, item)
 
     try:
+        if len(items) == 1:
+            torch.set_num_threads(1)
+            yield job(adapter, items[0])
+            return
         with ThreadPoolExecutor(min(workers, max(len(items), 1)), initializer=start) as pool:
             yield from pool.map(run, items)
     finally:
