@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from matgl_fill.errors import InputError
+from matgl_fill.io import atomic_write
+from matgl_fill.roughness.tree import Tree
 
 LENGTHSCALE = 0.8
 """Length scale of the frustration (range-scaled coordinates), as in the reference implementation."""
@@ -46,6 +52,15 @@ class StationaryNetwork:
     ts_values: np.ndarray
     pairs: np.ndarray
 
+    def links(self) -> tuple[np.ndarray, np.ndarray]:
+        """Minimum (v,) and transition state (v,) of every vector, see :meth:`vectors`."""
+        rising = np.argsort(self.ts_values, kind="stable")
+        _, first = np.unique(np.sort(self.pairs[rising], axis=1), axis=0, return_index=True)
+        lowest = np.sort(rising[first])
+        two_sided = lowest[self.pairs[lowest, 0] != self.pairs[lowest, 1]]
+        minimum = np.concatenate([self.pairs[lowest, 0], self.pairs[two_sided, 1]])
+        return minimum, np.concatenate([lowest, two_sided])
+
     def vectors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(Minimum -> transition state) vectors of the lowest state between each two minima.
 
@@ -54,12 +69,7 @@ class StationaryNetwork:
         Returns:
             (v, d) minima, (v, d) transition states, (v,) barriers, clipped at 0.
         """
-        rising = np.argsort(self.ts_values, kind="stable")
-        _, first = np.unique(np.sort(self.pairs[rising], axis=1), axis=0, return_index=True)
-        lowest = np.sort(rising[first])
-        two_sided = lowest[self.pairs[lowest, 0] != self.pairs[lowest, 1]]
-        minimum = np.concatenate([self.pairs[lowest, 0], self.pairs[two_sided, 1]])
-        ts = np.concatenate([lowest, two_sided])
+        minimum, ts = self.links()
         barrier = np.maximum(self.ts_values[ts] - self.minima_values[minimum], 0)
         return self.minima[minimum], self.ts[ts], barrier
 
@@ -71,6 +81,10 @@ class StationaryNetwork:
     def frustration(self, lengthscale: float = LENGTHSCALE) -> float:
         """Frustration of the landscape; 0 for a constant field or a single basin."""
         return float(self.contributions(lengthscale).sum() / max(len(self.minima), 1))
+
+    def tree(self) -> Tree:
+        """Disconnectivity tree: which minima are joined below which threshold."""
+        return Tree.of(self.minima_values, self.ts_values, self.pairs)
 
     @classmethod
     def from_topsearch(cls, directory: str | Path, suffix: str = "") -> StationaryNetwork:
@@ -109,20 +123,26 @@ class StationaryNetwork:
             suffix: what follows each name.
         """
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
         numbered = np.column_stack([np.arange(len(self.minima)), self.minima_values])
-        np.savetxt(folder / f"min.data{suffix}", numbered, fmt="%d %.17g")
-        np.savetxt(folder / f"min.coords{suffix}", self.minima)
-        np.savetxt(folder / f"ts.data{suffix}", np.column_stack([self.pairs, self.ts_values]), fmt="%d %d %.17g")
-        np.savetxt(folder / f"ts.coords{suffix}", self.ts)
+        joined = np.column_stack([self.pairs, self.ts_values])
+        tables = {"min.coords": (self.minima, "%.18e"), "min.data": (numbered, "%d %.17g")}
+        tables |= {"ts.coords": (self.ts, "%.18e"), "ts.data": (joined, "%d %d %.17g")}
+        for name, (rows, form) in tables.items():
+            text = io.StringIO()
+            np.savetxt(text, rows, fmt=form)
+            atomic_write(folder / f"{name}{suffix}", text.getvalue())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The five arrays by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one ``.npz`` file."""
-        np.savez_compressed(path, **self.arrays())  # type: ignore[arg-type]
+        """Write everything to one file: JSON if ``path`` ends in ``.json``, else ``.npz``; both are exact."""
+        if Path(path).suffix == ".json":
+            lists = {name: array.tolist() for name, array in self.arrays().items()}
+            atomic_write(Path(path), json.dumps({"dimension": self.minima.shape[1]} | lists) + "\n")
+        else:
+            write_arrays(path, self.arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> StationaryNetwork:
@@ -131,7 +151,23 @@ class StationaryNetwork:
         Raises:
             InputError: there is no such file, or it is not of this kind.
         """
-        return cls(**read_arrays(path, tuple(f.name for f in fields(cls))))
+        if Path(path).suffix != ".json":
+            return cls(**read_arrays(path, tuple(f.name for f in fields(cls))))
+        try:
+            facts = json.loads(Path(path).read_text(encoding="utf-8"))
+            n, m, d = len(facts["minima"]), len(facts["ts"]), facts["dimension"]
+            shapes = {"minima": (n, d), "minima_values": (n,), "ts": (m, d), "ts_values": (m,), "pairs": (m, 2)}
+            kinds = {name: int if name == "pairs" else float for name in shapes}
+            return cls(**{name: np.array(facts[name], kinds[name]).reshape(shapes[name]) for name in shapes})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is missing or not a network file: {error}") from error
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, object]) -> None:
+    """Write named arrays or numbers to an ``.npz`` file, atomically; the suffix is appended where it is missing."""
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
+    atomic_write(_npz(path), data.getvalue())
 
 
 def read_arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -140,10 +176,14 @@ def read_arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarra
     Raises:
         InputError: there is no such file, or it lacks one of them.
     """
-    path = Path(path)
-    path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+    path = _npz(path)
     try:
         with np.load(path) as file:
             return {name: file[name] for name in names}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
         raise InputError(f"{path} is missing or not a roughness file: {error}") from error
+
+
+def _npz(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")

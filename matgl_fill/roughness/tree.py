@@ -1,0 +1,135 @@
+"""Disconnectivity trees: which minima are joined below which threshold."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Disconnectivity tree of a stationary network (Becker and Karplus, doi 10.1063/1.473299).
+
+    A leaf is a minimum and starts at its value; an inner node is the lowest threshold at which its branches are one
+    superbasin. Branches that meet at the same threshold meet in one node. Minima that no sequence of transition states
+    joins have separate roots. The leaves are the first nodes, and every node comes before its parent.
+
+    Attributes:
+        height: (k,) value of each node.
+        parent: (k,) node above each node; -1 for a root.
+        minima: (n,) the network's minimum that each leaf stands for.
+
+    Example:
+        >>> import numpy as np
+        >>> tree = Tree.of(np.array([0.0, 0.2, 0.1]), np.array([1.0, 0.7]), np.array([[0, 1], [1, 2]]))
+        >>> tree.height, tree.parent
+        (array([0. , 0.2, 0.1, 0.7, 1. ]), array([ 4,  3,  3,  4, -1]))
+        >>> tree.superbasins(0.8)
+        [array([0]), array([1, 2])]
+    """
+
+    height: np.ndarray
+    parent: np.ndarray
+    minima: np.ndarray
+
+    @classmethod
+    def of(cls, minima_values: np.ndarray, ts_values: np.ndarray, pairs: np.ndarray) -> Tree:
+        """Join minima by union-find over rising transition states.
+
+        A transition state below one of its minima counts as being level with it.
+
+        Args:
+            minima_values: (n,) values of the minima.
+            ts_values: (m,) values of the transition states.
+            pairs: (m, 2) the two minima that each transition state connects.
+        """
+        height, parent = list(map(float, minima_values)), [-1] * len(minima_values)
+        basins = DisjointSet(range(len(height)))
+        top = list(range(len(height)))
+        barrier = np.maximum(ts_values, minima_values[pairs].max(axis=1, initial=-np.inf))
+        order = np.argsort(barrier, kind="stable")
+        for level, states in groupby(order.tolist(), key=lambda t: float(barrier[t])):
+            edges = [pairs[t].tolist() for t in states]
+            ends = {basins[i] for edge in edges for i in edge}
+            for i, j in edges:
+                basins.merge(i, j)
+            joined = defaultdict(list)
+            for end in sorted(ends):
+                joined[basins[end]].append(top[end])
+            for basin, nodes in joined.items():
+                if len(nodes) > 1:
+                    for node in nodes:
+                        parent[node] = len(height)
+                    top[basin] = len(height)
+                    height.append(level)
+                    parent.append(-1)
+        return cls(np.array(height, dtype=float), np.array(parent, dtype=int), np.arange(len(minima_values)))
+
+    @property
+    def roots(self) -> np.ndarray:
+        """Nodes without a parent: one for each set of minima that is connected at all."""
+        return np.flatnonzero(self.parent < 0)
+
+    def children(self) -> list[list[int]]:
+        """The nodes right below each node; none for a leaf."""
+        below: list[list[int]] = [[] for _ in self.height]
+        for node, above in enumerate(self.parent.tolist()):
+            if above >= 0:
+                below[above].append(node)
+        return below
+
+    def superbasins(self, threshold: float) -> list[np.ndarray]:
+        """Minima that are joined at or below a threshold; those above it are in none.
+
+        Returns:
+            Rising indices into the network's minima, one array for each superbasin.
+        """
+        basin = np.arange(len(self.height))
+        for node in reversed(range(len(self.height))):
+            above = self.parent[node]
+            if above >= 0 and self.height[above] <= threshold:
+                basin[node] = basin[above]
+        leaves = np.flatnonzero(self.height[: len(self.minima)] <= threshold)
+        return [self.minima[leaves[basin[leaves] == one]] for one in dict.fromkeys(basin[leaves].tolist())]
+
+    def lowest(self) -> np.ndarray:
+        """(k,) the leaf of the lowest minimum below each node; of equal ones the first."""
+        leaf = np.arange(len(self.height))
+        for node, below in enumerate(self.children()):
+            if below:
+                leaf[node] = min((leaf[child] for child in below), key=lambda i: (self.height[i], i))
+        return leaf
+
+    def persistence(self) -> np.ndarray:
+        """(n,) how far the threshold must rise above each minimum until a lower one is reached.
+
+        Where there is none to reach, up to the root; 0 for a minimum without transition states.
+        """
+        leaf, ends = self.lowest(), np.empty(len(self.minima))
+        for node, above in enumerate(self.parent.tolist()):
+            if above < 0:
+                ends[leaf[node]] = self.height[node]
+            elif leaf[above] != leaf[node]:
+                ends[leaf[node]] = self.height[above]
+        return ends - self.height[: len(self.minima)]
+
+    def pruned(self, n: int) -> Tree:
+        """The tree of the (at most) n minima of largest persistence; of equal ones the first."""
+        leaves = np.sort(np.argsort(-self.persistence(), kind="stable")[:n])
+        branches = np.zeros(len(self.height), dtype=int)
+        branches[leaves] = 2
+        for node, above in enumerate(self.parent.tolist()):
+            if branches[node] and above >= 0:
+                branches[above] += 1
+        kept = branches > 1
+        number = np.cumsum(kept) - 1
+        parent = np.full(len(self.height), -1)
+        for node in reversed(range(len(self.height))):
+            above = self.parent[node]
+            if above >= 0:
+                parent[node] = number[above] if kept[above] else parent[above]
+        return Tree(self.height[kept], parent[kept], self.minima[leaves])
