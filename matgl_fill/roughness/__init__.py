@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from matgl_fill.errors import InputError
 from matgl_fill.roughness.graph import NEIGHBOURS, graph_network, nearest_neighbours
 from matgl_fill.roughness.landscape import landscape_network
 from matgl_fill.roughness.local import LocalRoughness
 from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork, read_arrays
+from matgl_fill.roughness.pictures import disconnectivity_graph, roughness_map
 from matgl_fill.roughness.response import neighbour_similarity
 
 MIN_NEIGHBOURS = 3
@@ -55,6 +58,16 @@ class RoughnessResult:
         points, values = self.surface.maxima(n)
         span = np.where(np.isfinite(self.extent), self.extent, 0.0)
         return points * span + self.origin, values
+
+    def plot_map(
+        self, points: np.ndarray | None = None, proposals: np.ndarray | None = None, **settings: Any
+    ) -> Figure:
+        """Latent map coloured by local roughness, see :func:`matgl_fill.roughness.pictures.roughness_map`."""
+        return roughness_map(self, points, proposals, **settings)
+
+    def plot_disconnectivity(self, label: str = "response") -> Figure:
+        """Disconnectivity graph, see :func:`matgl_fill.roughness.pictures.disconnectivity_graph`, in response units."""
+        return disconnectivity_graph(self.network.tree(), label, self.response.min(), self.response.max())
 
     def save(self, path: str | Path) -> None:
         """Write everything to one ``.npz`` file."""

@@ -1,0 +1,317 @@
+"""Pictures of a rough latent space as matplotlib figures; no global plotting state is touched."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from matgl_fill.errors import InputError
+from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork
+from matgl_fill.roughness.tree import Tree
+
+if TYPE_CHECKING:
+    from matgl_fill.roughness import RoughnessResult
+
+WIDTH = 5.0  # inches; small, so that the text stays readable when a page or a phone shrinks the picture
+DOTS = 300  # per inch of a PNG
+BLUE, DARK = "#0072b2", "#222222"
+LEAVES = 200
+"""A disconnectivity graph shows at most this many minima."""
+TOP = 12
+"""Bars of the vectors that carry most of the frustration."""
+NAME = 30  # characters of a vector's name beside its bar
+STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # names are not formulas: "$" must not be special
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": "#777777",
+    "axes.labelcolor": DARK,
+    "xtick.color": DARK,
+    "ytick.color": DARK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "hatch.linewidth": 1.0,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+}
+MARKS: tuple[dict[str, Any], ...] = (
+    {"s": 38, "c": "#c2185b", "marker": "X", "edgecolors": "white", "linewidths": 0.7, "zorder": 3},
+    {"s": 24, "c": "white", "marker": "^", "edgecolors": "black", "linewidths": 1.0, "zorder": 4},
+)
+"""Told apart by shape and by brightness, in print without colour as well."""
+
+Projection = Literal["pca", "umap"]
+
+
+@contextmanager
+def house_style(salt: str) -> Iterator[None]:
+    """One style for all pictures, restored afterwards; the same salt and data give the same SVG."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()  # not the reader's own style
+        mpl.rcParams.update({**STYLE, "svg.hashsalt": salt})
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # whoever shows the SVG draws the text
+        yield
+
+
+def figure_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """A figure as the content of a file; the same figure gives the same bytes."""
+    data = io.BytesIO()
+    with house_style("matgl_fill"):
+        figure.savefig(data, format=kind, dpi=DOTS, metadata={"Date": None} if kind == "svg" else {})
+    return data.getvalue()
+
+
+def roughness_map(
+    result: RoughnessResult,
+    points: np.ndarray | None = None,
+    proposals: np.ndarray | None = None,
+    maxima: int = 20,
+    projection: Projection = "pca",
+    seed: int = 0,
+) -> Figure:
+    """Latent map coloured by local roughness, with its roughest places.
+
+    Args:
+        result: what was analysed.
+        points: (n, d) latent points to show; the stationary points of the network if not given.
+        proposals: (k, d) latent points of generated crystals.
+        maxima: of local roughness to mark, at most.
+        projection: ``"pca"``, or ``"umap"`` (extra ``plots``); fitted to the points.
+        seed: of UMAP.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: points without finite coordinates or of another dimension, an unknown projection, or UMAP is not
+            installed.
+    """
+    if points is None:
+        scaled = np.concatenate([result.network.minima, result.network.ts])
+        points = result.origin + scaled * np.where(np.isfinite(result.extent), result.extent, 0.0)
+    marked = {"roughest place": result.maxima(maxima)[0]}
+    if proposals is not None:
+        marked["proposal"] = np.asarray(proposals, dtype=float)
+    plane, flat, labels = project(points, list(marked.values()), projection, seed)
+    with house_style("map"):
+        figure = Figure((WIDTH, 4.2), layout="constrained")
+        values = result.local(np.asarray(points, dtype=float))
+        draw_map(figure, plane, values, dict(zip(marked, flat, strict=True)), labels)
+        figure.draw_without_rendering()  # ticks take the style that is on when they are first drawn
+    return figure
+
+
+def draw_map(
+    figure: Figure,
+    plane: np.ndarray,
+    values: np.ndarray,
+    marked: Mapping[str, np.ndarray],
+    labels: tuple[str, str] = ("first principal component", "second principal component"),
+) -> None:
+    """Draw points coloured by local roughness, and up to two kinds of marked ones, told apart by shape.
+
+    Args:
+        figure: empty.
+        plane: (n, 2) points.
+        values: (n,) local roughness; the colours span its 2nd to 98th percentile.
+        marked: (m, 2) points by what they are.
+        labels: of the two axes.
+
+    Raises:
+        InputError: no points, or shapes that do not fit.
+    """
+    if not len(plane) or values.shape != (len(plane),):
+        raise InputError(f"latent map: {len(plane)} points and roughness of shape {values.shape}.")
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [2, 98]) if len(finite) else (0.0, 1.0)
+    ax = figure.subplots()
+    size = float(np.clip(24_000 / len(plane), 5, 30))
+    colour: dict[str, Any] = {"c": values, "cmap": "cividis", "vmin": low, "vmax": high}
+    points = ax.scatter(*plane.T, s=size, lw=0, rasterized=True, **colour)
+    for (what, xy), mark in zip(marked.items(), MARKS, strict=False):
+        ax.scatter(*xy.T, label=f"{what} ({len(xy)})", **mark)
+    ax.set(xlabel=labels[0], ylabel=labels[1])
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    colours = figure.colorbar(points, ax=ax, extend="both", pad=0.02, aspect=28)
+    colours.set_label("local roughness")
+    colours.outline.set_visible(False)
+    figure.legend(loc="outside upper left", ncols=2, handletextpad=0.3)
+
+
+def project(
+    points: np.ndarray, others: Sequence[np.ndarray], projection: Projection = "pca", seed: int = 0
+) -> tuple[np.ndarray, list[np.ndarray], tuple[str, str]]:
+    """Two coordinates that show points well, and the same coordinates of other points.
+
+    Args:
+        points: (n, d) latent points, finite.
+        others: arrays (m, d).
+        projection: ``"pca"`` or ``"umap"``.
+        seed: of UMAP.
+
+    Returns:
+        (n, 2), arrays (m, 2), and the names of the axes, for PCA with their share of the variance.
+
+    Raises:
+        InputError: points that cannot be projected, an unknown projection, or UMAP is not installed.
+    """
+    points = np.asarray(points, dtype=float)
+    if points.ndim != 2 or not points.size or not np.isfinite(points).all():
+        raise InputError(f"a map needs finite points of shape (n, d), got shape {points.shape}.")
+    for other in others:
+        if other.shape[1:] != points.shape[1:]:
+            raise InputError(f"a map of {points.shape[1]}-dimensional points cannot show points {other.shape}.")
+    if projection == "pca":
+        mean = points.mean(axis=0)
+        _, size, axes = np.linalg.svd(points - mean, full_matrices=False)
+        axes, share = axes[:2], np.append(size**2, 0.0)[:2] / max(float((size**2).sum()), 1e-300)
+        axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+        flat = [np.pad((x - mean) @ axes.T, ((0, 0), (0, 2 - len(axes)))) for x in (points, *others)]
+        first, second = (
+            f"{k} principal component ({100 * s:.0f} %)" for k, s in zip(("1st", "2nd"), share, strict=True)
+        )
+        return flat[0], flat[1:], (first, second)
+    if projection != "umap":
+        raise InputError(f"no projection '{projection}'; there are 'pca' and 'umap'.")
+    try:
+        umap = import_module("umap")
+    except ImportError as error:
+        raise InputError("projection 'umap' needs umap-learn: pip install 'matgl_fill[plots]', or 'pca'.") from error
+    if len(points) < 5:
+        raise InputError(f"projection 'umap' needs at least 5 points, got {len(points)}; use 'pca'.")
+    mapper = umap.UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed, n_jobs=1).fit(points)
+    flat = [mapper.transform(x) if len(x) else np.zeros((0, 2)) for x in others]
+    return mapper.embedding_, flat, ("1st UMAP coordinate", "2nd UMAP coordinate")
+
+
+def disconnectivity_graph(
+    tree: Tree, label: str = "response", zero: float = 0.0, one: float = 1.0, leaves: int = LEAVES
+) -> Figure:
+    """Disconnectivity graph: one line for each minimum, up to where it joins that of a lower one.
+
+    Args:
+        tree: of a stationary network.
+        label: of the vertical axis.
+        zero: what the tree's value 0 is in the unit of the axis.
+        one: what its value 1 is.
+        leaves: minima to show at most, those of largest persistence.
+
+    Returns:
+        The figure.
+    """
+    shown = tree.pruned(leaves)
+    height = zero + (one - zero) * shown.height
+    x, lines = _branches(shown, height)
+    caption = f"{len(tree.minima)} minima, connected sets of them: {len(tree.roots)}."
+    if lost := len(tree.minima) - len(shown.minima):
+        alone = int((tree.persistence() == 0).sum())
+        caption += f" Shown: the {len(shown.minima)} of largest persistence; {lost} left out"
+        caption += f", of them {min(alone, lost)} without any barrier." if alone else "."
+    with house_style("disconnectivity"):
+        figure = Figure((WIDTH, 4.2), layout="constrained")
+        ax = figure.subplots()
+        width = float(np.clip(60 / max(len(x), 1), 0.5, 1.5))
+        ax.add_collection(LineCollection(lines, colors=DARK, linewidths=width, capstyle="projecting"))
+        ax.plot(x, height[: len(x)], "o", color=BLUE, markersize=float(np.clip(240 / max(len(x), 1), 1.5, 6)))
+        ax.set_xlim(-1, len(x))
+        ax.margins(y=0.04)
+        ax.autoscale_view(scalex=False)
+        ax.set(ylabel=label, xticks=[])
+        ax.spines["bottom"].set_visible(False)
+        figure.supxlabel(textwrap.fill(caption, 88), fontsize=8, color=DARK)
+        figure.draw_without_rendering()
+    return figure
+
+
+def _branches(tree: Tree, height: np.ndarray) -> tuple[np.ndarray, list[list[tuple[float, float]]]]:
+    """Place (n,) of each leaf, and the lines: a leaf's rises to its end, then goes over to the line it joins.
+
+    Branches of a node lie side by side around the one with the lowest minimum, so that nothing crosses.
+    """
+    children, lowest, n = tree.children(), tree.lowest(), len(tree.minima)
+    order: list[int] = []
+    stack = sorted(tree.roots.tolist(), key=lambda r: height[lowest[r]], reverse=True)
+    while stack:
+        node = stack.pop()
+        if node < n:
+            order.append(node)
+            continue
+        trunk, *rest = sorted(children[node], key=lambda c: (lowest[c] != lowest[node], c))
+        left, right = rest[node % 2 :: 2], rest[1 - node % 2 :: 2]
+        stack += [*reversed(right), trunk, *left]
+    x = np.empty(n)
+    x[order] = np.arange(n)
+    lines = []
+    for node, above in enumerate(tree.parent.tolist()):
+        own = lowest[node]
+        if above < 0:
+            lines.append([(x[own], height[own]), (x[own], height[node])])
+        elif lowest[above] != own:
+            lines.append([(x[own], height[own]), (x[own], height[above]), (x[lowest[above]], height[above])])
+    return x, lines
+
+
+def frustration_contributions(
+    network: StationaryNetwork,
+    minima_names: Sequence[str] | None = None,
+    ts_names: Sequence[str] | None = None,
+    lengthscale: float = LENGTHSCALE,
+) -> Figure:
+    """Which (minimum -> transition state) vectors carry the frustration.
+
+    Args:
+        network: stationary network.
+        minima_names: n names; numbers if not given.
+        ts_names: m names.
+        lengthscale: of the frustration.
+
+    Returns:
+        The figure: cumulative share over the vectors by falling contribution, and bars of the largest ones, which with
+        all others sum to the frustration.
+    """
+    minimum, ts = network.links()
+    part = network.contributions(lengthscale) / max(len(network.minima), 1)
+    order = np.argsort(-part, kind="stable")
+    largest = order[:TOP][part[order[:TOP]] > 0]
+    start = minima_names or [f"minimum {i}" for i in range(len(network.minima))]
+    end = ts_names or [f"state {t}" for t in range(len(network.ts))]
+    with house_style("contributions"):
+        figure = Figure((WIDTH, 2.4 + 0.24 * max(len(largest), 1)), layout="constrained")
+        share, bars = figure.subplots(2, height_ratios=(1.6, 0.24 * max(len(largest), 1)))
+        share.set(ylabel="share of frustration, %", xlabel="share of the vectors, %", xlim=(0, 100), ylim=(0, 103))
+        bars.set(xlabel="contribution to the frustration", yticks=[])
+        if not len(largest):
+            bars.text(0.5, 0.5, "no vector carries any", ha="center", va="center", transform=bars.transAxes)
+        else:
+            total = np.concatenate([[0.0], np.cumsum(part[order])]) / part.sum()
+            part_of_all = np.linspace(0, 100, len(total))
+            half = int(np.searchsorted(total, 0.5))
+            share.plot(part_of_all, 100 * total, color=BLUE, linewidth=1.6)
+            share.plot(part_of_all[half], 100 * total[half], "o", color=DARK, markersize=5)
+            note = f"half of it in {half} of {len(part)} vectors"
+            share.annotate(note, (part_of_all[half], 100 * total[half]), (8, -10), textcoords="offset points")
+            rows = np.arange(len(largest))
+            bars.barh(rows, part[largest], height=0.62, color=BLUE, linewidth=0)
+            bars.set_yticks(rows, [_short(f"{start[minimum[v]]} → {end[ts[v]]}") for v in largest])
+            bars.set_ylim(len(largest) - 0.4, -0.6)
+            bars.tick_params(axis="y", length=0, labelsize=8.5)
+            bars.xaxis.set_major_locator(MaxNLocator(5))
+        figure.draw_without_rendering()
+    return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME else name[: NAME - 1] + "…"
