@@ -15,7 +15,6 @@ from torch import nn
 from matgl_fill.adapters import Adapter, Graph, get_adapter, make_savable
 from matgl_fill.bundled import bundled_pool
 from matgl_fill.config import FillConfig
-from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks
 from matgl_fill.generate import Proposal, propose_from
@@ -23,6 +22,7 @@ from matgl_fill.generate.copies import altered_copies, elements_of
 from matgl_fill.io import read_structures
 from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.progress import console
+from matgl_fill.responses import ResponseFunction, make_response
 from matgl_fill.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
 from matgl_fill.summary import Landscape, headline, latent_plane, proposal_row, roughness_table, run_facts
@@ -64,32 +64,38 @@ class Trained:
 
 def analyze_roughness(
     Z: np.ndarray,
-    response: str | np.ndarray = "neighbour_similarity",
+    response: str | np.ndarray | ResponseFunction = "neighbour_similarity",
     structures: Any = None,
     method: Literal["graph", "landscape"] = "graph",
     seed: int = 0,
+    model: nn.Module | None = None,
 ) -> RoughnessResult:
     """How rough a latent space is, and where.
 
     Args:
         Z: (n, d) embedding, for example from :func:`matgl_fill.embed`.
-        response: ``"neighbour_similarity"`` (needs ``structures``) or an (n,) array of any quantity.
-        structures: the n crystals, anything :func:`matgl_fill.io.read_structures` takes.
+        response: what varies over latent space. ``"neighbour_similarity"``: cosine (-1 to 1) between the descriptors
+            of a crystal and of its latent neighbours. ``"perturbation_sensitivity"``: logarithm of latent over
+            descriptor displacement of ten copies with atoms displaced by 0.05 A, both in standard deviations of the n
+            crystals. ``"prediction"``: the model's own, in its own unit, per atom for potentials. Or an (n,) array
+            of any quantity, or a callable from the list of structures to such an array. The response is scaled to
+            its range, so that its unit does not count.
+        structures: the n crystals, anything :func:`matgl_fill.io.read_structures` takes; needed unless the response
+            is an array.
         method: ``"graph"``, the sublevel merge tree on the nearest-neighbour graph, or ``"landscape"``, the
             stationary points of a smooth surface through the data, as published; its cost grows with the square of n.
-        seed: of the landscape's basin-hopping steps; graph mode draws nothing at random.
+        seed: of the landscape's basin-hopping steps and of the displacements; graph mode draws nothing at random.
+        model: the model behind the embedding, for ``"perturbation_sensitivity"`` (ten more embeddings a crystal) and
+            ``"prediction"``.
 
     Raises:
-        InputError: structures are missing, lengths differ, a value is not finite, or the response is unknown.
+        InputError: structures or model are missing, lengths differ, a value is not finite, or the response is unknown.
     """
     if method not in ("graph", "landscape"):
         raise InputError(f"no roughness method '{method}'; there are 'graph' and 'landscape'.")
-    if isinstance(response, str):
-        if response != "neighbour_similarity":
-            raise InputError(f"no response '{response}'; give 'neighbour_similarity' or an array.")
-        if structures is None:
-            raise InputError("response 'neighbour_similarity' needs the structures behind the embedding.")
-        response = describe_structures(read_structures(structures).structures)
+    if isinstance(response, str) or callable(response):
+        crystals = None if structures is None else read_structures(structures).structures
+        response = make_response(response, crystals, model, seed)
     return graph_roughness(Z, response) if method == "graph" else landscape_roughness(Z, response, seed)
 
 
