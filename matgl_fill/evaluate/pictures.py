@@ -5,38 +5,21 @@ from __future__ import annotations
 import html
 import io
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from matgl_fill.errors import InputError
+from matgl_fill.roughness.pictures import BLUE, DARK, WIDTH, draw_map, house_style
 
-WIDTH = 5.0  # inches; small, so that the text stays readable when a phone shrinks the picture
 DOTS = 220  # per inch, of the one layer that is not drawn as vectors
 NAME = 26  # characters of a task's name beside its bar; the table has all of it
-BETTER, WORSE, DARK = "#0072b2", "#d55e00", "#222222"
+BETTER, WORSE = BLUE, "#d55e00"
 LINES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#222222", ":"), ("#cc79a7", (0, (5, 1, 1, 1, 1, 1))))
-_STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # names are not formulas: "$" must not be special
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.edgecolor": "#777777",
-    "axes.labelcolor": DARK,
-    "xtick.color": DARK,
-    "ytick.color": DARK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "hatch.linewidth": 1.0,
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-}
 
 
 def latent_map(pool: np.ndarray, roughness: np.ndarray, targets: np.ndarray, proposals: np.ndarray) -> str:
@@ -56,28 +39,8 @@ def latent_map(pool: np.ndarray, roughness: np.ndarray, targets: np.ndarray, pro
     """
     pool, targets, proposals = (np.asarray(p, dtype=float).reshape(-1, 2) for p in (pool, targets, proposals))
     roughness = np.asarray(roughness, dtype=float)
-    if not len(pool) or roughness.shape != (len(pool),):
-        raise InputError(f"latent map: {len(pool)} pool points and roughness of shape {roughness.shape}.")
-    finite = roughness[np.isfinite(roughness)]
-    low, high = np.percentile(finite, [2, 98]) if len(finite) else (0.0, 1.0)
     with _figure("latent-map", "Latent map of the pool", 4.2) as (figure, out):
-        ax = figure.subplots()
-        size = float(np.clip(24_000 / len(pool), 5, 30))
-        x, y = pool.T
-        points = ax.scatter(x, y, s=size, c=roughness, cmap="cividis", vmin=low, vmax=high, lw=0, rasterized=True)
-        label = f"target ({len(targets)})"
-        x, y = targets.T
-        ax.scatter(x, y, s=38, c="#c2185b", marker="X", label=label, edgecolors="white", linewidths=0.7, zorder=3)
-        label = f"generated crystal ({len(proposals)})"
-        x, y = proposals.T
-        ax.scatter(x, y, s=24, c="white", marker="^", label=label, edgecolors="black", linewidths=1.0, zorder=4)
-        ax.set(xlabel="first principal component", ylabel="second principal component")
-        ax.xaxis.set_major_locator(MaxNLocator(5))
-        ax.yaxis.set_major_locator(MaxNLocator(5))
-        colours = figure.colorbar(points, ax=ax, extend="both", pad=0.02, aspect=28)
-        colours.set_label("local roughness of the pool")
-        colours.outline.set_visible(False)
-        figure.legend(loc="outside upper left", ncols=2, handletextpad=0.3)
+        draw_map(figure, pool, roughness, {"target": targets, "generated crystal": proposals})
     return out[0]
 
 
@@ -167,10 +130,7 @@ def loss_curves(history: Mapping[str, Sequence[float]]) -> str:
 def _figure(name: str, title: str, height: float) -> Iterator[tuple[Figure, list[str]]]:
     """A figure to draw on; afterwards the list holds its SVG text."""
     out: list[str] = []
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()  # not the reader's own style
-        mpl.rcParams.update({**_STYLE, "svg.hashsalt": name})
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser draws the text, and has it
+    with house_style(name):
         figure = Figure((WIDTH, height), layout="constrained")
         yield figure, out
         text = io.StringIO()

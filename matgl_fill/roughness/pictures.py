@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 WIDTH = 5.0  # inches; small, so that the text stays readable when a page or a phone shrinks the picture
 DOTS = 300  # per inch of a PNG
-BLUE, DARK = "#0072b2", "#222222"
+BLUE, DARK, LIGHT = "#0072b2", "#222222", "#888888"
 LEAVES = 200
 """A disconnectivity graph shows at most this many minima."""
 TOP = 12
@@ -137,11 +136,12 @@ def draw_map(
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, [2, 98]) if len(finite) else (0.0, 1.0)
     ax = figure.subplots()
+    order = np.argsort(np.where(np.isfinite(values), values, -np.inf), kind="stable")  # rough ones on top
+    x, y = plane[order].T
     size = float(np.clip(24_000 / len(plane), 5, 30))
-    colour: dict[str, Any] = {"c": values, "cmap": "cividis", "vmin": low, "vmax": high}
-    points = ax.scatter(*plane.T, s=size, lw=0, rasterized=True, **colour)
+    points = ax.scatter(x, y, s=size, c=values[order], cmap="cividis", vmin=low, vmax=high, lw=0, rasterized=True)
     for (what, xy), mark in zip(marked.items(), MARKS, strict=False):
-        ax.scatter(*xy.T, label=f"{what} ({len(xy)})", **mark)
+        ax.scatter(xy[:, 0], xy[:, 1], label=f"{what} ({len(xy)})", **mark)
     ax.set(xlabel=labels[0], ylabel=labels[1])
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.yaxis.set_major_locator(MaxNLocator(5))
@@ -214,30 +214,34 @@ def disconnectivity_graph(
     """
     shown = tree.pruned(leaves)
     height = zero + (one - zero) * shown.height
-    x, lines = _branches(shown, height)
-    caption = f"{len(tree.minima)} minima, connected sets of them: {len(tree.roots)}."
+    x, rising, joining = _branches(shown, height)
+    caption = f"dots: minima, {len(tree.minima)} in {len(tree.roots)} connected set{'s' if len(tree.roots) > 1 else ''}"
     if lost := len(tree.minima) - len(shown.minima):
-        alone = int((tree.persistence() == 0).sum())
-        caption += f" Shown: the {len(shown.minima)} of largest persistence; {lost} left out"
-        caption += f", of them {min(alone, lost)} without any barrier." if alone else "."
+        alone = min(lost, int((tree.persistence() == 0).sum()))
+        caption += f"\nshown: the {len(shown.minima)} of largest persistence; left out: {lost}"
+        caption += f", of them without any barrier: {alone}" if alone else ""
     with house_style("disconnectivity"):
         figure = Figure((WIDTH, 4.2), layout="constrained")
         ax = figure.subplots()
-        width = float(np.clip(60 / max(len(x), 1), 0.5, 1.5))
-        ax.add_collection(LineCollection(lines, colors=DARK, linewidths=width, capstyle="projecting"))
+        width = float(np.clip(100 / max(len(x), 1), 0.7, 1.5))
+        ax.add_collection(LineCollection(joining, colors=LIGHT, linewidths=width / 2))
+        ax.add_collection(LineCollection(rising, colors=DARK, linewidths=width))
         ax.plot(x, height[: len(x)], "o", color=BLUE, markersize=float(np.clip(240 / max(len(x), 1), 1.5, 6)))
         ax.set_xlim(-1, len(x))
         ax.margins(y=0.04)
         ax.autoscale_view(scalex=False)
         ax.set(ylabel=label, xticks=[])
         ax.spines["bottom"].set_visible(False)
-        figure.supxlabel(textwrap.fill(caption, 88), fontsize=8, color=DARK)
+        figure.supxlabel(caption, fontsize=8, color=DARK)
         figure.draw_without_rendering()
     return figure
 
 
-def _branches(tree: Tree, height: np.ndarray) -> tuple[np.ndarray, list[list[tuple[float, float]]]]:
-    """Place (n,) of each leaf, and the lines: a leaf's rises to its end, then goes over to the line it joins.
+Line = list[tuple[float, float]]
+
+
+def _branches(tree: Tree, height: np.ndarray) -> tuple[np.ndarray, list[Line], list[Line]]:
+    """Place (n,) of each leaf, the lines that rise from the leaves, and those to the line that each joins at its end.
 
     Branches of a node lie side by side around the one with the lowest minimum, so that nothing crosses.
     """
@@ -254,14 +258,15 @@ def _branches(tree: Tree, height: np.ndarray) -> tuple[np.ndarray, list[list[tup
         stack += [*reversed(right), trunk, *left]
     x = np.empty(n)
     x[order] = np.arange(n)
-    lines = []
+    rising, joining = [], []
     for node, above in enumerate(tree.parent.tolist()):
         own = lowest[node]
-        if above < 0:
-            lines.append([(x[own], height[own]), (x[own], height[node])])
-        elif lowest[above] != own:
-            lines.append([(x[own], height[own]), (x[own], height[above]), (x[lowest[above]], height[above])])
-    return x, lines
+        end = node if above < 0 else above
+        if above < 0 or lowest[above] != own:
+            rising.append([(x[own], height[own]), (x[own], height[end])])
+        if above >= 0 and lowest[above] != own:
+            joining.append([(x[own], height[above]), (x[lowest[above]], height[above])])
+    return x, rising, joining
 
 
 def frustration_contributions(
@@ -279,30 +284,32 @@ def frustration_contributions(
         lengthscale: of the frustration.
 
     Returns:
-        The figure: cumulative share over the vectors by falling contribution, and bars of the largest ones, which with
-        all others sum to the frustration.
+        The figure: sum of the shares over the vectors by falling share, and bars of the largest.
     """
     minimum, ts = network.links()
-    part = network.contributions(lengthscale) / max(len(network.minima), 1)
+    part = network.contributions(lengthscale)
+    part *= 100 / (part.sum() or 1.0)
     order = np.argsort(-part, kind="stable")
     largest = order[:TOP][part[order[:TOP]] > 0]
     start = minima_names or [f"minimum {i}" for i in range(len(network.minima))]
     end = ts_names or [f"state {t}" for t in range(len(network.ts))]
+    heights = (1.9, 0.24 * max(len(largest), 3))
     with house_style("contributions"):
-        figure = Figure((WIDTH, 2.4 + 0.24 * max(len(largest), 1)), layout="constrained")
-        share, bars = figure.subplots(2, height_ratios=(1.6, 0.24 * max(len(largest), 1)))
-        share.set(ylabel="share of frustration, %", xlabel="share of the vectors, %", xlim=(0, 100), ylim=(0, 103))
-        bars.set(xlabel="contribution to the frustration", yticks=[])
+        figure = Figure((WIDTH, 1.0 + sum(heights)), layout="constrained")
+        share, bars = figure.subplots(2, height_ratios=heights)
+        share.set(
+            ylabel="sum of shares, %", xlabel="vectors from the largest share on, %", xlim=(0, 100), ylim=(0, 103)
+        )
+        bars.set(xlabel="share of the frustration, %", yticks=[])
         if not len(largest):
             bars.text(0.5, 0.5, "no vector carries any", ha="center", va="center", transform=bars.transAxes)
         else:
-            total = np.concatenate([[0.0], np.cumsum(part[order])]) / part.sum()
-            part_of_all = np.linspace(0, 100, len(total))
-            half = int(np.searchsorted(total, 0.5))
-            share.plot(part_of_all, 100 * total, color=BLUE, linewidth=1.6)
-            share.plot(part_of_all[half], 100 * total[half], "o", color=DARK, markersize=5)
+            x, total = np.linspace(0, 100, len(part) + 1), np.append(0.0, np.cumsum(part[order]))
+            half = int(np.searchsorted(total, 50))
+            share.plot(x, total, color=BLUE, linewidth=1.6)
+            share.plot(x[half], total[half], "o", color=DARK, markersize=5)
             note = f"half of it in {half} of {len(part)} vectors"
-            share.annotate(note, (part_of_all[half], 100 * total[half]), (8, -10), textcoords="offset points")
+            share.annotate(note, (x[half], total[half]), (8, -10), textcoords="offset points")
             rows = np.arange(len(largest))
             bars.barh(rows, part[largest], height=0.62, color=BLUE, linewidth=0)
             bars.set_yticks(rows, [_short(f"{start[minimum[v]]} → {end[ts[v]]}") for v in largest])
