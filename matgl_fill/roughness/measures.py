@@ -72,6 +72,8 @@ MEANING = {
     AGREEMENT: ("higher", "share of the nearest latent neighbours that are nearest by descriptors too"),
 }
 """Direction and one line for every measure, in the order of the table."""
+OF_RESPONSE = frozenset({FRUSTRATION, ROGI, ROGI_XD, RESPONSE_ENERGY})
+"""Measures that the response enters."""
 
 
 def measure(
@@ -89,7 +91,7 @@ def measure(
     deviation of a half-sample has the variance of the whole sample's for statistics that are asymptotically linear
     (:math:`1/m - 1/n = 1/n` at :math:`m = n/2`; Politis, Romano and Wolf, Subsampling, 1999), so quantiles of the
     deviations need no rescaling. They are taken from the replicates' median and laid around the value on all points,
-    because several measures depend on the number of points.
+    because several measures depend on the number of points. The response is not made anew for a half-sample.
 
     Args:
         Z: (n, d) embedding, finite.
