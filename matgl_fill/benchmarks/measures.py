@@ -130,8 +130,8 @@ def predictors(
     local[LABELS] = dict(zip(local[next(iter(found))], held.labels, strict=True))
     return {
         DISTANCE: held.distance,
-        "distance to latent neighbours of the pool (1 / density)": distance.mean(axis=1),
-        "unlikeness to latent neighbours of the pool": -likeness,
+        "distance to pool neighbours (1 / density)": distance.mean(axis=1),
+        "unlikeness to pool neighbours": -likeness,
         "atoms in the cell": np.array([len(s) for s in task.structures], dtype=float),
     } | {f"{kind}, {name}": value for name, kinds in local.items() for kind, value in kinds.items()}
 
@@ -241,9 +241,8 @@ def models(
         adapter, pool = _prepared(path, structures, n, seed)
         columns.append(measured(pool, landscapes(adapter, pool, seed), bootstrap, seed))
         console.print(f"{path.name}: {len(pool.structures)} crystals, {adapter.dim} dimensions", highlight=False)
-    table = Table(title=f"measures, 95 % intervals from {bootstrap} half-samples", title_justify="left")
-    for name in ("measure", "response", "better", *(p.name for p in paths)):
-        table.add_column(name, overflow="fold")
+    title = f"measures, 95 % intervals from {bootstrap} half-samples"
+    table = _table(title, "measure", "response", "better", *(p.name for p in paths))
     for key, first in columns[0].items():
         shown = [_spread(c[key].value, c[key].low, c[key].high, ".3g") for c in columns]
         table.add_row(key[0], key[1], first.better, *shown)
@@ -264,30 +263,25 @@ def errors(
     for path in paths:
         adapter, pool = _prepared(path, structures, n, seed)
         rankings = rank_errors(adapter, pool, landscapes(adapter, pool, seed), tasks, seed)
-        title = f"{path.name}: Spearman correlation with the held-out error, {len(tasks)} tasks, "
-        table = Table(title=title + f"landscapes of {len(pool.structures)} crystals", title_justify="left")
-        for name in (
-            "quantity",
-            "mean over tasks",
-            "tasks + / -",
-            "given distance",
-            "by region",
-            "by region, given distance",
-        ):
-            table.add_column(name, overflow="fold")
+        title = f"{path.name}, landscapes of {len(pool.structures)} crystals: Spearman correlation with held-out error"
+        kinds = ("mean over tasks", "tasks + / -", "given distance", "by region", "by region, given distance")
+        table, each = _table(title, "quantity", *kinds), _table("on each task", "quantity", *(t.name for t in tasks))
         for r in rankings:
             low, high = np.percentile(r.by_task[:, 1:], [2.5, 97.5], axis=1)
-            plain = f"{(low > 0).sum()} / {(high < 0).sum()}"
             columns = (r.by_task, r.given_distance, r.by_region, r.by_region_given_distance)
             shown = [_spread(*interval(c), "+.2f") for c in columns]
-            table.add_row(r.predictor, shown[0], plain, *shown[1:])
-        console.print(table)
-        each = Table(title="the same on each task", title_justify="left")
-        for name in ("quantity", *(t.name for t in tasks)):
-            each.add_column(name, overflow="fold")
-        for r in rankings:
+            table.add_row(r.predictor, shown[0], f"{(low > 0).sum()} / {(high < 0).sum()}", *shown[1:])
             each.add_row(r.predictor, *(f"{v:+.2f}" for v in r.by_task[:, 0]))
+        console.print(table)
         console.print(each)
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first, no_wrap=True)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
 
 
 def _drawn(text: str, rows: int) -> Task:

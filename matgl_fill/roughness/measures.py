@@ -16,6 +16,7 @@ from scipy.spatial.distance import pdist
 
 import matgl_fill.roughness as room
 from matgl_fill.errors import InputError
+from matgl_fill.progress import track
 from matgl_fill.roughness.graph import NEIGHBOURS, nearest_neighbours
 from matgl_fill.roughness.response import standardise
 
@@ -124,7 +125,9 @@ def measure(
     high: dict[str, float | None] = dict.fromkeys(values)
     rng = np.random.default_rng(seed)
     halves = [np.sort(rng.permutation(len(Z))[: len(Z) // 2]) for _ in range(bootstrap)]
-    replicates = [_values(Z[h], response[h], None if D is None else D[h], k, seed) for h in halves]
+    replicates = [
+        _values(Z[h], response[h], None if D is None else D[h], k, seed) for h in track(halves, "half-samples")
+    ]
     for name in values if replicates else ():
         sample = np.array([r[name] for r in replicates])
         below, above = np.percentile(sample - np.median(sample), [50 - LEVEL / 2, 50 + LEVEL / 2])
