@@ -112,6 +112,59 @@ def embed(
 
 
 @app.command()
+def roughness(
+    model: Annotated[str, typer.Argument(help="Model directory or hub name; 'default' is the bundled one.")],
+    structures: Annotated[str, typer.Argument(help="CIF, POSCAR, extxyz, JSON(L)(.gz), ase.db or folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")] = Path(
+        "roughness"
+    ),
+    response: Annotated[
+        str,
+        typer.Option(
+            help="What varies over latent space: neighbour_similarity (are latent neighbours alike?), "
+            "perturbation_sensitivity (does the model overreact to displaced atoms? eleven embeddings a crystal), "
+            "prediction (the model's own), or the name of a number that STRUCTURES carry."
+        ),
+    ] = "neighbour_similarity",
+    method: Annotated[
+        Literal["graph", "landscape"],
+        typer.Option(
+            help="graph: the data points as they are, any number of them. landscape: stationary points of a smooth "
+            "surface through them, as published, for a few hundred points in few dimensions."
+        ),
+    ] = "graph",
+    state: Annotated[int | None, typer.Option(help="Fidelity of multi-fidelity models.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+    maxima: Annotated[int, typer.Option(min=1, help="Roughest places to list and to mark, at most.")] = 20,
+    projection: Annotated[
+        Literal["pca", "umap"], typer.Option(help="Of the map; umap shows clusters better and needs umap-learn.")
+    ] = "pca",
+) -> None:
+    """Find where MODEL's embedding of STRUCTURES is rough, without any label.
+
+    OUT holds frustration, measures and settings (summary.json),
+    every crystal and the roughest places (crystals.csv, maxima.csv),
+    map, disconnectivity graph and what carries the frustration (PNG, SVG),
+    minima and transition states (network.json), and all of the analysis
+    for matgl_fill.roughness.RoughnessResult.load (roughness.npz).
+
+    Example: matgl-fill roughness default my_crystals/ -o rough
+    """
+    from matgl_fill import bundled, get_adapter, load_model, read_structures
+    from matgl_fill.roughness_report import report_roughness
+
+    loaded = load_model(bundled.MODEL if model == "default" else model)
+    adapter = get_adapter(loaded, state)
+    pool, skipped = _usable(adapter, read_structures(structures))
+    report = report_roughness(loaded, replace(pool, skipped=skipped), response, method, state, seed, maxima, projection)
+    report.settings.update(model=model, structures=structures)
+    report.save(out)
+    console.print(report)
+    _print_skipped([(s.where, s.reason) for s in report.skipped], ", all in summary.json")
+    console.print(f"{len(report.pool)} crystals by {adapter.name}; tables and pictures in {out}", highlight=False)
+
+
+@app.command()
 def upgrade(
     model: Annotated[str, typer.Argument(help="Directory of a MEGNet or TensorNet checkpoint from before MatGL 3.")],
     out: Annotated[Path, typer.Argument(help="Folder for the upgraded copy.")],

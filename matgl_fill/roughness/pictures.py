@@ -186,15 +186,25 @@ def project(
         return flat[0], flat[1:], (first, second)
     if projection != "umap":
         raise InputError(f"no projection '{projection}'; there are 'pca' and 'umap'.")
-    try:
-        umap = import_module("umap")
-    except ImportError as error:
-        raise InputError("projection 'umap' needs umap-learn: pip install 'matgl_fill[plots]', or 'pca'.") from error
     if len(points) < 5:
         raise InputError(f"projection 'umap' needs at least 5 points, got {len(points)}; use 'pca'.")
-    mapper = umap.UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed, n_jobs=1).fit(points)
+    mapper = load_umap()(n_neighbors=min(15, len(points) - 1), random_state=seed, n_jobs=1).fit(points)
     flat = [mapper.transform(x) if len(x) else np.zeros((0, 2)) for x in others]
     return mapper.embedding_, flat, ("1st UMAP coordinate", "2nd UMAP coordinate")
+
+
+def load_umap() -> Any:
+    """The class ``umap.UMAP``.
+
+    Raises:
+        InputError: umap-learn is not installed.
+    """
+    try:
+        return import_module("umap").UMAP
+    except ImportError as error:
+        raise InputError(
+            "projection 'umap' needs umap-learn: pip install 'matgl_fill[plots]', or use 'pca'."
+        ) from error
 
 
 def disconnectivity_graph(
