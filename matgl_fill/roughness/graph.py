@@ -1,38 +1,96 @@
-"""Graph mode: stationary network of a response sampled at the data points."""
+"""Graph mode: stationary network of a response sampled at the data points, and how long its basins persist."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import torch
 from sklearn.neighbors import NearestNeighbors
 
+from matgl_fill.progress import track
 from matgl_fill.roughness.network import StationaryNetwork
 
 NEIGHBOURS = 10
 """Neighbours of each point in the graph."""
+LARGE = 10_000
+"""Points above which neighbours are searched in single precision first ..."""
+FLAT = 8
+"""... in more than this many dimensions; up to it, trees are faster."""
+SPARE = 6
+"""Candidates beyond those that are asked for."""
+BLOCK = 2**24
+"""Distances held in memory at a time (64 MB in single precision)."""
 
 
-def nearest_neighbours(X: np.ndarray, k: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (n, k) and indices (n, k) of each point's k nearest other points."""
+def nearest_neighbours(X: np.ndarray, k: int = NEIGHBOURS, progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (n, k) and indices (n, k) of each point's k nearest other points.
+
+    Exact at every size, to rounding in double precision: no approximate index is used. Above :data:`LARGE` points
+    in more than :data:`FLAT` dimensions, a matrix product in single precision proposes a few more candidates than are
+    asked for, and their distances are taken in double precision. Rows whose candidates are not provably complete by
+    the rounding error of that product (clusters far tighter than the data, duplicates) are searched again in double
+    precision. The time grows as n² d.
+
+    Args:
+        X: (n, d) points.
+        k: how many; at most n - 1 are returned.
+        progress: draw a bar.
+    """
     k = min(k, len(X) - 1)
+    if len(X) > LARGE and X.shape[1] > FLAT:
+        return _blocked_neighbours(X, k, progress)
     distance, index = NearestNeighbors(n_neighbors=k + 1).fit(X).kneighbors(X)
     own = index == np.arange(len(X))[:, None]
     own[~own.any(axis=1), -1] = True  # duplicates of a point may push it out of its own list
     return distance[~own].reshape(len(X), k), index[~own].reshape(len(X), k)
 
 
-def _find(parent: list[int], i: int) -> int:
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
+def _blocked_neighbours(X: np.ndarray, k: int, progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours by matrix products, first in single precision, then in double where that was not enough."""
+    X = X - X.mean(axis=0)
+    norm = (X**2).sum(axis=1)
+    square, index = np.empty((len(X), k)), np.empty((len(X), k), dtype=np.intp)
+    rows = np.arange(len(X))
+    for dtype in (np.float32, np.float64):
+        sure = np.empty(len(rows), dtype=bool)
+        blocks = list(_blocks(len(rows), len(X)))
+        x = X.astype(dtype)
+        for b in track(blocks, "nearest neighbours") if progress else blocks:
+            square[rows[b]], index[rows[b]], sure[b] = _nearest_in(X, norm, x, rows[b], k)
+        rows = rows[~sure]
+    return np.sqrt(square), index
 
 
-def _adjacency(index: np.ndarray) -> list[set[int]]:
-    neighbours: list[set[int]] = [set(row) for row in index.tolist()]
-    for i, row in enumerate(index.tolist()):
-        for j in row:
-            neighbours[j].add(i)
-    return neighbours
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    size = max(1, BLOCK // columns)
+    return (slice(i, i + size) for i in range(0, rows, size))
+
+
+def _nearest_in(
+    X: np.ndarray, norm: np.ndarray, x: np.ndarray, rows: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Squared distances and indices (m, k) of some rows' neighbours, and whether they are certain (m,).
+
+    Args:
+        X: (n, d) centred points in double precision.
+        norm: (n,) their squares.
+        x: the same in the precision of the search.
+        rows: (m,) which points.
+        k: how many neighbours.
+    """
+    product = (-2 * x[rows]) @ x.T
+    product += norm.astype(x.dtype)
+    found = torch.from_numpy(product).topk(min(k + 1 + SPARE, len(X)), largest=False)
+    candidate = np.sort(found.indices.numpy(), axis=1)
+    square = ((X[rows, None] - X[candidate]) ** 2).sum(axis=2)
+    square[candidate == rows[:, None]] = np.inf
+    nearest = np.argsort(square, axis=1, kind="stable")[:, :k]
+    square = np.take_along_axis(square, nearest, axis=1)
+    unit = np.finfo(x.dtype).eps / 2
+    error = (X.shape[1] + 8) * unit * (np.sqrt(norm[rows]) + np.sqrt(norm.max())) ** 2
+    beyond = found.values[:, -1].numpy().astype(float) + norm[rows] - error
+    return square, np.take_along_axis(candidate, nearest, axis=1), square[:, -1] < beyond
 
 
 def graph_network(X: np.ndarray, response: np.ndarray, index: np.ndarray) -> StationaryNetwork:
@@ -48,29 +106,76 @@ def graph_network(X: np.ndarray, response: np.ndarray, index: np.ndarray) -> Sta
         index: (n, k) nearest neighbours.
 
     Returns:
-        The network; coordinates are rows of ``X``.
+        The network; coordinates are rows of ``X``, minima and saddles come by rising response.
     """
-    neighbours = _adjacency(index)
+    n = len(X)
     order = np.argsort(response, kind="stable")
-    rank = np.empty(len(X), dtype=int)
-    rank[order] = np.arange(len(X))
-    parent = list(range(len(X)))
-    basin = np.full(len(X), -1)
-    minima: list[int] = []
-    saddles: list[tuple[int, int, int]] = []
-    for i in order.tolist():
-        lower = sorted((j for j in neighbours[i] if rank[j] < rank[i]), key=lambda j: rank[j])
-        if not lower:
-            basin[i] = len(minima)
-            minima.append(i)
-            continue
-        basin[i] = basin[lower[0]]
-        parent[i] = _find(parent, lower[0])
-        for j in lower[1:]:
-            a, b = _find(parent, i), _find(parent, j)
-            if a != b:
-                saddles.append((i, basin[i], basin[j]))
-                parent[b] = a
-    at = np.array([s[0] for s in saddles], dtype=int)
-    pairs = np.array([s[1:] for s in saddles], dtype=int).reshape(-1, 2)
-    return StationaryNetwork(X[minima], response[minima], X[at], response[at], pairs)
+    rank = np.empty(n, dtype=int)
+    rank[order] = np.arange(n)
+    ends = rank[np.repeat(np.arange(n), index.shape[1])], rank[index.ravel()]
+    high, low = np.divmod(np.unique(np.maximum(*ends) * n + np.minimum(*ends)), n)
+    down = np.arange(n)
+    has_lower, first = np.unique(high, return_index=True)
+    down[has_lower] = low[first]
+    minima = np.flatnonzero(down == np.arange(n))
+    while (down[down] != down).any():
+        down = down[down]
+    basin = np.searchsorted(minima, down)
+    border = basin[high] != basin[low]
+    pairs = np.column_stack([basin[high[border]], basin[low[border]]])
+    joins, _ = _merges(pairs, len(minima))
+    lowest, saddle = order[minima], order[high[border][joins]]
+    return StationaryNetwork(X[lowest], response[lowest], X[saddle], response[saddle], pairs[joins])
+
+
+def _merges(pairs: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the links between n basins, taken in order, join two components, and the later of their first basins."""
+    parent = list(range(n))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    joins: list[int] = []
+    dying: list[int] = []
+    for t, (i, j) in enumerate(pairs.tolist()):
+        elder, younger = sorted((root(i), root(j)))
+        if elder != younger:
+            parent[younger] = elder
+            joins.append(t)
+            dying.append(younger)
+    return np.array(joins, dtype=int), np.array(dying, dtype=int)
+
+
+def persistence(network: StationaryNetwork) -> np.ndarray:
+    """Birth and death of every basin of a network, by the elder rule.
+
+    Where a transition state joins two components of the sublevel set, the one whose lowest minimum is higher ends there
+    (Edelsbrunner, Letscher, Zomorodian, doi 10.1007/s00454-002-2885-2). The difference is the basin's persistence: how
+    deep it is. For a network of :func:`graph_network` each saddle ends one basin.
+
+    Args:
+        network: of graph mode, or any other.
+
+    Returns:
+        (n, 2) value of each minimum and of the transition state at which its basin joins a deeper one; infinite for
+        the deepest of each component that is joined to no other.
+
+    Example:
+        >>> import numpy as np
+        >>> net = StationaryNetwork(np.array([[0.0], [1.0]]), np.array([0.0, 0.2]), np.array([[0.5]]),
+        ...                         np.array([1.0]), np.array([[0, 1]]))
+        >>> persistence(net)
+        array([[0. , inf],
+               [0.2, 1. ]])
+    """
+    eldest = np.argsort(network.minima_values, kind="stable")
+    age = np.empty(len(eldest), dtype=int)
+    age[eldest] = np.arange(len(eldest))
+    rising = np.argsort(network.ts_values, kind="stable")
+    joins, dying = _merges(age[network.pairs[rising]], len(eldest))
+    death = np.full(len(eldest), np.inf)
+    death[eldest[dying]] = network.ts_values[rising[joins]]
+    return np.column_stack([network.minima_values, death])

@@ -9,12 +9,22 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from matgl_fill.errors import InputError
+from matgl_fill.progress import track
 from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork
 
 ASCENT_STEPS = 200
 SETTLED = 1e-6
 """An ascent ends when its step is shorter than this times the surface's separation."""
-BLOCK = 2048
+BLOCK = 2**21
+"""Terms held in memory at a time (16 MB each array)."""
+EXHAUSTIVE = 2048
+"""Vectors up to which maxima are sought from every one of them; beyond, from the highest ..."""
+BATCH = 256
+"""... so many at a time ..."""
+GAIN = 2.0
+"""... until the next centres are lower than the last maximum wanted by this factor ..."""
+STARTS = 1024
+"""... but from no more than these, or ten for each maximum wanted."""
 
 PresetName = Literal["default", "script", "readme"]
 
@@ -109,14 +119,26 @@ class LocalRoughness:
 
     def _terms(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gaussian terms and projections on the vectors, both (m, v)."""
-        square = (x**2).sum(1)[:, None] + (self.centre**2).sum(1) - 2 * x @ self.centre.T
-        t = x @ self.direction.T - (self.centre * self.direction).sum(1)
-        return self.height * np.exp(-0.5 * (self.across * (square - t**2) + self.along * t**2)), t
+        t = x @ self.direction.T
+        t -= (self.centre * self.direction).sum(1)
+        q = (x**2).sum(1)[:, None] + (self.centre**2).sum(1)
+        q -= 2 * x @ self.centre.T
+        t_square = t**2
+        q -= t_square
+        q *= self.across
+        t_square *= self.along
+        q += t_square
+        q *= -0.5
+        np.exp(q, out=q)
+        q *= self.height
+        return q, t
+
+    def _blocks(self, points: np.ndarray) -> list[np.ndarray]:
+        return np.array_split(points, max(1, -(-len(points) * len(self.height) // BLOCK)))
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Roughness (m,) at scaled points (m, d)."""
-        blocks = np.array_split(points, max(1, len(points) // BLOCK))
-        return np.concatenate([self._terms(b)[0].sum(axis=1) for b in blocks])
+        """Roughness (m,) at scaled points (m, d), summed over all vectors in double precision."""
+        return np.concatenate([self._terms(b)[0].sum(axis=1) for b in self._blocks(points)])
 
     def _slope(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gradient (m, d), and a bound (m, 1) of the downward curvature of the terms taken as parabolas."""
@@ -144,17 +166,45 @@ class LocalRoughness:
             active = active[moved > SETTLED * self.separation]
         return x
 
-    def maxima(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+    def maxima(self, n: int, progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """The n highest distinct maxima inside the unit box, the range of the data.
 
-        Ascends from the centre of every vector, then keeps the highest that are further apart than the (median) width
-        of the Gaussians; where there are fewer than n, fewer are returned.
+        Ascends from the centres of vectors, then keeps the highest that are further apart than the (median) width of
+        the Gaussians; where there are fewer than n, fewer are returned.
+
+        Up to :data:`EXHAUSTIVE` vectors, ascents start from every one. With more, they start from the centres where
+        the surface is highest, and end once the next centres are lower than the n-th maximum so far by a factor of
+        :data:`GAIN`, or after :data:`STARTS` or 10 n of them. That the n highest are found is then no theorem: an
+        ascent may gain more. On the synthetic and real embeddings of ``matgl_fill.benchmarks.roughness`` it gives the
+        same maxima as all ascents.
+
+        Args:
+            n: how many.
+            progress: draw a bar.
 
         Returns:
             (<= n, d) scaled points and their values, falling.
         """
-        x = np.concatenate([self._ascend(b) for b in np.array_split(self.centre, len(self.centre) // BLOCK + 1)])
-        value = self(x)
+        points, values = self.centre[:0], self.height[:0]
+        batches = self._starts(n)
+        for first, starts in track(batches, "maxima") if progress else batches:
+            if len(values) == n and first * GAIN < values.min(initial=np.inf):
+                break
+            x = self._ascend(self.centre[starts])
+            points, values = self._distinct(np.concatenate([points, x]), np.concatenate([values, self(x)]), n)
+        return points, values
+
+    def _starts(self, n: int) -> list[tuple[float, np.ndarray]]:
+        """Batches of vectors from which to ascend, highest centres first, and the highest value of each."""
+        v = len(self.height)
+        if v <= EXHAUSTIVE:
+            return [(np.inf, np.arange(v))]
+        value = self(self.centre)
+        order = np.argsort(-value, kind="stable")[: max(STARTS, 10 * n)]
+        return [(value[b[0]], b) for b in np.split(order, range(BATCH, len(order), BATCH))]
+
+    def _distinct(self, x: np.ndarray, value: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The n highest of points (m, d) that are further apart than the separation, and their values."""
         kept: list[int] = []
         for i in np.argsort(-value, kind="stable"):
             if len(kept) == n:
