@@ -6,16 +6,18 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from matgl_fill.roughness.surface import TINY, Surface
+from matgl_fill.roughness.descent import free_coordinates
+from matgl_fill.roughness.surface import TINY, Surface, value_gradient
 
+EXACT_DIMENSIONS = 256
+"""Up to this many dimensions the Hessian is exact ..."""
 SUBSPACE = 24
-"""Dimension of the Krylov space that stands for the Hessian; below it, the Hessian is exact."""
+"""... and above a Krylov space of this dimension stands for it."""
 STEPS = 150
-DESCENT_STEPS = 2000
-SHORTEST = 0.01
-"""Step at which a path of steepest descent ends, relative to the longest."""
 FLAT = 1e-9
 """Curvature floor relative to the steepest curvature of the point."""
+QUIET = 1e-10
+"""Predicted change of the value, relative to 1 + value, below which rounding hides it and the slope judges a step."""
 TRUST = (0.25, 0.75)
 """Relative error of the predicted change below which the trust radius grows, and above which it shrinks."""
 
@@ -55,14 +57,13 @@ class Stationary:
         bends = (low > 0) if index == 0 else ((low < 0) & (second > 0))
         return bends & (self.slope <= tolerance) & (self.distance <= within)
 
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays, in the order of the attributes."""
+        return tuple(getattr(self, f.name) for f in fields(self))
+
     def take(self, chosen: np.ndarray) -> Stationary:
         """The chosen points."""
-        return Stationary(*(getattr(self, f.name)[chosen] for f in fields(self)))
-
-
-def free_coordinates(points: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """(m, d) false where a coordinate sits at a bound of the unit box and descent would leave the box."""
-    return ~((points <= 0) & (gradient > 0) | (points >= 1) & (gradient < 0))
+        return Stationary(*(array[chosen] for array in self.arrays()))
 
 
 def modes(
@@ -70,7 +71,7 @@ def modes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Curvatures and directions over the free coordinates.
 
-    Exact up to :data:`SUBSPACE` dimensions; above, Ritz pairs of the Krylov space grown from gradient and guess.
+    Exact up to :data:`EXACT_DIMENSIONS`; above, Ritz pairs of the Krylov space grown from gradient and guess.
 
     Args:
         surface: the field.
@@ -82,15 +83,25 @@ def modes(
     Returns:
         curvatures (m, k), rising, inf for fixed coordinates, and directions (m, d, k).
     """
-    m, d = points.shape
-    if d <= SUBSPACE:
-        hessian = surface.hvp(points, np.broadcast_to(np.eye(d), (m, d, d)))
-        hessian = np.where(free[:, :, None] & free[:, None, :], (hessian + hessian.transpose(0, 2, 1)) / 2, 0.0)
-        held = 2 * np.abs(hessian).sum(axis=(1, 2)) + 1
-        hessian += np.where(free, 0.0, held[:, None])[:, :, None] * np.eye(d)
-        curvature, direction = np.linalg.eigh(hessian)
-        return np.where(curvature > 0.999 * held[:, None], np.inf, curvature), direction
+    if points.shape[1] <= EXACT_DIMENSIONS:
+        return _exact(surface, points, free)
     return _krylov(surface, points, np.where(free, gradient, 0.0), free, np.where(free, guess, 0.0))
+
+
+def _exact(surface: Surface, points: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (m, k) and vectors (m, d, k) of the Hessian over the free coordinates, k of them at most."""
+    m, d = points.shape
+    k = int(free.sum(axis=1).max(initial=1))
+    chosen = np.argsort(~free, axis=1, kind="stable")[:, :k]
+    used = np.take_along_axis(free, chosen, axis=1)
+    units = np.zeros((m, k, d))
+    np.put_along_axis(units, chosen[:, :, None], used[:, :, None].astype(float), axis=2)
+    hessian = np.take_along_axis(surface.hvp(points, units), chosen[:, None, :].repeat(k, axis=1), axis=2)
+    hessian = np.where(used[:, :, None] & used[:, None, :], (hessian + hessian.transpose(0, 2, 1)) / 2, 0.0)
+    held = 2 * np.abs(hessian).sum(axis=(1, 2)) + 1
+    hessian += np.where(used, 0.0, held[:, None])[:, :, None] * np.eye(k)
+    curvature, rotation = np.linalg.eigh(hessian)
+    return np.where(curvature > 0.999 * held[:, None], np.inf, curvature), units.transpose(0, 2, 1) @ rotation
 
 
 def _krylov(
@@ -132,15 +143,13 @@ def follow(
         Where each search ended, converged or not.
     """
     x = np.clip(points, 0.0, 1.0)
-    m, d = x.shape
-    value, gradient = surface.value(x), surface.gradient(x)
+    m = len(x)
+    value, gradient = value_gradient(surface, x)
     trust = np.full(m, radius)
     guess = gradient.copy()
     active = np.arange(m)
     for _ in range(steps):
-        free = free_coordinates(x[active], gradient[active])
-        active = active[np.linalg.norm(gradient[active] * free, axis=1) > tolerance]
-        active = active[trust[active] > 1e-13]
+        active = active[(_slope(x[active], gradient[active]) > tolerance) & (trust[active] > 1e-13)]
         if not len(active):
             break
         a, g = x[active], gradient[active]
@@ -148,57 +157,28 @@ def follow(
         guess[active] = direction[:, :, 0]
         step, predicted = _step(a, g, curvature, direction, index, trust[active])
         new = a + step
-        new_value = surface.value(new)
+        new_value, new_gradient = value_gradient(surface, new)
         error = np.abs((new_value - value[active]) / np.where(predicted == 0, TINY, predicted) - 1)
-        noise = np.abs(new_value - value[active]) <= 1e-12 * (1 + np.abs(new_value))
+        quiet = np.abs(predicted) <= QUIET * (1 + np.abs(value[active]))
+        quiet &= _slope(new, new_gradient) < _slope(a, g)
         length = np.linalg.norm(step, axis=1)
-        good, bad = noise | (error < TRUST[0]), ~noise & (error > TRUST[1])
+        good, bad = quiet | (error < TRUST[0]), ~quiet & (error > TRUST[1])
         trust[active] = np.select([bad, good], [length / 3, np.minimum(2 * trust[active], radius)], trust[active])
-        accepted = noise | (new_value < value[active]) if index == 0 else np.ones(len(active), dtype=bool)
+        accepted = quiet | (new_value < value[active]) if index == 0 else np.ones(len(active), dtype=bool)
         moved = active[accepted]
-        x[moved], value[moved] = new[accepted], new_value[accepted]
-        gradient[moved] = surface.gradient(x[moved])
+        x[moved], value[moved], gradient[moved] = new[accepted], new_value[accepted], new_gradient[accepted]
     free = free_coordinates(x, gradient)
     curvature, direction = modes(surface, x, gradient, free, guess)
     slope = np.linalg.norm(gradient * free, axis=1)
     newton = np.einsum("md,mdk->mk", gradient * free, direction) / np.where(curvature == 0, TINY, curvature)
-    if d == 1:
+    if curvature.shape[1] == 1:
         curvature = np.column_stack([curvature, np.full(m, np.inf)])
     return Stationary(x, value, slope, np.linalg.norm(newton, axis=1), curvature[:, :2], direction[:, :, 0])
 
 
-def descend(surface: Surface, points: np.ndarray, longest: float) -> np.ndarray:
-    """Paths of steepest descent inside the unit box, followed until they no longer fall.
-
-    Steps along the gradient never exceed ``longest`` and halve whenever the value would rise.
-
-    Args:
-        surface: the field.
-        points: (m, d) starts.
-        longest: step.
-
-    Returns:
-        Feet (m, d) of the paths, near minima.
-    """
-    x = np.clip(points, 0.0, 1.0)
-    value = surface.value(x)
-    step = np.full(len(x), SHORTEST * longest * 10)
-    active = np.arange(len(x))
-    for _ in range(DESCENT_STEPS):
-        if not len(active):
-            break
-        a = x[active]
-        gradient = surface.gradient(a)
-        gradient *= free_coordinates(a, gradient)
-        norm = np.linalg.norm(gradient, axis=1)
-        new = np.clip(a - (step[active] / np.maximum(norm, TINY))[:, None] * gradient, 0.0, 1.0)
-        new_value = surface.value(new)
-        falls = new_value < value[active]
-        moved = active[falls]
-        x[moved], value[moved] = new[falls], new_value[falls]
-        step[active] = np.where(falls, np.minimum(1.5 * step[active], longest), step[active] / 2)
-        active = active[step[active] > SHORTEST * longest]
-    return x
+def _slope(points: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Gradient norm (m,) over the free coordinates."""
+    return np.linalg.norm(gradient * free_coordinates(points, gradient), axis=1)
 
 
 def _step(

@@ -16,8 +16,12 @@ SMOOTHING = 1e-4
 """Of the thin-plate surface, as in the published analysis."""
 SAME_POINT = 1e-7
 """Data points closer than this (range-scaled) count once: the first stays."""
-BLOCK = 4_000_000
-"""Kernel entries held in memory at a time (32 MB each in double precision)."""
+BLOCK = 1_000_000
+"""Kernel entries held in memory at a time (8 MB each in double precision)."""
+DIRECT = 16
+"""Distances are summed from differences up to this dimension, and expanded to a matrix product above."""
+EXACT = 1e-4
+"""Expanded squared distances below this, relative to the squared size of the data, are summed from differences."""
 TINY = 1e-300
 
 
@@ -32,6 +36,13 @@ class Surface(Protocol):
 
     def hvp(self, points: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Products (m, k, d) of the Hessian at each point (m, d) with k vectors of its own (m, k, d)."""
+
+
+def value_gradient(surface: Surface, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values (m,) and gradients (m, d) at points (m, d), in one pass where the surface has one."""
+    if isinstance(surface, ThinPlateSurface):
+        return surface.value_gradient(points)
+    return surface.value(points), surface.gradient(points)
 
 
 def dense_hessian(surface: Surface, points: np.ndarray) -> np.ndarray:
@@ -85,30 +96,53 @@ class ThinPlateSurface:
         self.points = points
         self.weights = solution[:n]
         self.constant, self.slope = solution[n], solution[n + 1 :]
+        self._centre = points.mean(axis=0)
+        self._centred = np.ascontiguousarray((points - self._centre).T)
+        self._norms = (self._centred**2).sum(axis=0)
 
     def _blocks(self, count: int, vectors: int = 1) -> Iterator[slice]:
         size = max(1, BLOCK // (len(self.points) * vectors))
         return (slice(i, i + size) for i in range(0, count, size))
 
     def _square(self, x: np.ndarray) -> np.ndarray:
-        """Squared distances (m, n), from differences: exact also next to a data point."""
-        return np.maximum(cdist(x, self.points, "sqeuclidean"), TINY)
+        """Squared distances (m, n), exact also next to a data point."""
+        if x.shape[1] <= DIRECT:
+            return np.maximum(cdist(x, self.points, "sqeuclidean"), TINY)
+        y = x - self._centre
+        norms = (y**2).sum(axis=1)
+        square = y @ self._centred
+        square *= -2
+        square += norms[:, None]
+        square += self._norms
+        i, j = np.nonzero(square < EXACT * (norms.max(initial=0.0) + self._norms.max()))
+        square[i, j] = np.maximum(((x[i] - self.points[j]) ** 2).sum(axis=1), TINY)
+        return square
 
     def value(self, points: np.ndarray) -> np.ndarray:
         """Values (m,) at points (m, d)."""
         out = self.constant + points @ self.slope
         for b in self._blocks(len(points)):
             square = self._square(points[b])
-            out[b] += (square * np.log(square)) @ self.weights / 2
+            square *= np.log(square)
+            out[b] += square @ self.weights / 2
         return out
 
     def gradient(self, points: np.ndarray) -> np.ndarray:
         """Gradients (m, d) at points (m, d)."""
-        out = np.tile(self.slope, (len(points), 1))
+        return self.value_gradient(points)[1]
+
+    def value_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (m,) and gradients (m, d) at points (m, d)."""
+        values, gradients = self.constant + points @ self.slope, np.tile(self.slope, (len(points), 1))
         for b in self._blocks(len(points)):
-            pull = self.weights * (np.log(self._square(points[b])) + 1)
-            out[b] += pull.sum(axis=1, keepdims=True) * points[b] - pull @ self.points
-        return out
+            square = self._square(points[b])
+            pull = np.log(square)
+            square *= pull
+            values[b] += square @ self.weights / 2
+            pull += 1
+            pull *= self.weights
+            gradients[b] += pull.sum(axis=1, keepdims=True) * points[b] - pull @ self.points
+        return values, gradients
 
     def hvp(self, points: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Products (m, k, d) of the Hessian at each point (m, d) with k vectors of its own (m, k, d)."""
