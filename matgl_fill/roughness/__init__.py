@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from matgl_fill.errors import InputError
-from matgl_fill.roughness.graph import NEIGHBOURS, graph_network, nearest_neighbours
+from matgl_fill.roughness.graph import NEIGHBOURS, graph_network, nearest_neighbours, persistence, refined_network
 from matgl_fill.roughness.landscape import landscape_network
 from matgl_fill.roughness.local import LocalRoughness
 from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork, read_arrays
@@ -49,13 +49,17 @@ class RoughnessResult:
         """Local roughness (m,) at latent points (m, d)."""
         return self.surface(self.scale(points))
 
-    def maxima(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """The (at most n) roughest places.
+    def maxima(self, n: int, progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The (at most n) roughest places, :meth:`LocalRoughness.maxima`.
+
+        Args:
+            n: how many.
+            progress: draw a bar.
 
         Returns:
             latent points (<= n, d) and their local roughness, falling.
         """
-        points, values = self.surface.maxima(n)
+        points, values = self.surface.maxima(n, progress)
         span = np.where(np.isfinite(self.extent), self.extent, 0.0)
         return points * span + self.origin, values
 
@@ -88,28 +92,48 @@ class RoughnessResult:
         return cls(facts["frustration"].item(), network, facts["response"], surface, facts["origin"], facts["extent"])
 
 
-def graph_roughness(Z: np.ndarray, response: np.ndarray, k: int = NEIGHBOURS) -> RoughnessResult:
+def graph_roughness(
+    Z: np.ndarray, response: np.ndarray, k: int = NEIGHBOURS, refine: bool = False, progress: bool = False
+) -> RoughnessResult:
     """Roughness of a response over latent points, in graph mode.
+
+    Neighbours are exact at any size (:func:`nearest_neighbours`); 100,000 points of 128 dimensions take about a minute
+    and under 3 GB with ``local`` at all of them and 100 maxima (``python -m matgl_fill.benchmarks roughness``). Nothing
+    is drawn at random unless refined.
 
     Args:
         Z: (n, d) latent points, finite.
         response: (n,) response at each point, or (n, c) model-independent descriptors, from which
             :func:`neighbour_similarity` is made.
         k: neighbours of each point; fewer for less than 60 k points, where they would join everything to one basin.
+        refine: move the stationary points from data points to those of landscape mode's surface nearby
+            (:func:`refined_network`), for a few dimensions and up to a few thousand points. Local roughness then
+            nearly agrees with landscape mode at a fraction of its cost; without, it does not.
+        progress: say on the terminal what runs.
 
     Returns:
         The :class:`RoughnessResult`.
 
     Raises:
-        InputError: fewer than 3 points, lengths that differ, or values that are not finite.
+        InputError: fewer than 3 points, lengths that differ, or values that are not finite; with ``refine``, points
+            that span fewer dimensions than they have.
     """
-    data = _Sampled.of(Z, response, k)
+    data = _Sampled.of(Z, response, k, progress)
     span = np.ptp(data.values)
     scaled = (data.values - data.values.min()) / (span if span > 0 else 1.0)
+    if refine:
+        return data.result(refined_network(data.X, scaled, data.index, progress=progress))
     return data.result(graph_network(data.X, scaled, data.index))
 
 
-def landscape_roughness(Z: np.ndarray, response: np.ndarray, seed: int = 0, progress: bool = False) -> RoughnessResult:
+def landscape_roughness(
+    Z: np.ndarray,
+    response: np.ndarray,
+    seed: int = 0,
+    progress: bool = False,
+    *,
+    checkpoint: str | Path | None = None,
+) -> RoughnessResult:
     """Roughness of a response over latent points, in landscape mode (:func:`landscape_network`).
 
     Args:
@@ -117,20 +141,37 @@ def landscape_roughness(Z: np.ndarray, response: np.ndarray, seed: int = 0, prog
         response: as in :func:`graph_roughness`.
         seed: of the basin-hopping steps.
         progress: say on the terminal what runs.
+        checkpoint: file that an interrupted run goes on from, as in :func:`landscape_network`.
 
     Returns:
         The :class:`RoughnessResult`.
 
     Raises:
-        InputError: as in :func:`graph_roughness`, or the points span fewer dimensions than they have.
+        InputError: as in :func:`graph_roughness`, the points span fewer dimensions than they have, or the checkpoint
+            is of another run.
     """
-    data = _Sampled.of(Z, response, NEIGHBOURS)
-    return data.result(landscape_network(data.X, data.values, seed, progress))
+    data = _Sampled.of(Z, response, NEIGHBOURS, progress)
+    return data.result(landscape_network(data.X, data.values, seed, progress, checkpoint=checkpoint))
 
 
 @dataclass(frozen=True)
 class _Sampled:
-    """A response at range-scaled points, and the neighbours of each."""
+    """A response at range-scaled points, and the neighbours of each.
+
+    Every axis is scaled to [0, 1] by itself, as in the published analysis. Shifts, positive scales and permutations
+    of the axes therefore change nothing; a rotation of the latent space changes the ranges, and with them distances,
+    neighbours and roughness, unless the data's ranges stay equal (or in the same ratio) along the rotated axes.
+
+    Attributes:
+        X: (n, d) points, each axis in [0, 1]; axes without any range are 0 and count for nothing. Distances between
+            them grow as the square root of d, so that the frustration's fixed length scale damps more in more
+            dimensions: values compare between spaces of one dimension only.
+        origin: (d,) lower corner, in latent coordinates.
+        extent: (d,) range, in latent coordinates; infinite for an axis without any.
+        values: (n,) response, in its own unit.
+        distance: (n, k) to the k nearest neighbours, in coordinates of X.
+        index: (n, k) which they are.
+    """
 
     X: np.ndarray
     origin: np.ndarray
@@ -140,8 +181,18 @@ class _Sampled:
     index: np.ndarray
 
     @classmethod
-    def of(cls, Z: np.ndarray, response: np.ndarray, k: int) -> _Sampled:
-        """Check and scale; descriptors become a response here."""
+    def of(cls, Z: np.ndarray, response: np.ndarray, k: int, progress: bool) -> _Sampled:
+        """Check and scale; descriptors (n, c) become a response (n,) here.
+
+        Args:
+            Z: (n, d) latent points in any unit, any d from 1 on.
+            response: (n,) or (n, c), in any unit.
+            k: neighbours wanted; n / 60 where that is less, but no less than :data:`MIN_NEIGHBOURS`.
+            progress: draw a bar.
+
+        Raises:
+            InputError: as in :func:`graph_roughness`.
+        """
         Z = np.asarray(Z, dtype=float)
         response = np.asarray(response, dtype=float)
         if len(Z) < 3 or len(Z) != len(response):
@@ -154,12 +205,16 @@ class _Sampled:
         extent[extent < 1e-12] = np.inf
         origin = Z.min(axis=0)
         X = (Z - origin) / extent
-        distance, index = nearest_neighbours(X, min(k, max(MIN_NEIGHBOURS, len(X) // 60)))
+        distance, index = nearest_neighbours(X, min(k, max(MIN_NEIGHBOURS, len(X) // 60)), progress)
         values = neighbour_similarity(response, index) if response.ndim == 2 else response
         return cls(X, origin, extent, values, distance, index)
 
     def result(self, network: StationaryNetwork) -> RoughnessResult:
-        """Frustration and local roughness of a network found in these data."""
+        """Frustration and local roughness of a network found in these data.
+
+        The width of the Gaussians is half the median distance between nearest neighbours, in coordinates of X: it
+        follows the sampling in any dimension and at any scale of the latent space.
+        """
         width = max(float(np.median(self.distance[:, 0])) / 2, 1e-9)
         surface = LocalRoughness(network, width=width)
         frustration = network.frustration(LENGTHSCALE)
@@ -174,4 +229,5 @@ __all__ = [
     "graph_roughness",
     "landscape_network",
     "landscape_roughness",
+    "persistence",
 ]

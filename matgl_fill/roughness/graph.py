@@ -9,7 +9,9 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from matgl_fill.progress import track
+from matgl_fill.roughness.landscape import explore, hull
 from matgl_fill.roughness.network import StationaryNetwork
+from matgl_fill.roughness.surface import ThinPlateSurface, distinct
 
 NEIGHBOURS = 10
 """Neighbours of each point in the graph."""
@@ -108,7 +110,50 @@ def graph_network(X: np.ndarray, response: np.ndarray, index: np.ndarray) -> Sta
     Returns:
         The network; coordinates are rows of ``X``, minima and saddles come by rising response.
     """
-    n = len(X)
+    minima, saddle, pairs = _passes(response, index)
+    joins, _ = _merges(pairs, len(minima))
+    at = saddle[joins]
+    return StationaryNetwork(X[minima], response[minima], X[at], response[at], pairs[joins])
+
+
+def refined_network(
+    X: np.ndarray, response: np.ndarray, index: np.ndarray, seed: int = 0, progress: bool = False
+) -> StationaryNetwork:
+    """Stationary points of the thin-plate surface that lie near those of the graph.
+
+    The graph's saddles sit on data points, and its tree has one per merge, not every pass between two basins. Here the
+    minima and the lowest points on the borders of all touching basins are where the searches of landscape mode
+    (:func:`matgl_fill.roughness.landscape.explore`) start, in place of all the data.
+
+    Args:
+        X: (n, d) range-scaled points.
+        response: (n,) scaled response, between 0 and 1.
+        index: (n, k) nearest neighbours.
+        seed: of the basin-hopping steps.
+        progress: say on the terminal what runs.
+
+    Returns:
+        The network, with minima inside the convex hull only; that of the graph if it has a single basin.
+
+    Raises:
+        InputError: the points span fewer dimensions than they have.
+    """
+    minima, saddle, _ = _passes(response, index)
+    wide, kept = np.ptp(X, axis=0) > 0, distinct(X)
+    starts = X[np.unique(np.concatenate([minima, saddle]))]
+    starts = starts[distinct(starts)]
+    if len(minima) < 2 or len(starts) < 2:
+        return graph_network(X, response, index)
+    surface = ThinPlateSurface(X[kept][:, wide], response[kept])
+    found = explore(surface, starts[:, wide], seed, hull(X[kept][:, wide]), progress)
+    points, ts = np.zeros((len(found.minima), len(wide))), np.zeros((len(found.ts), len(wide)))
+    points[:, wide], ts[:, wide] = found.minima, found.ts
+    return StationaryNetwork(points, found.minima_values, ts, found.ts_values, found.pairs)
+
+
+def _passes(response: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Minima (m,) of the response on the graph, and, rising, the lowest points (p,) between touching basins (p, 2)."""
+    n = len(response)
     order = np.argsort(response, kind="stable")
     rank = np.empty(n, dtype=int)
     rank[order] = np.arange(n)
@@ -121,11 +166,11 @@ def graph_network(X: np.ndarray, response: np.ndarray, index: np.ndarray) -> Sta
     while (down[down] != down).any():
         down = down[down]
     basin = np.searchsorted(minima, down)
-    border = basin[high] != basin[low]
-    pairs = np.column_stack([basin[high[border]], basin[low[border]]])
-    joins, _ = _merges(pairs, len(minima))
-    lowest, saddle = order[minima], order[high[border][joins]]
-    return StationaryNetwork(X[lowest], response[lowest], X[saddle], response[saddle], pairs[joins])
+    pairs = np.column_stack([basin[high], basin[low]])
+    _, first = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)
+    lowest = np.sort(first)
+    lowest = lowest[pairs[lowest, 0] != pairs[lowest, 1]]
+    return order[minima], order[high[lowest]], pairs[lowest]
 
 
 def _merges(pairs: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
