@@ -136,6 +136,8 @@ class RoughnessReport:
         measures = Table("measure", "value", "better", title="embedding")
         for m in self.measures:
             measures.add_row(m.name, f"{m.value:.4g}", m.better)
+        if not self.maxima:
+            return Group(measures, "no rough place: no minimum has a transition state above it")
         places = Table("local roughness", "nearest crystal", "formula", "distance", title="roughest places")
         for _, value, name, formula, distance in self.maxima[:SHOWN]:
             places.add_row(f"{value:.4g}", name, formula, f"{distance:.3g}")

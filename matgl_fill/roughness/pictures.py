@@ -319,7 +319,7 @@ def frustration_contributions(
             share.plot(x, total, color=BLUE, linewidth=1.6)
             share.plot(x[half], total[half], "o", color=DARK, markersize=5)
             note = f"half of it in {half} of {len(part)} vectors"
-            share.annotate(note, (x[half], total[half]), (8, -10), textcoords="offset points")
+            share.text(0.98, 0.06, note, ha="right", transform=share.transAxes)
             rows = np.arange(len(largest))
             bars.barh(rows, part[largest], height=0.62, color=BLUE, linewidth=0)
             bars.set_yticks(rows, [_short(f"{start[minimum[v]]} → {end[ts[v]]}") for v in largest])
