@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ class Batches:
             with np.load(path) as file:
                 done = {name: file[name] for name in file.files}
             found = done.pop(IDENTITY).item()
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, AttributeError, BadZipFile) as error:
             raise InputError(f"{path} is not a checkpoint of a landscape ({error}); give another path.") from error
         if found != self.identity:
             raise InputError(f"{path} is a checkpoint of other data, seed or settings; remove it or give another path.")

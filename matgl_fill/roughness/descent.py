@@ -8,7 +8,7 @@ from matgl_fill.roughness.surface import TINY, Surface, value_gradient
 
 MEMORY = 8
 """Steps that the quasi-Newton model remembers."""
-MINIMISE_STEPS = 600
+MINIMISE_STEPS = 400
 SUFFICIENT = 1e-4
 """Fall demanded of a step, relative to what the slope promises."""
 FIRST = 0.1
@@ -75,12 +75,12 @@ def minimise(
 
 
 def _remember(moves: np.ndarray, changes: np.ndarray, at: np.ndarray, move: np.ndarray, change: np.ndarray) -> None:
-    """Shift the newest step into the memory of the points where the surface bends upwards along it."""
+    """Shift the newest step into the memory of each point; forget everything where the surface bends downwards."""
     bends = (move * change).sum(axis=1) > 1e-10 * np.linalg.norm(move, axis=1) * np.linalg.norm(change, axis=1)
-    at = at[bends]
     for memory, newest in ((moves, move), (changes, change)):
-        memory[:-1, at] = memory[1:, at]
-        memory[-1, at] = newest[bends]
+        memory[:-1, at[bends]] = memory[1:, at[bends]]
+        memory[-1, at[bends]] = newest[bends]
+        memory[:, at[~bends]] = 0.0
 
 
 def _inverse_hessian(g: np.ndarray, moves: np.ndarray, changes: np.ndarray) -> np.ndarray:

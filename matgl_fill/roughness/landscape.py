@@ -15,7 +15,7 @@ from scipy.spatial import Delaunay, cKDTree
 from matgl_fill.progress import console
 from matgl_fill.roughness import descent, stationary
 from matgl_fill.roughness.batches import Arrays, Batches, fingerprint, one_blas_thread
-from matgl_fill.roughness.descent import descend, minimise
+from matgl_fill.roughness.descent import descend, free_coordinates, minimise
 from matgl_fill.roughness.network import StationaryNetwork
 from matgl_fill.roughness.stationary import Stationary, follow
 from matgl_fill.roughness.surface import Surface, ThinPlateSurface, distinct, value_gradient
@@ -49,7 +49,7 @@ LOW_DIMENSIONS = 6
 """Up to this many dimensions convex hulls are computed, and transition states are sought from the data points too."""
 BATCH = 256
 """Searches that run together; a checkpoint is written after each batch."""
-MINIMISATION, FOLLOWING = 100, 40
+MINIMISATION, FOLLOWING = 60, 20
 """Steps of a minimisation and of an eigenvector following, for estimates of time."""
 FORMAT = 1
 """Of the checkpoints."""
@@ -126,7 +126,7 @@ def explore(
     Stationary points have a gradient norm of at most :data:`CONVERGED` times the median at the starts, over the
     coordinates not held by a bound of the box, and no (minima) or one (transition states) descending mode there.
     Transition states are sought from the highest places of straight lines between near minima: relaxing the lines to
-    elastic bands first found no more of the published ones, in three times the time.
+    strings of images first found no more of the published ones and took twice as long.
 
     Args:
         surface: the field.
@@ -147,7 +147,7 @@ def explore(
         field = value_gradient(surface, starts)
         identity = fingerprint(starts.shape, starts, *field, seed, inside is None, _settings())
         search = Search.over(surface, starts, field[1], Batches(checkpoint, identity, progress))
-        search.say(f"minima from {len(starts)} points in {starts.shape[1]} dimensions", starts, 2 * MINIMISATION)
+        search.say(f"minima from {len(starts)} points in {starts.shape[1]} dimensions", starts, 2 * MINIMISATION, 1)
         minima = search.minima(starts, np.random.default_rng(seed))
         if inside is not None:
             minima = minima.take(inside(minima.points))
@@ -155,7 +155,7 @@ def explore(
         if starts.shape[1] <= LOW_DIMENSIONS:
             candidates = np.concatenate([candidates, starts])
         between = f"transition states from {len(candidates)} candidates between {len(minima.points)} minima"
-        search.say(between, candidates, FOLLOWING * (1 + starts.shape[1]))
+        search.say(between, candidates, FOLLOWING, 2)
         return search.connect(minima, search.transition_states(candidates))
 
 
@@ -253,15 +253,17 @@ class Search:
         both = pairs[:, 0] >= 0
         return StationaryNetwork(found.points, found.values, ts.points[both], ts.values[both], pairs[both])
 
-    def say(self, text: str, points: np.ndarray, passes: float) -> None:
-        """Announce work on points, and the time it takes at so many values and gradients of each."""
-        if self.batches.progress:
-            probe = points[:BATCH]
-            start = time.perf_counter()
-            value_gradient(self.surface, probe)
-            each = (time.perf_counter() - start) / max(len(probe), 1)
-            seconds = each * passes * len(points) / torch.get_num_threads()
-            console.print(f"{text}: about {seconds:.0f} s", highlight=False)
+    def say(self, text: str, points: np.ndarray, steps: int, order: int) -> None:
+        """Announce searches from points, with the time they take at so many steps of first or second derivatives."""
+        if not self.batches.progress:
+            return
+        probe = points[:BATCH]
+        start = time.perf_counter()
+        gradient = value_gradient(self.surface, probe)[1]
+        each = (time.perf_counter() - start) / max(len(probe), 1)
+        free = free_coordinates(probe, gradient).sum() / max(len(probe), 1)
+        seconds = each * (free if order == 2 else 1) * steps * len(points) / torch.get_num_threads()
+        console.print(f"{text}: about {seconds:.0f} s", highlight=False)
 
 
 def near_pairs(points: np.ndarray) -> np.ndarray:
