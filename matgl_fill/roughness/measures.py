@@ -95,8 +95,8 @@ def measure(
     because several measures depend on the number of points. The response is not made anew for a half-sample.
 
     Every measure has a function of its own here but frustration, which is that of
-    :func:`matgl_fill.roughness.graph_roughness`: 0 (one basin) upwards, lower is better, the same for shifted and scaled
-    dimensions and for any rising affine change of the response. Its length scale is fixed while distances grow with
+    :func:`matgl_fill.roughness.graph_roughness`: 0 (one basin) upwards, lower is better, the same for shifted
+    and scaled dimensions and for any rising affine change of the response. Its length scale is fixed while distances grow with
     the number of dimensions, so that values of different embeddings cannot be compared; and it is an average over
     minima, blind to their number.
 
