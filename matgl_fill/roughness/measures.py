@@ -96,9 +96,9 @@ def measure(
 
     Every measure has a function of its own here but frustration, which is that of
     :func:`matgl_fill.roughness.graph_roughness`: 0 (one basin) upwards, lower is better, the same for shifted
-    and scaled dimensions and for any rising affine change of the response. Its length scale is fixed while distances grow with
-    the number of dimensions, so that values of different embeddings cannot be compared; and it is an average over
-    minima, blind to their number.
+    and scaled dimensions and for any rising affine change of the response. Its length scale is fixed while distances
+    grow with the number of dimensions, so that values of different embeddings cannot be compared; and it is an
+    average over minima, blind to their number.
 
     Args:
         Z: (n, d) embedding, finite.
