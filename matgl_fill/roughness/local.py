@@ -71,10 +71,16 @@ class LocalRoughness:
     .. math:: r(x) = \sum_v f_v \exp\left(-\tfrac12 (x - c_v)^T \Lambda_v (x - c_v)\right), \quad
         \Lambda_v = \frac{1}{w_v^2}(1 - u_v u_v^T) + \frac{1}{s_v^2} u_v u_v^T
 
-    with the vector's frustration contribution f, direction u and centre c. By default c is at 0.75 of the vector's
-    length L, s = max(L/2, w), and the width w across the vector is the typical distance between neighbouring data
-    points: below it the surface would only see single points, above it neighbouring basins blur. Only the rank-1 part
-    of the precision is ever formed, so the cost is linear in the dimension.
+    with the vector's frustration contribution f, direction u and centre c. Only the rank-1 part of the precision is
+    ever formed, so the cost is linear in the dimension; sums run over all vectors in double precision, in blocks.
+
+    The default preset puts c at 0.75 of the vector's length L, as both published ones do: on the climb, where the
+    response changes, but on the side of its own minimum, so that the two vectors of a saddle stay apart. Along the
+    vector the deviation is s = max(L/2, w). Across it, w is half the typical distance between neighbouring data points:
+    two equal Gaussians have two maxima if they are more than 2 w apart, so that what is told apart is what the data
+    tell apart. A narrower surface would see single points, a wider one blurs neighbouring basins. In many dimensions
+    distances concentrate: where the nearest neighbour is nearly as far as any point (white noise in 128), the surface
+    has a single maximum and says so; embeddings, with neighbours at a third of the typical distance, have many.
 
     Args:
         network: stationary network in range-scaled coordinates.
@@ -175,8 +181,8 @@ class LocalRoughness:
         Up to :data:`EXHAUSTIVE` vectors, ascents start from every one. With more, they start from the centres where
         the surface is highest, and end once the next centres are lower than the n-th maximum so far by a factor of
         :data:`GAIN`, or after :data:`STARTS` or 10 n of them. That the n highest are found is then no theorem: an
-        ascent may gain more. On the synthetic and real embeddings of ``matgl_fill.benchmarks.roughness`` it gives the
-        same maxima as all ascents.
+        ascent may gain more. Against all ascents it gave at least 99 of the 100 highest on each of seven synthetic
+        fields of a thousand vectors, in 2 to 128 dimensions.
 
         Args:
             n: how many.
