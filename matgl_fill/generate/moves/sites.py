@@ -93,7 +93,7 @@ class Interstitial:
         ...                                      [[0, 0, 0], [0.25, 0.25, 0.25]]).get_primitive_structure()
         >>> new, record = Interstitial(("F",))(fluorite, np.random.default_rng(0))
         >>> new.formula, record
-        ('Ca1 F3', 'F interstitial, 0.88 of the covalent sum from its neighbours')
+        ('Ca1 F3', 'F interstitial at 0.88 of the covalent sum')
     """
 
     elements: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class Interstitial:
         k = int(rng.choice(large))
         new = structure.copy()
         new.append(symbol, points[k], coords_are_cartesian=True)
-        return new, f"{symbol} interstitial, {room[k]:.2f} of the covalent sum from its neighbours"
+        return new, f"{symbol} interstitial at {room[k]:.2f} of the covalent sum"
 
 
 @dataclass(frozen=True)
