@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import re
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from matgl_fill.benchmarks.__main__ import app
 from matgl_fill.benchmarks.roughness import (
-    cost,
+    Cost,
     field_agreements,
     growth,
     projected_agreement,
@@ -39,14 +40,6 @@ def test_synthetic_embedding_has_neighbours_nearer_than_white_noise_has():
     assert nearest < 0.45 * typical
 
 
-def test_cost_of_graph_mode_grows_slower_than_cubically_and_in_a_process_of_its_own():
-    costs = [cost("graph", n) for n in (1250, 5000)]
-    assert costs[1].seconds < 60
-    assert growth(costs) < 3
-    assert all(200 < c.peak_mb < 3000 for c in costs)
-    assert costs[0].basins < costs[1].basins
-
-
 def test_refined_graph_mode_agrees_with_landscape_mode_and_plain_graph_mode_does_not():
     found = [a.correlation for d in (2, 3) for a in field_agreements(d, 200, 2)]
     means = {name: np.mean([f[name] for f in found]) for name in found[0]}
@@ -62,9 +55,24 @@ def test_projection_needs_as_many_dimensions():
         projected_agreement(Z, response, 7)
 
 
-def test_command_prints_both_tables():
-    options = ["--graph", "300,600", "--landscape", "60,120", "--dimensions", "2", "--points", "100", "--fields", "1"]
-    command = [sys.executable, "-m", "matgl_fill.benchmarks", "roughness", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout.count("seconds grow as n^") == 2
-    assert "fields, 2-d" in done.stdout
+def test_command_prints_cost_with_its_growth_and_agreement():
+    options = ["--graph", "1250,5000", "--landscape", "100", "--dimensions", "2", "--points", "100", "--fields", "2"]
+    done = CliRunner().invoke(app, ["roughness", *options])
+    assert done.exit_code == 0, done.output
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.output.splitlines() if "│" in line]
+    numbers = {int(row[0]): [float(x) for x in row[1:]] for row in rows if row[0].isdigit()}
+    assert set(numbers) == {1250, 5000, 100}
+    seconds, _, peak_mb, minima, vectors, maxima = numbers[5000]
+    assert seconds < 60
+    assert 200 < peak_mb < 3000
+    assert numbers[1250][3] < minima < vectors
+    assert maxima == 100
+    exponent = re.search(r"seconds grow as n\^([\d.]+)", done.output)
+    assert exponent
+    assert float(exponent.group(1)) == pytest.approx(np.log(seconds / numbers[1250][0]) / np.log(4), abs=0.1)
+    assert any(row[0] == "fields, 2-d" for row in rows)
+
+
+def test_growth_is_the_exponent():
+    costs = [Cost("graph", n, 1, 3e-6 * n**1.7, 0, 0, 0, 0, 0) for n in (10, 100, 500)]
+    assert growth(costs) == pytest.approx(1.7, rel=1e-9)

@@ -19,6 +19,7 @@ from matgl_fill.benchmarks.checkpoints import check_checkpoints
 from matgl_fill.benchmarks.roughness import Agreement, Mode, cost, field_agreements, growth, projected_agreement
 from matgl_fill.benchmarks.throughput import bounds, memory_growth_mb, throughput
 from matgl_fill.io import StructureSet
+from matgl_fill.progress import track
 from matgl_fill.roughness import graph_roughness
 
 app = typer.Typer(no_args_is_help=True, help="Measurements that the documentation quotes.")
@@ -103,17 +104,23 @@ def roughness(
     console.print(
         "graph, refined: the two graph modes. tree: landscape mode without the passes that join no two components; "
         "snapped: moved to the nearest data points; resampled: with as many further points. Mean and, in brackets, "
-        "lowest. minima, seconds: landscape / graph / refined.",
+        "lowest, over the fields with more than one basin. minima, seconds: landscape/graph/refined. Of embeddings, the "
+        "principal components. Refined graph mode shares landscape mode's surface.",
         highlight=False,
     )
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",") if part]
+    try:
+        return [int(part) for part in text.split(",") if part]
+    except ValueError as error:
+        raise typer.BadParameter(f"'{text}' is not a list of whole numbers such as 100,200.") from error
 
 
 def _cost_table(mode: Mode, sizes: list[int], d: int) -> None:
-    costs = [cost(mode, n, d) for n in sizes]
+    if not sizes:
+        return
+    costs = [cost(mode, n, d) for n in track(sizes, f"{mode} mode")]
     rows = [
         [str(c.n), f"{c.seconds:.2f}", f"{c.cpu:.2f}", f"{c.peak_mb:.0f}", *map(str, (c.basins, c.vectors, c.found))]
         for c in costs
@@ -135,7 +142,7 @@ def _agreement_row(name: str, found: Iterable[Agreement]) -> list[str]:
         shown.append(f"{values.mean():.2f} ({values.min():.2f})" if len(values) else "")
     minima, seconds = (np.mean(x, axis=0) for x in ([a.minima for a in each], [a.seconds for a in each]))
     defined = sum(np.isfinite(a.correlation["graph"]) for a in each)
-    last = " / ".join(f"{m:.0f}" for m in minima), " / ".join(f"{s:.2g}" for s in seconds)
+    last = "/".join(f"{m:.0f}" for m in minima), "/".join(f"{s:.1f}" for s in seconds)
     return [name, f"{defined} of {len(each)}", *shown, *last]
 
 
@@ -148,7 +155,7 @@ def _embedding_rows(model: str, structures: str, points: int, dimensions: list[i
     Z = embed_structures(loaded, pool)
     response = graph_roughness(Z, describe(pool)).response
     usable = [d for d in dimensions if d <= min(Z.shape)]
-    return [_agreement_row(f"{adapter.name}, {d} components", [projected_agreement(Z, response, d)]) for d in usable]
+    return [_agreement_row(f"{adapter.name}, {d}-d", [projected_agreement(Z, response, d)]) for d in usable]
 
 
 if __name__ == "__main__":

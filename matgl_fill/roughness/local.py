@@ -23,7 +23,7 @@ BATCH = 256
 """... so many at a time ..."""
 GAIN = 2.0
 """... until the next centres are lower than the last maximum wanted by this factor ..."""
-STARTS = 1024
+STARTS = 2048
 """... but from no more than these, or ten for each maximum wanted."""
 
 PresetName = Literal["default", "script", "readme"]
