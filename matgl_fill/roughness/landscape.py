@@ -49,7 +49,7 @@ LOW_DIMENSIONS = 6
 """Up to this many dimensions convex hulls are computed, and transition states are sought from the data points too."""
 BATCH = 256
 """Searches that run together; a checkpoint is written after each batch."""
-MINIMISATION, FOLLOWING = 60, 20
+MINIMISATION, FOLLOWING = 60, 40
 """Steps of a minimisation and of an eigenvector following, for estimates of time."""
 FORMAT = 1
 """Of the checkpoints."""
