@@ -126,8 +126,8 @@ def explore(
     Stationary points have a gradient norm of at most :data:`CONVERGED` times the median at the starts, over the
     coordinates not held by a bound of the box, and no (minima) or one (transition states) descending mode there.
     Transition states are sought from the highest places of straight lines between near minima: relaxing the lines to
-    strings of images first found one more of the 620 published ones, and at most 3 % more in 128 dimensions, at 2.5 to 14
-    times the processor time.
+    strings of images first found one more of the 620 published ones, and at most 3 % more in 128 dimensions, at 2.5
+    to 14 times the processor time.
 
     Args:
         surface: the field.
