@@ -104,8 +104,8 @@ def roughness(
     console.print(
         "graph, refined: the two graph modes. tree: landscape mode without the passes that join no two components; "
         "snapped: moved to the nearest data points; resampled: with as many further points. Mean and, in brackets, "
-        "lowest, over the fields with more than one basin. minima, seconds: landscape/graph/refined. Of embeddings, the "
-        "principal components. Refined graph mode shares landscape mode's surface.",
+        "lowest, over the fields with more than one basin. minima, seconds: landscape/graph/refined. Of embeddings, "
+        "the principal components. Refined graph mode shares landscape mode's surface.",
         highlight=False,
     )
 
