@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from conftest import shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -217,6 +218,23 @@ def test_many_vectors_give_the_same_highest_maxima_from_the_highest_centres_only
     _, some = surface.maxima(40)
     assert sum(calls) < 0.8 * len(surface.height)
     np.testing.assert_allclose(some, every, rtol=1e-6)
+
+
+def test_bits_of_large_inputs_do_not_depend_on_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr(local, "EXHAUSTIVE", 50)
+    monkeypatch.setattr(local, "BLOCK", 20_000)
+    rng = np.random.default_rng(0)
+    Z, response = rng.normal(size=(2000, 20)), rng.normal(size=2000)
+    surface = graph_roughness(Z, response).surface
+    before, seen = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found = (*_blocked_neighbours(Z, 10), surface(Z), *surface.maxima(20))
+            seen.append([a.tobytes() for a in found])
+    finally:
+        torch.set_num_threads(before)
+    assert seen[0] == seen[1]
 
 
 def test_blocks_do_not_change_local_roughness(monkeypatch):

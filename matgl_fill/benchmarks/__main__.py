@@ -99,6 +99,8 @@ def roughness(
     rows = [_agreement_row(f"fields, {d}-d", field_agreements(d, points, fields)) for d in _numbers(dimensions)]
     if model and structures:
         rows += _embedding_rows(model, structures, points, _numbers(dimensions))
+    if not rows:
+        return
     columns = ["data", "fields", *COLUMNS, "minima", "seconds"]
     _table(f"rank correlation with landscape mode's local roughness at the data, {points} points", columns, rows)
     console.print(

@@ -97,9 +97,9 @@ def graph_roughness(
 ) -> RoughnessResult:
     """Roughness of a response over latent points, in graph mode.
 
-    Neighbours are exact at any size (:func:`nearest_neighbours`); 100,000 points of 128 dimensions take about a minute
-    and under 3 GB with ``local`` at all of them and 100 maxima (``python -m matgl_fill.benchmarks roughness``). Nothing
-    is drawn at random unless refined.
+    Neighbours are exact at any size (:func:`nearest_neighbours`); 100,000 points of 128 dimensions take one to two
+    minutes on two cores and under 2 GB, with ``local`` at all of them and 100 maxima (``python -m matgl_fill.benchmarks
+    roughness``). Nothing is drawn at random unless refined.
 
     Args:
         Z: (n, d) latent points, finite.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from matgl_fill.progress import track
+from matgl_fill.roughness.batches import Batches, one_blas_thread
 from matgl_fill.roughness.landscape import explore, hull
 from matgl_fill.roughness.network import StationaryNetwork
 from matgl_fill.roughness.surface import ThinPlateSurface, distinct
@@ -22,7 +22,7 @@ FLAT = 8
 SPARE = 6
 """Candidates beyond those that are asked for."""
 BLOCK = 2**24
-"""Distances held in memory at a time (64 MB in single precision)."""
+"""Distances held in memory by each thread (64 MB in single precision)."""
 
 
 def nearest_neighbours(X: np.ndarray, k: int = NEIGHBOURS, progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -55,22 +55,17 @@ def _blocked_neighbours(X: np.ndarray, k: int, progress: bool = False) -> tuple[
     square, index = np.empty((len(X), k)), np.empty((len(X), k), dtype=np.intp)
     rows = np.arange(len(X))
     for dtype in (np.float32, np.float64):
-        sure = np.empty(len(rows), dtype=bool)
-        blocks = list(_blocks(len(rows), len(X)))
         x = X.astype(dtype)
-        for b in track(blocks, "nearest neighbours") if progress else blocks:
-            square[rows[b]], index[rows[b]], sure[b] = _nearest_in(X, norm, x, rows[b], k)
+        job = partial(_nearest_in, X, norm, x, rows, k)
+        with one_blas_thread():
+            found = Batches(None, "", progress).run("nearest neighbours", job, len(rows), max(1, BLOCK // len(X)))
+        square[rows], index[rows], sure = found
         rows = rows[~sure]
     return np.sqrt(square), index
 
 
-def _blocks(rows: int, columns: int) -> Iterator[slice]:
-    size = max(1, BLOCK // columns)
-    return (slice(i, i + size) for i in range(0, rows, size))
-
-
 def _nearest_in(
-    X: np.ndarray, norm: np.ndarray, x: np.ndarray, rows: np.ndarray, k: int
+    X: np.ndarray, norm: np.ndarray, x: np.ndarray, all_rows: np.ndarray, k: int, part: slice
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Squared distances and indices (m, k) of some rows' neighbours, and whether they are certain (m,).
 
@@ -78,9 +73,11 @@ def _nearest_in(
         X: (n, d) centred points in double precision.
         norm: (n,) their squares.
         x: the same in the precision of the search.
-        rows: (m,) which points.
+        all_rows: points whose neighbours are wanted.
         k: how many neighbours.
+        part: the m of those points to search for.
     """
+    rows = all_rows[part]
     product = (-2 * x[rows]) @ x.T
     product += norm.astype(x.dtype)
     found = torch.from_numpy(product).topk(min(k + 1 + SPARE, len(X)), largest=False)

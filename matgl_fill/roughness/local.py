@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,14 +11,17 @@ from scipy.spatial import cKDTree
 
 from matgl_fill.errors import InputError
 from matgl_fill.progress import track
+from matgl_fill.roughness.batches import Batches, one_blas_thread
 from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork
 
 ASCENT_STEPS = 200
 SETTLED = 1e-6
 """An ascent ends when its step is shorter than this times the surface's separation."""
 BLOCK = 2**21
-"""Terms held in memory at a time (16 MB each array)."""
-EXHAUSTIVE = 2048
+"""Terms held in memory by each thread (16 MB each array)."""
+PART = 64
+"""Ascents that each thread runs together beyond :data:`EXHAUSTIVE` vectors; up to it, all run at once."""
+EXHAUSTIVE = 1024
 """Vectors up to which maxima are sought from every one of them; beyond, from the highest ..."""
 BATCH = 256
 """... so many at a time ..."""
@@ -139,12 +143,13 @@ class LocalRoughness:
         q *= self.height
         return q, t
 
-    def _blocks(self, points: np.ndarray) -> list[np.ndarray]:
-        return np.array_split(points, max(1, -(-len(points) * len(self.height) // BLOCK)))
+    def _sums(self, points: np.ndarray) -> np.ndarray:
+        return self._terms(points)[0].sum(axis=1)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Roughness (m,) at scaled points (m, d), summed over all vectors in double precision."""
-        return np.concatenate([self._terms(b)[0].sum(axis=1) for b in self._blocks(points)])
+        size = max(1, BLOCK // max(1, len(self.height)))
+        return self._sums(points) if len(points) <= size else _by_parts(self._sums, points, size)
 
     def _slope(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gradient (m, d), and a bound (m, 1) of the downward curvature of the terms taken as parabolas."""
@@ -196,7 +201,8 @@ class LocalRoughness:
         for first, starts in track(batches, "maxima") if progress else batches:
             if len(values) == n and first * GAIN < values.min(initial=np.inf):
                 break
-            x = self._ascend(self.centre[starts])
+            x = self.centre[starts]
+            x = self._ascend(x) if len(self.height) <= EXHAUSTIVE else _by_parts(self._ascend, x, PART)
             points, values = self._distinct(np.concatenate([points, x]), np.concatenate([values, self(x)]), n)
         return points, values
 
@@ -218,6 +224,12 @@ class LocalRoughness:
             if not kept or np.linalg.norm(x[kept] - x[i], axis=1).min() > self.separation:
                 kept.append(int(i))
         return x[kept], value[kept]
+
+
+def _by_parts(job: Callable[[np.ndarray], np.ndarray], points: np.ndarray, size: int) -> np.ndarray:
+    """Results of a job for points (m, d), shared among threads in parts of a size."""
+    with one_blas_thread():
+        return Batches(None, "").run("", lambda part: (job(points[part]),), len(points), size)[0]
 
 
 def _spacing(network: StationaryNetwork) -> float:
