@@ -131,7 +131,8 @@ def _cost_table(mode: Mode, sizes: list[int], d: int) -> None:
     done = "frustration, local roughness at all points, 100 maxima"
     _table(f"{mode} mode, {d} dimensions, {torch.get_num_threads()} threads: {done}", columns, rows)
     if len(costs) > 1:
-        console.print(f"seconds grow as n^{growth(costs):.2f}", highlight=False)
+        grown = f"seconds grow as n^{growth(costs):.2f}, between the two largest as n^{growth(costs[-2:]):.2f}"
+        console.print(grown, highlight=False)
 
 
 def _agreement_row(name: str, found: Iterable[Agreement]) -> list[str]:
