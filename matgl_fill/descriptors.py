@@ -22,6 +22,8 @@ ANGLE_CENTRES = np.linspace(-1.0, 1.0, 6)
 """Centres of the bond-angle distribution, in cosine."""
 PROPERTIES = ("Z", "mass", "X", "radius", "group", "row", "mendeleev", "s", "p", "d", "f")
 STATISTICS = ("mean", "deviation", "min", "max")
+COMPOSITIONAL = len(PROPERTIES) * len(STATISTICS) + 2
+"""Columns about composition, which come first; the others are about structure."""
 
 
 def names() -> list[str]:

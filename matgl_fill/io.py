@@ -8,9 +8,7 @@ import gzip
 import io
 import json
 import numbers
-import os
 import re
-import secrets
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from pymatgen.core.periodic_table import get_el_sp
 from scipy.spatial import cKDTree
 
 from matgl_fill.errors import InputError
+from matgl_fill.files import atomic_write
 from matgl_fill.formats import items_in, reason_of
 
 VACUUM = 15.0  # Angstrom on each side of a molecule or a cell-less slab; more than any MatGL cutoff
@@ -194,29 +193,6 @@ def write_cifs(structures: Iterable[Structure], folder: str | Path, names: Seque
         with warnings.catch_warnings(action="ignore"):
             text = str(CifWriter(copy.deepcopy(structure)))
         atomic_write(Path(folder) / f"{name}.cif", text)
-
-
-def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
-    """Write a whole file or nothing: a temporary file beside it, synced, then put in its place.
-
-    Args:
-        path: the file to write or replace; its folder is made if missing.
-        text_or_bytes: the whole content; text is encoded as UTF-8.
-
-    Raises:
-        OSError: the folder or file cannot be written; an older file is then still whole.
-    """
-    data = text_or_bytes.encode() if isinstance(text_or_bytes, str) else text_or_bytes
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _items(source: Any, where: str = "") -> Iterator[tuple[str, Any]]:

@@ -69,6 +69,10 @@ def analyze_roughness(
     method: Literal["graph", "landscape"] = "graph",
     seed: int = 0,
     model: nn.Module | None = None,
+    *,
+    refine: bool = False,
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
 ) -> RoughnessResult:
     """How rough a latent space is, and where.
 
@@ -87,6 +91,10 @@ def analyze_roughness(
         seed: of the landscape's basin-hopping steps and of the displacements; graph mode draws nothing at random.
         model: the model behind the embedding, for ``"perturbation_sensitivity"`` (ten more embeddings a crystal) and
             ``"prediction"``.
+        refine: in graph mode, move the graph's stationary points to those of the smooth surface nearby. Local roughness
+            then agrees with landscape mode's; meant for a few thousand points.
+        progress: say on the terminal what runs.
+        checkpoint: file from which an interrupted landscape analysis goes on.
 
     Raises:
         InputError: structures or model are missing, lengths differ, a value is not finite, or the response is unknown.
@@ -96,7 +104,9 @@ def analyze_roughness(
     if isinstance(response, str) or callable(response):
         crystals = None if structures is None else read_structures(structures).structures
         response = make_response(response, crystals, model, seed)
-    return graph_roughness(Z, response) if method == "graph" else landscape_roughness(Z, response, seed)
+    if method == "landscape":
+        return landscape_roughness(Z, response, seed, progress, checkpoint=checkpoint)
+    return graph_roughness(Z, response, refine=refine, progress=progress)
 
 
 def propose(
@@ -125,7 +135,7 @@ def propose(
     pool = prepare_pool(adapter, structures)
     if roughness is None:
         roughness = graph_roughness(pool.Z, pool.D)
-    return propose_from(adapter, pool.structures, pool.ids, pool.Z, roughness, n, seed, choice)
+    return propose_from(adapter, pool.structures, pool.ids, pool.Z, pool.D, roughness, n, seed, choice)
 
 
 def fill_tune(
@@ -184,7 +194,7 @@ def fill_tune(
     with clock.stage("analyse roughness"):
         before = graph_roughness(pool.Z, pool.D, settings.neighbours)
     with clock.stage("propose crystals"):
-        proposals = propose_from(adapter, pool.structures, pool.ids, pool.Z, before, n, seed, settings.choice)
+        proposals = propose_from(adapter, pool.structures, pool.ids, pool.Z, pool.D, before, n, seed, settings.choice)
     with clock.stage("train"):
         trained = _train(adapter, pool, proposals, objective, oracle, settings, seed)
     with clock.stage("guard"):

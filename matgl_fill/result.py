@@ -16,8 +16,9 @@ from torch import nn
 from matgl_fill.evaluate import Comparison
 from matgl_fill.evaluate.pictures import latent_map, loss_curves, task_bars
 from matgl_fill.evaluate.report import write_report
+from matgl_fill.files import atomic_write
 from matgl_fill.generate import Proposal
-from matgl_fill.io import atomic_write, write_cifs, write_structures
+from matgl_fill.io import write_cifs, write_structures
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from matgl_fill.adapters import get_adapter
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.embedding import embed
 from matgl_fill.errors import InputError
-from matgl_fill.io import Skipped, StructureSet, atomic_write
+from matgl_fill.files import atomic_write
+from matgl_fill.io import Skipped, StructureSet
 from matgl_fill.pipeline import analyze_roughness
 from matgl_fill.responses import NAMES, predictions, sensitivity
 from matgl_fill.roughness import RoughnessResult

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matgl_fill.io import StructureSet, atomic_write
+from matgl_fill.files import atomic_write
+from matgl_fill.io import StructureSet
 
 
 def write_embedding(path: Path, pool: StructureSet, Z: np.ndarray, made_by: Mapping[str, str]) -> None:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from pymatgen.core import DummySpecies, Lattice, Molecule, Structure
 
 from matgl_fill.errors import InputError
-from matgl_fill.io import StructureSet, atomic_write, read_structures, write_cifs, write_structures
+from matgl_fill.files import atomic_write
+from matgl_fill.io import StructureSet, read_structures, write_cifs, write_structures
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 QUARTZ = Structure(

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from matgl_fill.io import atomic_write
+from matgl_fill.files import atomic_write
 
 NONE = "–"
 

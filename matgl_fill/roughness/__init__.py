@@ -13,7 +13,7 @@ from matgl_fill.errors import InputError
 from matgl_fill.roughness.graph import NEIGHBOURS, graph_network, nearest_neighbours, persistence, refined_network
 from matgl_fill.roughness.landscape import landscape_network
 from matgl_fill.roughness.local import LocalRoughness
-from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork, read_arrays
+from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork, read_arrays, write_arrays
 from matgl_fill.roughness.pictures import disconnectivity_graph, roughness_map
 from matgl_fill.roughness.response import neighbour_similarity
 
@@ -74,10 +74,10 @@ class RoughnessResult:
         return disconnectivity_graph(self.network.tree(), label, self.response.min(), self.response.max())
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one ``.npz`` file."""
+        """Write everything to one ``.npz`` file, atomically."""
         facts = {name: getattr(self, name) for name in ("frustration", "response", "origin", "extent")}
         shape = {"preset": self.surface.preset, "width": self.surface.width}
-        np.savez_compressed(path, **facts, **shape, **self.network.arrays())  # type: ignore[arg-type]
+        write_arrays(path, facts | shape | self.network.arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> RoughnessResult:

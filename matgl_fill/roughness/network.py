@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from matgl_fill.errors import InputError
-from matgl_fill.io import atomic_write
+from matgl_fill.files import atomic_write
 from matgl_fill.roughness.tree import Tree
 
 LENGTHSCALE = 0.8

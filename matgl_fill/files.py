@@ -1,0 +1,30 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
+    """Write a whole file or nothing: a temporary file beside it, synced, then put in its place.
+
+    Args:
+        path: the file to write or replace; its folder is made if missing.
+        text_or_bytes: the whole content; text is encoded as UTF-8.
+
+    Raises:
+        OSError: the folder or file cannot be written; an older file is then still whole.
+    """
+    data = text_or_bytes.encode() if isinstance(text_or_bytes, str) else text_or_bytes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
