@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 from pymatgen.core import Structure
-from sklearn.neighbors import NearestNeighbors
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import GenerationError, MatglFillWarning
-from matgl_fill.generate.decode import Decoder, Proposal, select
+from matgl_fill.generate.decode import Decoder
+from matgl_fill.generate.select import Proposal, select
 from matgl_fill.roughness import RoughnessResult
 
 Choice = Literal["roughness", "random", "farthest"]
@@ -54,6 +54,7 @@ def propose_from(
     structures: Sequence[Structure],
     ids: Sequence[str],
     Z: np.ndarray,
+    D: np.ndarray,
     roughness: RoughnessResult,
     n: int,
     seed: int,
@@ -65,9 +66,8 @@ def propose_from(
     targets, local = choose_targets(Z, roughness, n, choice, seed)
     if len(targets) == 0:
         raise GenerationError("the latent space has no rough place (constant response); give a more varied pool.")
-    decoder = Decoder(adapter, structures, ids, Z, seed)
-    nearest = NearestNeighbors(n_neighbors=2).fit(decoder.X).kneighbors(decoder.X)[0][:, 1]
-    proposals = select(decoder, targets, local, n, max(float(np.median(nearest)), 1e-9))
+    decoder = Decoder(adapter, structures, ids, Z, D, seed)
+    proposals = select(decoder, targets, local, n)
     if not proposals:
         reasons = ", ".join(f"{k} ({v})" for k, v in decoder.refused.most_common(3))
         raise GenerationError(f"no valid crystal could be generated; candidates failed on: {reasons or 'duplicates'}.")

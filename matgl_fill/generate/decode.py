@@ -1,175 +1,258 @@
-"""Decoding: crystals at chosen latent points, by search."""
+"""Decoding: crystals at chosen latent points, by guided search and by gradient."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.descriptors import COMPOSITIONAL
 from matgl_fill.errors import GenerationError
+from matgl_fill.generate.checkpoint import load_search, save_search, search_key
 from matgl_fill.generate.filters import Filters
+from matgl_fill.generate.guide import DecorateLikely, Guide, MixLikely, ReplaceLikely, Wanted
 from matgl_fill.generate.moves import Chain, Move, Rattle, Strain, Substitute
+from matgl_fill.generate.refine import refine
 from matgl_fill.progress import track
 
-PARENTS = 8
-"""Pool crystals next to a target that candidates start from."""
-CANDIDATES = 24
-"""Candidates per crystal wanted and round."""
-ROUNDS = 2
-"""Rounds of search; from the second on, the best candidates so far are the parents."""
-BEST = 4
-"""Candidates of a round that are parents of the next."""
+PARENTS = 24
+"""Pool crystals next to a target that the search starts from."""
+PROTOTYPES = 30
+"""Pool crystals of likely structure on which elements are put."""
+ROUNDS = 6
+"""Rounds of search."""
+CANDIDATES = 30
+"""Candidates per target and round, unless a budget is given."""
+SURVIVORS = 10
+"""Candidates that are parents of the next round ..."""
+PER_FORMULA = 3
+"""... of which at most this many have one formula."""
+TRIES = 4
+"""Draws per candidate before a round ends short of them."""
+REFINED = 2
+"""Candidates per crystal wanted that are refined by gradient."""
 MAX_ATOMS = 24
 """Larger parents are left alone: they cost more than they teach."""
-MAX_PER_PARENT = 2
-"""Crystals in the final set that descend from one pool crystal."""
+CHEMICAL = (1.0, 0.7)
+"""Share of candidates that get other elements, in the first and in the last round."""
+COOLED = 0.3
+"""Size of geometric changes in the last round over that in the first."""
+SHARES = {"like": 0.1, "replace": 0.4, "decorate": 0.2, "prototype": 0.15, "mix": 0.15}
+"""Of those with other elements: substituted by likeness, one element replaced by a likely one, all of them, another
+prototype, or one replaced on a part of its sites."""
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """A new crystal for a latent target.
+class Candidate:
+    """A crystal on the way to a target.
 
     Attributes:
-        id: ``fill-0001`` and so on.
         structure: the crystal.
-        parent: id of the pool crystal it descends from.
-        moves: what was done to the parent.
-        target: (dim,) latent point asked for.
-        distance: latent distance between crystal and target, over the pool's median nearest-neighbour distance.
-        roughness: local roughness at the target.
+        parent: row of the pool crystal it descends from.
+        moves: what was done to that; empty for the pool crystal itself.
+        distance: scaled distance to the target.
+        x: (d,) its scaled embedding.
     """
 
-    id: str
-    structure: Structure
-    parent: str
-    moves: str
-    target: np.ndarray
-    distance: float
-    roughness: float
-
-
-@dataclass
-class _Candidate:
     structure: Structure
     parent: int
     moves: str
-    distance: float = np.inf
+    distance: float
+    x: np.ndarray
+
+    def altered(self, structure: Structure, record: str) -> Candidate:
+        """A descendant, not embedded yet."""
+        return replace(self, structure=structure, moves="; ".join(m for m in (self.moves, record) if m))
+
+
+@dataclass
+class Search:
+    """Where the search of one target stands.
+
+    Attributes:
+        found: nearest candidates so far, pool crystals among them.
+        tried: parent and formula of every candidate with other elements, so that none is made twice.
+    """
+
+    found: list[Candidate]
+    tried: set[tuple[int, str]]
 
 
 class Decoder:
     """Finds crystals near latent points.
 
-    Each target starts from its nearest pool crystals. Every round mutates them (substitution, strain, rattle),
-    drops what :class:`~matgl_fill.generate.filters.Filters` refuses, embeds the rest together and keeps the nearest.
+    A local regression, the :class:`~matgl_fill.generate.guide.Guide`, tells the likely elements, volume and structure
+    at a target. The search starts from the target's nearest pool crystals; in every round the best so far get other
+    elements or another geometry, or their elements go on another prototype; what the filters refuse is dropped, the
+    rest is embedded together and the guide learns from it; the nearest are the next parents. At last atoms and cell of
+    the nearest descend on the latent distance (:func:`~matgl_fill.generate.refine.refine`).
+
+    Every target and round draws from a generator of its own, seeded by both, and threads do not change a bit: one seed
+    gives one result.
 
     Args:
         adapter: of the model.
         structures: (n) pool crystals.
         ids: (n) their ids.
-        X: (n, d) their scaled embedding.
-        scale: maps (m, d) latent points to scaled ones.
+        Z: (n, dim) their embedding.
+        D: (n, k) their descriptors (:func:`matgl_fill.describe`).
         seed: of all random choices.
+        budget: crystals to embed in all; by default :data:`CANDIDATES` per crystal wanted and round.
+        checkpoint: file to which the search is saved after every round, and from which it goes on.
+
+    Raises:
+        GenerationError: the pool has large crystals only.
     """
 
     def __init__(
-        self, adapter: Adapter, structures: Sequence[Structure], ids: Sequence[str], Z: np.ndarray, seed: int
+        self,
+        adapter: Adapter,
+        structures: Sequence[Structure],
+        ids: Sequence[str],
+        Z: np.ndarray,
+        D: np.ndarray,
+        seed: int,
+        budget: int | None = None,
+        checkpoint: Path | None = None,
     ) -> None:
-        self.adapter, self.structures, self.ids = adapter, structures, ids
+        self.adapter, self.structures, self.ids, self.seed = adapter, structures, ids, seed
+        self.budget, self.checkpoint = budget, checkpoint
         self.origin, self.extent = Z.mean(axis=0), np.maximum(Z.std(axis=0), 1e-9)
-        self.X = self._scale(Z)
-        self.rng = np.random.default_rng(seed)
-        self.filters = Filters(adapter, structures)
+        self.X = (Z - self.origin) / self.extent
+        self.filters = Filters(adapter, structures, max_atoms=MAX_ATOMS)
         self.refused: Counter[str] = Counter()
         self.parents = np.array([i for i, s in enumerate(structures) if len(s) <= MAX_ATOMS])
         if len(self.parents) == 0:
             raise GenerationError(f"no crystal of the pool has at most {MAX_ATOMS} atoms; add smaller ones.")
         present = {e.symbol for s in structures for e in s.elements}
         elements = tuple(sorted(present & set(adapter.element_types)))
-        self.first: tuple[Move, ...] = (Chain((Substitute(elements), Strain(0.015), Rattle(0.01, 0.05))),)
-        self.later: tuple[Move, ...] = (
-            Chain((Strain(0.01), Rattle(0.005, 0.03))),
-            Chain((Substitute(elements), Strain(0.01), Rattle(0.005, 0.03))),
-        )
+        self.guide = Guide(self.X, structures, D[:, COMPOSITIONAL:], elements)
+        self._like = Substitute(elements, volumes=self.guide.volumes)
 
-    def _scale(self, Z: np.ndarray) -> np.ndarray:
-        return (Z - self.origin) / self.extent
+    def decode(self, targets: np.ndarray, n: int) -> list[list[Candidate]]:
+        """New candidates for every target (m, dim), nearest first, enough for n crystals in all.
 
-    def decode(self, targets: np.ndarray, n: int) -> list[list[_Candidate]]:
-        """Candidates for every target (m, dim), nearest first, enough for n crystals in all."""
-        T = self._scale(targets)
+        Raises:
+            InputError: the checkpoint is of another search.
+        """
+        T = (targets - self.origin) / self.extent
         each = -(-n // len(T))
-        found: list[list[_Candidate]] = [[] for _ in T]
-        sources = [self._nearest(t, PARENTS * each) for t in T]
-        for _ in track(range(ROUNDS), "decoding latent targets"):
-            for t, new in enumerate(self._round(sources, T, self.later if found[0] else self.first, each)):
-                found[t] = sorted(found[t] + new, key=lambda c: c.distance)
-                sources[t] = found[t][: BEST * each] or sources[t]
-        return found
+        count = CANDIDATES * each if self.budget is None else max(self.budget // (len(T) * ROUNDS), 1)
+        prototypes = [self._likely_prototypes(t) for t in T]
+        searches = [Search(self._nearest(t, PARENTS * each), set()) for t in T]
+        key = search_key(self.adapter, self.X, T, (self.seed, n, count))
+        done = load_search(self.checkpoint, key, searches, self.guide, self.refused) if self.checkpoint else 0
+        for turn in track(range(done, ROUNDS), "searching crystals"):
+            drafts = [self._drafts(s, T[t], prototypes[t], (t, turn), count) for t, s in enumerate(searches)]
+            new = self._embedded(drafts, T)
+            self.guide.learn([c for group in new for c in group])
+            for search, more in zip(searches, new, strict=True):
+                search.found = survivors(search.found + more, SURVIVORS * each)
+            if self.checkpoint:
+                save_search(self.checkpoint, key, turn + 1, searches, self.guide, self.refused)
+        return self._refined([[c for c in s.found if c.moves] for s in searches], T, targets, REFINED * each)
 
-    def _nearest(self, target: np.ndarray, count: int) -> list[_Candidate]:
-        distance = np.linalg.norm(self.X[self.parents] - target, axis=1)
-        near = self.parents[np.argsort(distance, kind="stable")[:count]]
-        return [_Candidate(self.structures[i], int(i), "") for i in near]
+    def _nearest(self, point: np.ndarray, count: int) -> list[Candidate]:
+        """The pool crystals nearest to a scaled target."""
+        distance = np.linalg.norm(self.X[self.parents] - point, axis=1)
+        order = np.argsort(distance, kind="stable")[:count]
+        rows = zip(self.parents[order].tolist(), distance[order].tolist(), strict=True)
+        return [Candidate(self.structures[i], i, "", d, self.X[i]) for i, d in rows]
 
-    def _round(
-        self, sources: list[list[_Candidate]], T: np.ndarray, moves: Sequence[Move], each: int
-    ) -> list[list[_Candidate]]:
-        new: list[list[_Candidate]] = [[] for _ in T]
-        for t, parents in enumerate(sources):
-            for k in range(CANDIDATES * each):
-                if candidate := self._mutate(parents[k % len(parents)], moves):
-                    new[t].append(candidate)
-        flat = [c for group in new for c in group]
-        X = self._scale(self.adapter.embed_graphs(self.adapter.graphs([c.structure for c in flat]))[0])
-        where = np.repeat(np.arange(len(T)), [len(g) for g in new])
-        for candidate, distance in zip(flat, np.linalg.norm(X - T[where], axis=1), strict=True):
-            candidate.distance = float(distance)
-        return new
+    def _likely_prototypes(self, point: np.ndarray) -> np.ndarray:
+        """Rows of pool crystals whose structure is likely at a scaled target."""
+        return self.parents[np.argsort(self.guide.unlike(point)[self.parents], kind="stable")[:PROTOTYPES]]
 
-    def _mutate(self, parent: _Candidate, moves: Sequence[Move]) -> _Candidate | None:
-        done = moves[int(self.rng.integers(len(moves)))](parent.structure, self.rng)
-        if done is None:
-            self.refused["no substitution possible"] += 1
-            return None
-        if reason := self.filters.refuse(done[0]):
-            self.refused[reason.split(" ")[0]] += 1
-            return None
-        return _Candidate(done[0], parent.parent, "; ".join(m for m in (parent.moves, done[1]) if m))
-
-
-def select(decoder: Decoder, targets: np.ndarray, roughness: np.ndarray, n: int, unit: float) -> list[Proposal]:
-    """The n crystals that cover the targets best, none a duplicate of the pool or of each other.
-
-    Every target gives its nearest acceptable candidate, then its second, and so on, until there are n;
-    at most ``MAX_PER_PARENT`` descend from one pool crystal.
-
-    Args:
-        decoder: to decode with.
-        targets: (m, dim) latent points, most wanted first.
-        roughness: (m,) local roughness there.
-        n: crystals wanted.
-        unit: scaled distance that counts as 1 in :attr:`Proposal.distance`.
-    """
-    queues = decoder.decode(targets, n)
-    used: Counter[int] = Counter()
-    out: list[Proposal] = []
-    while len(out) < n and any(queues):
-        for t, queue in enumerate(queues):
-            while queue and len(out) < n:
-                candidate = queue.pop(0)
-                if used[candidate.parent] >= MAX_PER_PARENT or decoder.filters.duplicate(candidate.structure):
-                    continue
-                decoder.filters.accept(candidate.structure)
-                used[candidate.parent] += 1
-                name = f"fill-{len(out) + 1:04d}"
-                distance = candidate.distance / unit
-                parent, moves = decoder.ids[candidate.parent], candidate.moves
-                out.append(
-                    Proposal(name, candidate.structure, parent, moves, targets[t], distance, float(roughness[t]))
-                )
+    def _drafts(
+        self, search: Search, point: np.ndarray, prototypes: np.ndarray, key: tuple[int, int], count: int
+    ) -> list[Candidate]:
+        """Altered copies of the best so far that the filters accept, not embedded yet."""
+        rng = np.random.default_rng((self.seed, *key))
+        late = key[1] / max(ROUNDS - 1, 1)
+        chemical = CHEMICAL[0] + (CHEMICAL[1] - CHEMICAL[0]) * late
+        size = COOLED**late
+        geometry: Move = Chain((Strain(0.03 * size), Rattle(0.01 * size, 0.1 * size)))
+        wanted = self.guide.wanted(point)
+        rank = np.exp(-np.arange(len(search.found)) / max(len(search.found) / 3, 1))
+        drafts: list[Candidate] = []
+        for i in rng.choice(len(search.found), TRIES * count, p=rank / rank.sum()).tolist():
+            if len(drafts) == count:
                 break
+            base, move = search.found[i], geometry
+            if other := rng.random() < chemical:
+                base, move = self._chemical(base, wanted, prototypes, rng)
+            made = move(base.structure, rng)
+            if made is None or (other and (base.parent, made[0].formula) in search.tried):
+                continue
+            if other:
+                search.tried.add((base.parent, made[0].formula))
+            if self._accepted(made[0]):
+                drafts.append(base.altered(*made))
+        return drafts
+
+    def _chemical(
+        self, base: Candidate, wanted: Wanted, prototypes: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Candidate, Move]:
+        """What to alter, and a move that brings other elements."""
+        kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        if kind == "prototype":
+            row = int(rng.choice(prototypes))
+            symbols = tuple(sorted({e.symbol for e in base.structure.elements}))
+            return Candidate(self.structures[row], row, "", np.inf, self.X[row]), DecorateLikely(wanted, symbols)
+        moves: dict[str, Move] = {
+            "like": self._like,
+            "replace": ReplaceLikely(wanted),
+            "decorate": DecorateLikely(wanted),
+            "mix": MixLikely(wanted, MAX_ATOMS),
+        }
+        return base, moves[kind]
+
+    def _accepted(self, structure: Structure) -> bool:
+        """Whether the filters accept; refusals are counted."""
+        reason = self.filters.refuse(structure)
+        if reason:
+            self.refused[reason.split(":")[0]] += 1
+        return reason is None
+
+    def _embedded(self, drafts: list[list[Candidate]], T: np.ndarray) -> list[list[Candidate]]:
+        """Drafts of every scaled target with embedding and distance, embedded together."""
+        flat = [d for group in drafts for d in group]
+        if not flat:
+            return drafts
+        Z = self.adapter.embed_graphs(self.adapter.graphs([d.structure for d in flat]))[0]
+        X = (Z - self.origin) / self.extent
+        where = np.repeat(np.arange(len(T)), [len(g) for g in drafts])
+        out: list[list[Candidate]] = [[] for _ in T]
+        for draft, t, x in zip(flat, where.tolist(), X, strict=True):
+            out[t].append(replace(draft, x=x, distance=float(np.linalg.norm(x - T[t]))))
+        return out
+
+    def _refined(
+        self, new: list[list[Candidate]], T: np.ndarray, targets: np.ndarray, count: int
+    ) -> list[list[Candidate]]:
+        """All new candidates, and the nearest of them after refinement, nearest first."""
+        chosen = [(t, c) for t, found in enumerate(new) for c in found[:count]]
+        goals = targets[[t for t, _ in chosen]]
+        trails = refine(self.adapter, [c.structure for _, c in chosen], goals, self.origin, self.extent)
+        drafts: list[list[Candidate]] = [[] for _ in T]
+        for (t, c), trail in zip(chosen, trails, strict=True):
+            drafts[t] += [c.altered(s, "refined") for s in trail if self._accepted(s)]
+        both = zip(new, self._embedded(drafts, T), strict=True)
+        return [sorted(found + more, key=lambda c: c.distance) for found, more in both]
+
+
+def survivors(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    """The nearest candidates, at most :data:`PER_FORMULA` of one formula."""
+    formulas: Counter[str] = Counter()
+    out: list[Candidate] = []
+    for c in sorted(candidates, key=lambda c: c.distance):
+        formula = c.structure.composition.reduced_formula
+        formulas[formula] += 1
+        if formulas[formula] <= PER_FORMULA and len(out) < count:
+            out.append(c)
     return out

@@ -1,0 +1,83 @@
+"""The state of a search in a file, so that an interrupted one goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pymatgen.core import Structure
+
+from matgl_fill.adapters import Adapter
+from matgl_fill.cache import fingerprint
+from matgl_fill.errors import InputError
+
+if TYPE_CHECKING:
+    from matgl_fill.generate.decode import Candidate, Search
+    from matgl_fill.generate.guide import Guide
+
+
+def search_key(adapter: Adapter, X: np.ndarray, T: np.ndarray, settings: tuple[int, ...]) -> str:
+    """What a search depends on: model, pool (n, d), targets (m, d) and settings."""
+    digest = hashlib.sha256(f"{fingerprint(adapter.model)} {settings}".encode())
+    for array in (X, T):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def save_search(path: Path, key: str, rounds: int, searches: list[Search], guide: Guide, refused: Counter[str]) -> None:
+    """Write the state after some rounds; a reader sees the old file or the new one, never a part."""
+    state = {
+        "key": key,
+        "rounds": rounds,
+        "refused": dict(refused),
+        "tried": [sorted(s.tried) for s in searches],
+        "found": [[_row(c) for c in s.found] for s in searches],
+    }
+    X, Y = guide.learnt()
+    x = np.array([c.x for s in searches for c in s.found])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, state=np.array(json.dumps(state)), x=x, X=X, Y=Y)
+    os.replace(part, path)
+
+
+def load_search(path: Path, key: str, searches: list[Search], guide: Guide, refused: Counter[str]) -> int:
+    """Put a saved state into searches, guide and counts.
+
+    Returns:
+        rounds done, 0 where there is no file.
+
+    Raises:
+        InputError: the file is of another search, or not of this kind.
+    """
+    from matgl_fill.generate.decode import Candidate
+
+    if not path.exists():
+        return 0
+    try:
+        with np.load(path) as file:
+            state, x, X, Y = json.loads(file["state"].item()), file["x"], file["X"], file["Y"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is not the state of a search: {error}; remove it.") from error
+    if state["key"] != key:
+        raise InputError(f"{path} belongs to another model, pool or seed; remove it or give another folder.")
+    guide.restore(X, Y)
+    refused.update(state["refused"])
+    rows = iter(x)
+    for search, tried, found in zip(searches, state["tried"], state["found"], strict=True):
+        search.tried = {(int(parent), formula) for parent, formula in tried}
+        search.found = [
+            Candidate(Structure.from_dict(c["structure"]), c["parent"], c["moves"], c["distance"], next(rows))
+            for c in found
+        ]
+    return int(state["rounds"])
+
+
+def _row(c: Candidate) -> dict[str, Any]:
+    return {"structure": c.structure.as_dict(), "parent": c.parent, "moves": c.moves, "distance": c.distance}
