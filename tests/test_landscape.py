@@ -357,6 +357,16 @@ class Interrupted(Rastrigin):
         return super().value(points)
 
 
+@pytest.fixture
+def one_thread():
+    """Batches one after the other, so that a count of evaluations says which batches are done."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("left", [60, 150, 250])
 def test_resumed_search_is_bitwise_the_uninterrupted_one(tmp_path, left):
     """Interrupted among the minima, between stages and among the transition states."""
