@@ -67,7 +67,7 @@ def counting(adapter: Adapter) -> tuple[Adapter, list[tuple[str, int]]]:
             passes.append(("gradient" if torch.is_grad_enabled() else "embedding", len(batch)))
             return super().forward(batch, layers)
 
-    counted = Counted(adapter.model, adapter.fidelity)
+    counted: Adapter = Counted(adapter.model, adapter.fidelity)
     vars(counted)["edges_per_batch"] = adapter.edges_per_batch  # found by passes of its own
     return counted, passes
 
