@@ -234,6 +234,24 @@ class AdapterContract:
         assert by_x == pytest.approx(float(gx[3, 1]), rel=GRADIENT, abs=1e-6)
         assert by_e == pytest.approx(float(ge[1, 0, 0]), rel=GRADIENT, abs=1e-6)
 
+    def test_atoms_can_be_mixtures_of_elements(self, adapted: Adapter, crystals: list[Structure]) -> None:
+        """All of one element it is that element; in between gradients reach the shares."""
+        batch = adapted.collate(adapted.graphs(crystals))
+        rows = [adapted.element_types.index(site.symbol) for s in crystals for site in s.species]
+        pure = torch.eye(len(adapted.element_types), dtype=batch.lattice.dtype)[rows]
+        mixed = (0.9 * pure + 0.1 / pure.shape[1]).requires_grad_(True)
+        with evaluation_mode(adapted.model):
+            Z = adapted.embed_batch(batch).detach()
+            with adapted.mixed_elements(lambda: pure):
+                same = adapted.embed_batch(batch).detach()
+            with adapted.mixed_elements(lambda: mixed):
+                other = adapted.embed_batch(batch)
+            gradient = torch.autograd.grad(other.square().sum(), mixed)[0]
+        assert relative(same.numpy(), Z.numpy()) < CONSISTENCY
+        assert relative(other.detach().numpy(), Z.numpy()) > CONSISTENCY
+        assert (gradient.abs().amax(dim=1) > 0).all()
+        assert not any(m._forward_hooks for m in adapted.model.modules())
+
     def test_model_is_left_as_it_was(self, adapted: Adapter, crystals: list[Structure]) -> None:
         model = adapted.model
         model.train()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -289,6 +289,44 @@ class Adapter(ABC):
         return Output(
             torch.cat([r[0] for r in read], dim=1), torch.cat([r[1] for r in read], dim=1), prediction, tuple(blocks)
         )
+
+    @property
+    def element_tables(self) -> list[nn.Embedding]:
+        """Modules by which a core turns elements into vectors, those of the tuned copy among them."""
+        return [
+            module
+            for name, module in self.core.named_modules()
+            if isinstance(module, nn.Embedding)
+            and module.num_embeddings == len(self.element_types)
+            and "state" not in name
+        ]
+
+    @contextmanager
+    def mixed_elements(self, shares: Callable[[], Tensor]) -> Iterator[None]:
+        """Inside the block every atom is a mixture of elements: its vector is the mean of theirs.
+
+        Args:
+            shares: gives, at every forward pass, (N, elements) the share of each of ``element_types`` in each atom of
+                the batch; gradients reach them.
+        """
+
+        def mixing() -> Callable[[nn.Embedding, Any, Tensor], Tensor]:
+            done = 0
+
+            def mixed(table: nn.Embedding, _ids: Any, out: Tensor) -> Tensor:
+                nonlocal done
+                rows = shares()
+                first, done = done, (done + len(out)) % len(rows)  # a core may be called crystal by crystal
+                return rows[first : first + len(out)] @ table.weight
+
+            return mixed
+
+        hooks = [table.register_forward_hook(mixing()) for table in self.element_tables]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def embed_batch(self, batch: Batch) -> Tensor:
         """(B, dim) differentiable structure embedding."""

@@ -13,6 +13,7 @@ from pymatgen.core import Structure
 from matgl_fill.adapters import Adapter
 from matgl_fill.descriptors import COMPOSITIONAL
 from matgl_fill.errors import GenerationError
+from matgl_fill.generate.alchemy import start, transmute
 from matgl_fill.generate.checkpoint import load_search, save_search, search_key
 from matgl_fill.generate.filters import Filters
 from matgl_fill.generate.guide import DecorateLikely, Guide, MixLikely, ReplaceLikely, Wanted
@@ -24,7 +25,11 @@ PARENTS = 24
 """Pool crystals next to a target that the search starts from."""
 PROTOTYPES = 30
 """Pool crystals of likely structure on which elements are put."""
-ROUNDS = 6
+STARTS = 6
+"""Of the nearest and of the likely prototypes each, crystals whose elements are sought by gradient in a round."""
+DRAWS = 5
+"""Crystals drawn from each mixture of elements, beside the likeliest."""
+ROUNDS = 4
 """Rounds of search."""
 CANDIDATES = 30
 """Candidates per target and round, unless a budget is given."""
@@ -87,10 +92,12 @@ class Decoder:
     """Finds crystals near latent points.
 
     A local regression, the :class:`~matgl_fill.generate.guide.Guide`, tells the likely elements, volume and structure
-    at a target. The search starts from the target's nearest pool crystals; in every round the best so far get other
-    elements or another geometry, or their elements go on another prototype; what the filters refuse is dropped, the
-    rest is embedded together and the guide learns from it; the nearest are the next parents. At last atoms and cell of
-    the nearest descend on the latent distance (:func:`~matgl_fill.generate.refine.refine`).
+    at a target. The search starts from the target's nearest pool crystals and has two steps a round. By gradient: the
+    atoms of the best so far and of likely prototypes become mixtures of elements that descend on the latent distance
+    (:func:`~matgl_fill.generate.alchemy.transmute`). By chance: the best so far get other elements or another
+    geometry, or their elements go on another prototype. What the filters refuse is dropped, the rest is embedded
+    together and the guide learns from it; the nearest are the next parents. At last atoms and cell of the nearest
+    descend on the latent distance (:func:`~matgl_fill.generate.refine.refine`).
 
     Every target and round draws from a generator of its own, seeded by both, and threads do not change a bit: one seed
     gives one result.
@@ -102,7 +109,7 @@ class Decoder:
         Z: (n, dim) their embedding.
         D: (n, k) their descriptors (:func:`matgl_fill.describe`).
         seed: of all random choices.
-        budget: crystals to embed in all; by default :data:`CANDIDATES` per crystal wanted and round.
+        budget: crystals to draw by chance in all; by default :data:`CANDIDATES` per crystal wanted and round.
         checkpoint: file to which the search is saved after every round, and from which it goes on.
 
     Raises:
@@ -148,14 +155,40 @@ class Decoder:
         key = search_key(self.adapter, self.X, T, (self.seed, n, count))
         done = load_search(self.checkpoint, key, searches, self.guide, self.refused) if self.checkpoint else 0
         for turn in track(range(done, ROUNDS), "searching crystals"):
+            self._keep(searches, self._embedded(self._transmuted(searches, T, prototypes, turn), T), each)
             drafts = [self._drafts(s, T[t], prototypes[t], (t, turn), count) for t, s in enumerate(searches)]
-            new = self._embedded(drafts, T)
-            self.guide.learn([c for group in new for c in group])
-            for search, more in zip(searches, new, strict=True):
-                search.found = survivors(search.found + more, SURVIVORS * each)
+            self._keep(searches, self._embedded(drafts, T), each)
             if self.checkpoint:
                 save_search(self.checkpoint, key, turn + 1, searches, self.guide, self.refused)
         return self._refined([[c for c in s.found if c.moves] for s in searches], T, targets, REFINED * each)
+
+    def _keep(self, searches: list[Search], new: list[list[Candidate]], each: int) -> None:
+        """Learn from new candidates, and keep the nearest."""
+        self.guide.learn([c for group in new for c in group])
+        for search, more in zip(searches, new, strict=True):
+            search.found = survivors(search.found + more, SURVIVORS * each)
+
+    def _transmuted(
+        self, searches: list[Search], T: np.ndarray, prototypes: list[np.ndarray], turn: int
+    ) -> list[list[Candidate]]:
+        """Crystals whose elements came by gradient, as the filters accept them; none where a model has no elements."""
+        out: list[list[Candidate]] = [[] for _ in T]
+        if not self.adapter.element_tables:
+            return out
+        starts = []
+        for t, (search, point) in enumerate(zip(searches, T, strict=True)):
+            likely = self.guide.wanted(point).likely()
+            rows = prototypes[t][turn * STARTS : (turn + 1) * STARTS].tolist()
+            bases = [(c.structure, c.parent) for c in search.found[:STARTS]] + [(self.structures[i], i) for i in rows]
+            starts += [start(self.adapter, structure, row, t, likely) for structure, row in bases]
+        for k, mixture in enumerate(transmute(self.adapter, starts, T, (self.origin, self.extent))):
+            rng = np.random.default_rng((self.seed, turn, mixture.target, k))
+            for crystal, record in mixture.crystals(self.adapter.element_types, DRAWS, rng):
+                searches[mixture.target].tried.add((mixture.parent, crystal.formula))
+                if self._accepted(crystal):
+                    base = self._known(mixture.parent)
+                    out[mixture.target].append(base.altered(crystal, record))
+        return out
 
     def _nearest(self, point: np.ndarray, count: int) -> list[Candidate]:
         """The pool crystals nearest to a scaled target."""
@@ -163,6 +196,10 @@ class Decoder:
         order = np.argsort(distance, kind="stable")[:count]
         rows = zip(self.parents[order].tolist(), distance[order].tolist(), strict=True)
         return [Candidate(self.structures[i], i, "", d, self.X[i]) for i, d in rows]
+
+    def _known(self, row: int) -> Candidate:
+        """A pool crystal to start from."""
+        return Candidate(self.structures[row], row, "", np.inf, self.X[row])
 
     def _likely_prototypes(self, point: np.ndarray) -> np.ndarray:
         """Rows of pool crystals whose structure is likely at a scaled target."""
@@ -203,7 +240,7 @@ class Decoder:
         if kind == "prototype":
             row = int(rng.choice(prototypes))
             symbols = tuple(sorted({e.symbol for e in base.structure.elements}))
-            return Candidate(self.structures[row], row, "", np.inf, self.X[row]), DecorateLikely(wanted, symbols)
+            return self._known(row), DecorateLikely(wanted, symbols)
         moves: dict[str, Move] = {
             "like": self._like,
             "replace": ReplaceLikely(wanted),

@@ -112,6 +112,10 @@ class Wanted:
     volume: float
     volumes: Mapping[str, float]
 
+    def likely(self) -> dict[str, float]:
+        """Likely fraction of each element."""
+        return dict(zip(self.elements, self.fractions.tolist(), strict=True))
+
     def draw(self, rng: np.random.Generator, count: int, but: frozenset[str] = frozenset()) -> list[str]:
         """Up to ``count`` different elements, likelier ones more often, none of ``but``."""
         p = np.where([e in but for e in self.elements], 0.0, self.fractions**0.5)
