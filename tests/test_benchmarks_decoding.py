@@ -51,7 +51,7 @@ def command(*arguments):
 
 def test_decode_comes_nearer_than_the_pool(tmp_path):
     file = tmp_path / "decode.jsonl"
-    text = command("decode", bundled.MODEL, POOL, bundled.EVALUATION, "-n", 3, "--budget", 120, "--json", file)
+    text = command("decode", bundled.MODEL, POOL, bundled.EVALUATION, "-n", 3, "--rounds", 1, "--json", file)
     assert "MEGNet: decoding from" in text
     figures = json.loads(file.read_text())
     for kind in ("withheld crystals", "roughness maxima"):

@@ -14,7 +14,7 @@ from matgl_fill.generate.moves import Rattle, Strain
 from matgl_fill.generate.refine import refine
 
 WITHHELD = 4
-BUDGET = 6 * 20 * WITHHELD
+ROUNDS = 2
 
 
 class Interrupted(Decoder):
@@ -49,7 +49,7 @@ def make(model, pool, latent, small):
 
     def decoder(kind=Decoder, seed=0, checkpoint=None):
         names = [pool.ids[i] for i in keep]
-        return kind(mf.get_adapter(model), known, names, Z[keep], D[keep], seed, BUDGET, checkpoint)
+        return kind(mf.get_adapter(model), known, names, Z[keep], D[keep], seed, ROUNDS, checkpoint)
 
     return decoder, Z[small]
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, Batch, Output
 from matgl_fill.errors import InputError
-from matgl_fill.generate.decode import MAX_ATOMS, Candidate, Decoder
+from matgl_fill.generate.decode import MAX_ATOMS, ROUNDS, Candidate, Decoder
 from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.roughness import graph_roughness
 
@@ -109,13 +109,11 @@ def withhold(
     )
 
 
-def decode_targets(
-    adapter: Adapter, pool: Pool, targets: np.ndarray, kind: str, seed: int, budget: int | None
-) -> Decoded:
+def decode_targets(adapter: Adapter, pool: Pool, targets: np.ndarray, kind: str, seed: int, rounds: int) -> Decoded:
     """Decode (n, dim) targets, one crystal wanted for each, and say how near it came and what it cost."""
     start, processor = time.perf_counter(), time.process_time()
     counted, passes = counting(adapter)
-    decoder = Decoder(counted, pool.structures, pool.ids, pool.Z, pool.D, seed, budget)
+    decoder = Decoder(counted, pool.structures, pool.ids, pool.Z, pool.D, seed, rounds)
     found = decoder.decode(targets, len(targets))
     seconds = time.perf_counter() - start, time.process_time() - processor
     T = (targets - decoder.origin) / decoder.extent
@@ -208,7 +206,7 @@ def decode(
     crystals: Annotated[str, typer.Argument(metavar="EVAL", help="Crystals to find again.")],
     n: Annotated[int, typer.Option("-n", help="Targets of each kind.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the draw and of the search.")] = 0,
-    budget: Annotated[int | None, typer.Option(help="Crystals to embed in the search of n targets.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of the search.")] = ROUNDS,
     file: Annotated[Path | None, typer.Option("--json", help="File that gets one more line with the figures.")] = None,
 ) -> None:
     """Latent distance to targets over that of the nearest pool crystal, crystals found again, cost, refusals."""
@@ -216,9 +214,9 @@ def decode(
     drawn, rest = withhold(adapter, prepare_pool(adapter, pool), read_structures(crystals).structures, n, seed)
     Z = adapter.embed_graphs(adapter.graphs(drawn))[0]
     maxima = graph_roughness(rest.Z, rest.D).maxima(n)[0]
-    results = [decode_targets(adapter, rest, Z, "withheld crystals", seed, budget)]
+    results = [decode_targets(adapter, rest, Z, "withheld crystals", seed, rounds)]
     if len(maxima):
-        results.append(decode_targets(adapter, rest, maxima, "roughness maxima", seed, budget))
+        results.append(decode_targets(adapter, rest, maxima, "roughness maxima", seed, rounds))
     figures = summary(results, found_again(results[0].found, drawn))
     rows = list(dict.fromkeys(key for kind in figures.values() for key in kind))
     threads = torch.get_num_threads()
@@ -231,6 +229,6 @@ def decode(
         highlight=False,
     )
     if file is not None:
-        facts = {"model": Path(model).name, "pool": len(rest.structures), "seed": seed, "budget": budget}
+        facts = {"model": Path(model).name, "pool": len(rest.structures), "seed": seed, "rounds": rounds}
         with file.open("a", encoding="utf-8") as out:
             out.write(json.dumps(facts | figures) + "\n")

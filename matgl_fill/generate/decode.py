@@ -29,10 +29,10 @@ STARTS = 6
 """Of the nearest and of the likely prototypes each, crystals whose elements are sought by gradient in a round."""
 DRAWS = 5
 """Crystals drawn from each mixture of elements, beside the likeliest."""
-ROUNDS = 4
-"""Rounds of search."""
+ROUNDS = 2
+"""Rounds of search unless more are asked for."""
 CANDIDATES = 30
-"""Candidates per target and round, unless a budget is given."""
+"""Crystals drawn by chance per crystal wanted and round."""
 SURVIVORS = 10
 """Candidates that are parents of the next round ..."""
 PER_FORMULA = 3
@@ -109,7 +109,7 @@ class Decoder:
         Z: (n, dim) their embedding.
         D: (n, k) their descriptors (:func:`matgl_fill.describe`).
         seed: of all random choices.
-        budget: crystals to draw by chance in all; by default :data:`CANDIDATES` per crystal wanted and round.
+        rounds: of the search; every one costs the same, and the first brings most.
         checkpoint: file to which the search is saved after every round, and from which it goes on.
 
     Raises:
@@ -124,11 +124,11 @@ class Decoder:
         Z: np.ndarray,
         D: np.ndarray,
         seed: int,
-        budget: int | None = None,
+        rounds: int = ROUNDS,
         checkpoint: Path | None = None,
     ) -> None:
         self.adapter, self.structures, self.ids, self.seed = adapter, structures, ids, seed
-        self.budget, self.checkpoint = budget, checkpoint
+        self.rounds, self.checkpoint = rounds, checkpoint
         self.origin, self.extent = Z.mean(axis=0), np.maximum(Z.std(axis=0), 1e-9)
         self.X = (Z - self.origin) / self.extent
         self.filters = Filters(adapter, structures, max_atoms=MAX_ATOMS)
@@ -149,13 +149,13 @@ class Decoder:
         """
         T = (targets - self.origin) / self.extent
         each = -(-n // len(T))
-        count = CANDIDATES * each if self.budget is None else max(self.budget // (len(T) * ROUNDS), 1)
         prototypes = [self._likely_prototypes(t) for t in T]
         searches = [Search(self._nearest(t, PARENTS * each), set()) for t in T]
-        key = search_key(self.adapter, self.X, T, (self.seed, n, count))
+        key = search_key(self.adapter, self.X, T, (self.seed, n, self.rounds))
         done = load_search(self.checkpoint, key, searches, self.guide, self.refused) if self.checkpoint else 0
-        for turn in track(range(done, ROUNDS), "searching crystals"):
+        for turn in track(range(done, self.rounds), "searching crystals"):
             self._keep(searches, self._embedded(self._transmuted(searches, T, prototypes, turn), T), each)
+            count = CANDIDATES * each
             drafts = [self._drafts(s, T[t], prototypes[t], (t, turn), count) for t, s in enumerate(searches)]
             self._keep(searches, self._embedded(drafts, T), each)
             if self.checkpoint:
@@ -210,7 +210,7 @@ class Decoder:
     ) -> list[Candidate]:
         """Altered copies of the best so far that the filters accept, not embedded yet."""
         rng = np.random.default_rng((self.seed, *key))
-        late = key[1] / max(ROUNDS - 1, 1)
+        late = key[1] / max(self.rounds - 1, 1)
         chemical = CHEMICAL[0] + (CHEMICAL[1] - CHEMICAL[0]) * late
         size = COOLED**late
         geometry: Move = Chain((Strain(0.03 * size), Rattle(0.01 * size, 0.1 * size)))
