@@ -30,6 +30,8 @@ SHOWN = 10
 """Lines at most about crystals that were left out."""
 SAMPLE = 32
 """Crystals that are embedded first, to tell how long the rest will take."""
+SEARCH_COST = 1500
+"""Searching one crystal costs about as much as embedding this many."""
 
 
 @app.callback()
@@ -165,6 +167,57 @@ def roughness(
 
 
 @app.command()
+def propose(
+    model: Annotated[str, typer.Argument(help="Model directory or hub name; 'default' is the bundled one.")],
+    structures: Annotated[str, typer.Argument(help="CIF, POSCAR, extxyz, JSON(L)(.gz), ase.db or folder.")],
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Crystals to propose.")] = 100,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")] = Path(
+        "proposals"
+    ),
+    seed: Annotated[int, typer.Option(help="Of all random choices; one seed gives one set of crystals.")] = 0,
+    choice: Annotated[
+        Literal["roughness", "random", "farthest"],
+        typer.Option(
+            help="Where to fill: at the maxima of the local roughness, or, to compare with, at crystals of STRUCTURES "
+            "taken at random or by farthest-point sampling."
+        ),
+    ] = "roughness",
+    state: Annotated[int | None, typer.Option(help="Fidelity of multi-fidelity models.")] = None,
+) -> None:
+    """Propose new crystals where MODEL's embedding of STRUCTURES is rough, for your own DFT calculations.
+
+    OUT holds the crystals with their provenance (proposals.extxyz),
+    each as a file (cif/ID.cif, poscar/ID.vasp), what is known of them
+    (proposals.csv), the latent points they are for (targets.csv),
+    a latent map (PNG, SVG), and settings, versions, what the filters
+    refused and which crystals were skipped (summary.json).
+
+    An interrupted call goes on from OUT/search.partial when it is given
+    again, and ends with the same files.
+
+    Example: matgl-fill propose default my_crystals/ -n 20 -o proposals
+    """
+    from matgl_fill import bundled, get_adapter, load_model, read_structures
+    from matgl_fill.proposals_report import CHECKPOINT, report_proposals
+
+    adapter = get_adapter(load_model(bundled.MODEL if model == "default" else model), state)
+    pool, skipped = _usable(adapter, read_structures(structures))
+    embedding, search = _cost(adapter, pool, n)
+    text = f"{len(pool)} crystals by {adapter.name}: embedding about {embedding:.0f} s, search about {search:.0f} s"
+    console.print(text, highlight=False)
+    checkpoint = out / CHECKPOINT
+    if checkpoint.exists():
+        console.print(f"going on from {checkpoint}", highlight=False)
+    report = report_proposals(adapter, replace(pool, skipped=skipped), n, seed, choice, checkpoint, model)
+    report.settings.update(structures=structures, state=state)
+    report.save(out)
+    checkpoint.unlink(missing_ok=True)
+    console.print(report)
+    _print_skipped([(s.where, s.reason) for s in report.pool.skipped], ", all in summary.json")
+    console.print(f"{len(report.rows)} crystals in {out}", highlight=False)
+
+
+@app.command()
 def upgrade(
     model: Annotated[str, typer.Argument(help="Directory of a MEGNet or TensorNet checkpoint from before MatGL 3.")],
     out: Annotated[Path, typer.Argument(help="Folder for the upgraded copy.")],
@@ -187,6 +240,17 @@ def _usable(adapter: Adapter, pool: StructureSet) -> tuple[StructureSet, list[Sk
     if all(problems):
         raise InputError(f"no crystal that {adapter.name} can take; first: {skipped[0].where}: {skipped[0].reason}.")
     return replace(pool.subset(np.array([p is None for p in problems])), skipped=[]), skipped
+
+
+def _cost(adapter: Adapter, pool: StructureSet, n: int) -> tuple[float, float]:
+    """Seconds that embedding the pool and searching n crystals will take, from embedding some."""
+    rows = np.linspace(0, len(pool) - 1, min(SAMPLE, len(pool))).astype(int)
+    some = [pool.structures[i] for i in rows]
+    adapter.embed_graphs(adapter.graphs(some))
+    start = time.perf_counter()
+    adapter.embed_graphs(adapter.graphs(some))
+    seconds = (time.perf_counter() - start) / len(some)
+    return seconds * len(pool), seconds * SEARCH_COST * n
 
 
 def _print_skipped(skipped: Sequence[tuple[str, str]], where_all: str) -> None:

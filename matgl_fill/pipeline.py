@@ -116,6 +116,7 @@ def propose(
     n: int = 100,
     seed: int = 0,
     choice: Literal["roughness", "random", "farthest"] = "roughness",
+    checkpoint: str | Path | None = None,
 ) -> list[Proposal]:
     """New crystals for the roughest places of a model's latent space.
 
@@ -126,16 +127,19 @@ def propose(
         n: crystals wanted.
         seed: of all random choices.
         choice: ``"roughness"``, or one of the controls ``"random"`` and ``"farthest"``.
+        checkpoint: file to which the search is saved, and from which an interrupted one goes on to the same crystals.
 
     Raises:
-        InputError: too few usable crystals.
+        InputError: too few usable crystals, or the checkpoint is of another search.
         GenerationError: no valid crystal could be made.
     """
     adapter = get_adapter(model)
     pool = prepare_pool(adapter, structures)
     if roughness is None:
         roughness = graph_roughness(pool.Z, pool.D)
-    return propose_from(adapter, pool.structures, pool.ids, pool.Z, pool.D, roughness, n, seed, choice)
+    known = (pool.structures, pool.ids, pool.Z, pool.D)
+    path = None if checkpoint is None else Path(checkpoint)
+    return propose_from(adapter, *known, roughness, n, seed, choice, path).proposals
 
 
 def fill_tune(
@@ -194,7 +198,8 @@ def fill_tune(
     with clock.stage("analyse roughness"):
         before = graph_roughness(pool.Z, pool.D, settings.neighbours)
     with clock.stage("propose crystals"):
-        proposals = propose_from(adapter, pool.structures, pool.ids, pool.Z, pool.D, before, n, seed, settings.choice)
+        known = (pool.structures, pool.ids, pool.Z, pool.D)
+        proposals = propose_from(adapter, *known, before, n, seed, settings.choice).proposals
     with clock.stage("train"):
         trained = _train(adapter, pool, proposals, objective, oracle, settings, seed)
     with clock.stage("guard"):

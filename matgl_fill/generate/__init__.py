@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from pymatgen.core import Structure
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import GenerationError, MatglFillWarning
 from matgl_fill.generate.decode import Decoder
-from matgl_fill.generate.select import Proposal, select
+from matgl_fill.generate.select import Proposal, Selection, select
 from matgl_fill.roughness import RoughnessResult
 
 Choice = Literal["roughness", "random", "farthest"]
@@ -59,26 +60,27 @@ def propose_from(
     n: int,
     seed: int,
     choice: Choice = "roughness",
-) -> list[Proposal]:
-    """New crystals near chosen latent points; see :func:`matgl_fill.propose`."""
+    checkpoint: Path | None = None,
+) -> Selection:
+    """New crystals near chosen latent points, and what became of the others; see :func:`matgl_fill.propose`."""
     if n < 1:
         raise GenerationError(f"asked for {n} crystals; give n of at least 1.")
     targets, local = choose_targets(Z, roughness, n, choice, seed)
     if len(targets) == 0:
         raise GenerationError("the latent space has no rough place (constant response); give a more varied pool.")
-    decoder = Decoder(adapter, structures, ids, Z, D, seed)
-    proposals = select(decoder, targets, local, n)
-    if not proposals:
+    decoder = Decoder(adapter, structures, ids, Z, D, seed, checkpoint=checkpoint)
+    selection = select(decoder, targets, local, n)
+    if not selection.proposals:
         reasons = ", ".join(f"{k} ({v})" for k, v in decoder.refused.most_common(3))
         raise GenerationError(f"no valid crystal could be generated; candidates failed on: {reasons or 'duplicates'}.")
-    if len(proposals) < n:
+    if len(selection.proposals) < n:
         warnings.warn(
-            f"only {len(proposals)} of {n} crystals could be generated from a pool of {len(structures)}; "
+            f"only {len(selection.proposals)} of {n} crystals could be generated from a pool of {len(structures)}; "
             "give a larger pool or a smaller n.",
             MatglFillWarning,
             stacklevel=2,
         )
-    return proposals
+    return selection
 
 
-__all__ = ["Choice", "Proposal", "choose_targets", "propose_from"]
+__all__ = ["Choice", "Proposal", "Selection", "choose_targets", "propose_from"]

@@ -9,6 +9,7 @@ import numpy as np
 from pymatgen.core import Structure
 from sklearn.neighbors import NearestNeighbors
 
+from matgl_fill.generate.charge import catenated_anions, charge_balanced
 from matgl_fill.generate.decode import Candidate, Decoder
 
 MAX_PER_PARENT = 2
@@ -30,6 +31,7 @@ class Proposal:
         parent: id of the pool crystal it descends from.
         moves: what was done to the parent.
         target: (dim,) latent point asked for.
+        target_row: which of the targets that is, 0 the most wanted.
         distance: latent distance between crystal and target, over the pool's median nearest-neighbour distance.
         roughness: local roughness at the target.
     """
@@ -39,8 +41,36 @@ class Proposal:
     parent: str
     moves: str
     target: np.ndarray
+    target_row: int
     distance: float
     roughness: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a search gave.
+
+    Attributes:
+        proposals: the new crystals, in the order in which they were taken.
+        targets: (m, dim) latent points asked for, most wanted first.
+        roughness: (m,) local roughness there.
+        unit: the pool's median distance between nearest neighbours, in standardised latent dimensions.
+        refused: candidates that each filter was the first to refuse.
+        passed_over: candidates that passed the filters and were looked at in vain, by reason: ``parent`` or
+            ``formula`` used up, ``known`` in the pool or the set, ``alloys`` (too many without oxidation states).
+    """
+
+    proposals: list[Proposal]
+    targets: np.ndarray
+    roughness: np.ndarray
+    unit: float
+    refused: Counter[str]
+    passed_over: Counter[str]
+
+
+def balance(structure: Structure) -> bool | None:
+    """Whether oxidation states can sum to zero, with bonds among anions; None where there are none."""
+    return charge_balanced(structure.composition.reduced_formula, catenated_anions(structure))
 
 
 class _Taken:
@@ -49,27 +79,54 @@ class _Taken:
     def __init__(self, decoder: Decoder, unit: float) -> None:
         self._filters = decoder.filters
         self._filters.set_latent(decoder.X, NOVEL * unit)
+        self._filters.unassignable = float(np.mean([balance(s) is None for s in decoder.structures]))
         self._parents: Counter[int] = Counter()
         self._formulas: Counter[str] = Counter()
+        self._put_off: set[int] = set()
+        self.passed_over: Counter[str] = Counter()
 
-    def take(self, c: Candidate) -> bool:
-        """Take a candidate if it is new and its parent and formula are not used up."""
-        formula = c.structure.composition.reduced_formula
-        if self._parents[c.parent] >= MAX_PER_PARENT or self._formulas[formula] >= MAX_PER_FORMULA:
-            return False
-        if self._filters.duplicate(c.structure, c.x):
-            return False
-        self._filters.accept(c.structure, c.x)
-        self._parents[c.parent] += 1
-        self._formulas[formula] += 1
-        return True
+    def take(self, queue: list[Candidate]) -> Candidate | None:
+        """The nearest candidate of a queue that may be taken now.
+
+        Those before it that may never be taken leave the queue; those without oxidation states stay while the set has
+        too many of them.
+        """
+        waiting: list[Candidate] = []
+        found = None
+        while queue and found is None:
+            c = queue.pop(0)
+            if self._filters.surplus(c.structure):
+                waiting.append(c)
+            elif reason := self._against(c):
+                self.passed_over[reason] += 1
+            else:
+                found = c
+                self._filters.accept(c.structure, c.x)
+                self._parents[c.parent] += 1
+                self._formulas[c.structure.composition.reduced_formula] += 1
+        queue[:0] = waiting
+        self._put_off |= {id(c) for c in waiting}
+        return found
+
+    def count_put_off(self, queues: list[list[Candidate]]) -> None:
+        """Count those that waited until the end."""
+        self.passed_over["alloys"] = sum(id(c) in self._put_off for queue in queues for c in queue)
+
+    def _against(self, c: Candidate) -> str | None:
+        """Why the candidate may not be taken, now and later."""
+        if self._parents[c.parent] >= MAX_PER_PARENT:
+            return "parent"
+        if self._formulas[c.structure.composition.reduced_formula] >= MAX_PER_FORMULA:
+            return "formula"
+        return "known" if self._filters.duplicate(c.structure, c.x) else None
 
 
-def select(decoder: Decoder, targets: np.ndarray, roughness: np.ndarray, n: int) -> list[Proposal]:
+def select(decoder: Decoder, targets: np.ndarray, roughness: np.ndarray, n: int) -> Selection:
     """The n crystals that cover the targets best, none a duplicate of the pool or of each other.
 
     Every target gives its nearest acceptable candidate, then its second, and so on, until there are n; see
-    :data:`MAX_PER_PARENT`, :data:`MAX_PER_FORMULA` and :data:`NOVEL`.
+    :data:`MAX_PER_PARENT`, :data:`MAX_PER_FORMULA` and :data:`NOVEL`. At every moment the share of crystals without
+    oxidation states (elements, alloys) is at most that of the pool; candidates beyond it wait for the others.
 
     Args:
         decoder: to decode with.
@@ -82,13 +139,13 @@ def select(decoder: Decoder, targets: np.ndarray, roughness: np.ndarray, n: int)
     queues = decoder.decode(targets, n)
     taken = _Taken(decoder, unit)
     out: list[Proposal] = []
-    while len(out) < n and any(queues):
+    before = -1
+    while before < len(out) < n:
+        before = len(out)
         for t, queue in enumerate(queues):
-            while queue and len(out) < n:
-                c = queue.pop(0)
-                if taken.take(c):
-                    name = f"fill-{len(out) + 1:04d}"
-                    parent, distance = decoder.ids[c.parent], c.distance / unit
-                    out.append(Proposal(name, c.structure, parent, c.moves, targets[t], distance, float(roughness[t])))
-                    break
-    return out
+            if len(out) < n and (c := taken.take(queue)):
+                name = f"fill-{len(out) + 1:04d}"
+                parent, distance = decoder.ids[c.parent], c.distance / unit
+                out.append(Proposal(name, c.structure, parent, c.moves, targets[t], t, distance, float(roughness[t])))
+    taken.count_put_off(queues)
+    return Selection(out, targets, roughness, unit, decoder.refused, taken.passed_over)
