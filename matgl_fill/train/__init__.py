@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from matgl_fill.train.guard import Check, Guard, Verdict
-from matgl_fill.train.module import fit
+from matgl_fill.train.module import FillModule, fit
 from matgl_fill.train.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
 from matgl_fill.train.oracle import Labels, elemental_shifts, label, resolve
 from matgl_fill.train.replay import Replay
 
 __all__ = [
     "Check",
+    "FillModule",
     "Guard",
     "Labels",
     "Objective",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from matgl.graph.data import MGLDataLoader, MGLDataset, collate_fn_graph
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from matgl_fill.adapters import Adapter, Batch, Graph
 
@@ -34,19 +34,40 @@ class CrystalDataset(MGLDataset):
         return False
 
 
-def loader(graphs: Sequence[Graph], batch_size: int, seed: int) -> DataLoader:
-    """Shuffling MatGL loader of ``graphs``; every batch is what ``collate_fn_graph`` gives."""
+def batch_rows(n: int, size: int, steps: int, seed: int) -> Tensor:
+    """Rows (steps, size) of n crystals that every step takes, from one shuffle after the other.
+
+    A shuffle gives whole batches; what is left of it is dropped.
+
+    Example:
+        >>> whole = batch_rows(5, 2, 7, seed=0)
+        >>> [len(set(epoch.flatten().tolist())) for epoch in whole.split(2)]
+        [4, 4, 4, 2]
+    """
+    generator = torch.Generator().manual_seed(seed)
+    batches = n // size
+    epochs = [torch.randperm(n, generator=generator)[: batches * size] for _ in range(-(-steps // batches))]
+    return torch.cat(epochs).reshape(-1, size)[:steps]
+
+
+def loader(graphs: Sequence[Graph], batch_size: int, seed: int, steps: int, done: int = 0) -> DataLoader:
+    """MatGL loader of ``graphs``, one batch a step from ``done`` to ``steps``; each is what ``collate_fn_graph`` gives.
+
+    Every step's batch is known beforehand (:func:`batch_rows`), so that a training that goes on after ``done`` steps
+    sees the same ones. MatGL's shuffling loader is therefore left aside, and the one that keeps an order is taken.
+    """
     data = CrystalDataset(graphs)
-    train, _ = MGLDataLoader(
+    size = min(batch_size, len(graphs))
+    rows = batch_rows(len(graphs), size, steps, seed)[done:]
+    _, ordered = MGLDataLoader(
         data,
-        data,
+        Subset(data, rows.flatten().tolist()),
         collate_fn=collate_fn_graph,
-        batch_size=min(batch_size, len(graphs)),
+        batch_size=size,
         num_workers=0,
-        drop_last=True,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator(),  # otherwise every loader draws from the global one
     )
-    return train
+    return ordered
 
 
 def unpack(collated: tuple[object, Tensor, Tensor, Tensor], adapter: Adapter) -> tuple[Batch, Tensor]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning as pl
@@ -14,8 +18,10 @@ from torch import Tensor
 
 from matgl_fill.adapters import Adapter, Graph
 from matgl_fill.adapters.base import deterministic
+from matgl_fill.cache import fingerprint, structure_key
 from matgl_fill.config import FillConfig
 from matgl_fill.progress import console
+from matgl_fill.train.checkpoint import TrainingCheckpoint
 from matgl_fill.train.data import loader, unpack
 from matgl_fill.train.objectives import Objective
 from matgl_fill.train.replay import Replay
@@ -31,9 +37,28 @@ class FillModule(pl.LightningModule):
     """Objectives on generated crystals plus replay of the pool; averages the weights of the last steps.
 
     Normalisation layers and dropout stay in evaluation mode: the embedding that is trained is the one that is used.
+
+    Args:
+        adapter: of the model, which is trained in place.
+        objectives: terms of the loss.
+        replay: one more term.
+        config: steps, rates and weights, resolved.
+        seed: of the training.
+        path: file to which the training is saved, and from which an interrupted one goes on.
+
+    Raises:
+        InputError: the file is of another training.
     """
 
-    def __init__(self, adapter: Adapter, objectives: Sequence[Objective], replay: Replay, config: FillConfig) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        objectives: Sequence[Objective],
+        replay: Replay,
+        config: FillConfig,
+        seed: int,
+        path: Path | None = None,
+    ) -> None:
         super().__init__()
         self.steps = config.steps or 0
         self.adapter, self.objectives, self.replay, self.config = adapter, objectives, replay, config
@@ -43,13 +68,56 @@ class FillModule(pl.LightningModule):
         self._recent: list[dict[str, float]] = []
         self._average: dict[str, Tensor] = {}
         self._averaged = 0
+        self._checkpoint = TrainingCheckpoint(path, self._key(seed))
+        self._saved = self._checkpoint.load()
+        self.before: int = self._saved["step"] if self._saved else 0
+        """Steps that an interrupted training has done."""
+        if self._saved:
+            self._restore(self._saved)
+
+    def _key(self, seed: int) -> str:
+        """What the training depends on; the heads were fitted to pool and targets."""
+        digest = hashlib.sha256(f"{fingerprint(self)} {self.config.model_dump_json()} {seed}".encode())
+        for objective in self.objectives:
+            digest.update(objective.name.encode())
+            for structure in objective.structures:
+                digest.update(structure_key("", structure))
+        return digest.hexdigest()
+
+    def _state(self, step: int) -> dict[str, Any]:
+        """All that the rest of the training depends on."""
+        optimizer, schedule = self.optimizers(False), self.lr_schedulers()
+        return {
+            "step": step,
+            "weights": self.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "average": self._average,
+            "averaged": self._averaged,
+            "history": self.history,
+            "recent": self._recent,
+            "random": torch.get_rng_state(),
+        }
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.load_state_dict(saved["weights"])
+        self.history, self._recent = saved["history"], saved["recent"]
+        self._average, self._averaged = saved["average"], saved["averaged"]
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
         rate = self.config.lr or 0.0
         optimizer = torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.steps, pct_start=WARM_UP)
+        if self._saved:
+            optimizer.load_state_dict(self._saved["optimizer"])
+            schedule.load_state_dict(self._saved["schedule"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Go on with the random numbers of an interrupted training."""
+        if self._saved:
+            torch.set_rng_state(self._saved["random"])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002
         """One step on a batch of generated crystals per objective and a batch of replayed ones."""
@@ -70,8 +138,8 @@ class FillModule(pl.LightningModule):
         self.adapter.model.eval()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Record mean losses now and then; add the weights to the average near the end."""
-        step, steps = self.global_step, self.steps
+        """Record mean losses now and then; add the weights to the average near the end; save now and then."""
+        step, steps = self.before + self.global_step, self.steps
         if len(self._recent) == max(steps // HISTORY_POINTS, 1) or step == steps:
             for name in self._recent[0]:
                 value = sum(r[name] for r in self._recent) / len(self._recent)
@@ -82,8 +150,10 @@ class FillModule(pl.LightningModule):
             for name, p in self.core.named_parameters():
                 mean = self._average.setdefault(name, torch.zeros_like(p))
                 mean += (p.detach() - mean) / self._averaged
+        if self._checkpoint.due or step == steps:
+            self._checkpoint.save(self._state(step))
 
-    def on_train_end(self) -> None:
+    def take_average(self) -> None:
         """Put the averaged weights in."""
         with torch.no_grad():
             for name, p in self.core.named_parameters():
@@ -97,26 +167,50 @@ def fit(
     held: Sequence[Graph],
     config: FillConfig,
     seed: int,
+    checkpoint: Path | None = None,
 ) -> dict[str, list[float]]:
     """Train the adapter's model in place.
 
+    Args:
+        adapter: of the model.
+        objectives: terms of the loss.
+        replay: one more term.
+        held: graphs of the replayed crystals.
+        config: resolved.
+        seed: of the order of the crystals.
+        checkpoint: file to which the training is saved, and from which an interrupted one goes on to the same bits.
+
     Returns:
         Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
+
+    Raises:
+        InputError: the checkpoint is of another training.
     """
     if not config.steps or not config.lr:
         return {}
     for p in adapter.model.parameters():
         p.requires_grad_(True)
-    module = FillModule(adapter, objectives, replay, config)
-    loaders = {o.name: loader(adapter.graphs(o.structures), config.batch_size, seed) for o in objectives}
-    loaders["replay"] = loader(held, config.replay_batch or 1, seed + 1)
+    module = FillModule(adapter, objectives, replay, config, seed, checkpoint)
+    if module.before:
+        console.print(f"going on after step {module.before} of {config.steps}", highlight=False)
+    if module.before < config.steps:
+        _train(module, held, seed)
+    module.take_average()
+    adapter.release()
+    return module.history
+
+
+def _train(module: FillModule, held: Sequence[Graph], seed: int) -> None:
+    """The steps that are left."""
+    adapter, config, left = module.adapter, module.config, (module.steps, module.before)
+    loaders = {o.name: loader(adapter.graphs(o.structures), config.batch_size, seed, *left) for o in module.objectives}
+    loaders["replay"] = loader(held, config.replay_batch or 1, seed + 1, *left)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), deterministic():
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), deterministic(), _interruptible():
         warnings.filterwarnings("ignore", module="lightning")
         torch.manual_seed(seed)
         trainer = pl.Trainer(
-            max_epochs=-1,
-            max_steps=config.steps,
+            max_epochs=1,
             accelerator="cpu",
             logger=False,
             enable_checkpointing=False,
@@ -125,6 +219,15 @@ def fit(
             gradient_clip_val=GRADIENT_CLIP,
             inference_mode=False,
         )
-        trainer.fit(module, CombinedLoader(loaders, mode="max_size_cycle"))
-    adapter.release()
-    return module.history
+        trainer.fit(module, CombinedLoader(loaders, mode="min_size"))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is KeyboardInterrupt again; Lightning exits on it and ignores further ones for good."""
+    answer = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        signal.signal(signal.SIGINT, answer)
+        raise KeyboardInterrupt from error
