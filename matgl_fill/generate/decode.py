@@ -20,6 +20,7 @@ from matgl_fill.generate.guide import DecorateLikely, Guide, MixLikely, ReplaceL
 from matgl_fill.generate.moves import Chain, Move, Rattle, Strain, Substitute
 from matgl_fill.generate.refine import refine
 from matgl_fill.progress import track
+from matgl_fill.roughness.batches import one_blas_thread
 
 PARENTS = 24
 """Pool crystals next to a target that the search starts from."""
@@ -147,6 +148,10 @@ class Decoder:
         Raises:
             InputError: the checkpoint is of another search.
         """
+        with one_blas_thread():
+            return self._decode(targets, n)
+
+    def _decode(self, targets: np.ndarray, n: int) -> list[list[Candidate]]:
         T = (targets - self.origin) / self.extent
         each = -(-n // len(T))
         prototypes = [self._likely_prototypes(t) for t in T]
