@@ -30,8 +30,8 @@ SHOWN = 10
 """Lines at most about crystals that were left out."""
 SAMPLE = 32
 """Crystals that are embedded first, to tell how long the rest will take."""
-SEARCH_COST = 1500
-"""Searching one crystal costs about as much as embedding this many."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 @app.callback()
@@ -55,8 +55,16 @@ def run(
         list[str] | None, typer.Option(help="File of labelled crystals to evaluate on; may be given again.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the interrupted run in OUT; otherwise it starts over.")
+    ] = False,
 ) -> None:
-    """Fill-tune MODEL on STRUCTURES and write the result to OUT."""
+    """Fill-tune MODEL on STRUCTURES and write the result to OUT.
+
+    A run that was interrupted goes on from OUT/run.partial when it is
+    given again with --resume, and ends with the same crystals, weights
+    and report.
+    """
     from matgl_fill import bundled, fill_tune, load_model
     from matgl_fill.evaluate import read_tasks
 
@@ -64,9 +72,12 @@ def run(
     loaded = load_model(bundled.MODEL if model == "default" else model)
     if model == "default" and chosen is None:
         chosen = read_tasks(bundled.EVALUATION, bundled.TASKS)
-    result = fill_tune(loaded, structures, n, objective, oracle, seed, config, None, chosen)  # type: ignore[arg-type]
-    result.report["run"]["model"] = model
-    result.save(out)
+    asked = (n, objective, oracle, seed, config, out, chosen, resume, model)
+    try:
+        result = fill_tune(loaded, structures, *asked)  # type: ignore[arg-type]
+    except KeyboardInterrupt:
+        console.print("interrupted; the same call with --resume goes on")
+        raise typer.Exit(INTERRUPTED) from None
     console.print(result)
     _print_skipped([(row["where"], row["reason"]) for row in result.report["skipped"] or []], ", all in report.json")
     console.print(f"{result.report['run']['wall_seconds']} s; report: {out / 'report.html'}", highlight=False)
@@ -198,11 +209,13 @@ def propose(
     Example: matgl-fill propose default my_crystals/ -n 20 -o proposals
     """
     from matgl_fill import bundled, get_adapter, load_model, read_structures
+    from matgl_fill.cost import SEARCH_COST, embedding_seconds
     from matgl_fill.proposals_report import CHECKPOINT, report_proposals
 
     adapter = get_adapter(load_model(bundled.MODEL if model == "default" else model), state)
     pool, skipped = _usable(adapter, read_structures(structures))
-    embedding, search = _cost(adapter, pool, n)
+    seconds = embedding_seconds(adapter, pool.structures)
+    embedding, search = seconds * len(pool), seconds * SEARCH_COST * n
     text = f"{len(pool)} crystals by {adapter.name}: embedding about {embedding:.0f} s, search about {search:.0f} s"
     console.print(text, highlight=False)
     checkpoint = out / CHECKPOINT
@@ -240,17 +253,6 @@ def _usable(adapter: Adapter, pool: StructureSet) -> tuple[StructureSet, list[Sk
     if all(problems):
         raise InputError(f"no crystal that {adapter.name} can take; first: {skipped[0].where}: {skipped[0].reason}.")
     return replace(pool.subset(np.array([p is None for p in problems])), skipped=[]), skipped
-
-
-def _cost(adapter: Adapter, pool: StructureSet, n: int) -> tuple[float, float]:
-    """Seconds that embedding the pool and searching n crystals will take, from embedding some."""
-    rows = np.linspace(0, len(pool) - 1, min(SAMPLE, len(pool))).astype(int)
-    some = [pool.structures[i] for i in rows]
-    adapter.embed_graphs(adapter.graphs(some))
-    start = time.perf_counter()
-    adapter.embed_graphs(adapter.graphs(some))
-    seconds = (time.perf_counter() - start) / len(some)
-    return seconds * len(pool), seconds * SEARCH_COST * n
 
 
 def _print_skipped(skipped: Sequence[tuple[str, str]], where_all: str) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from matgl_fill.adapters import Adapter, Graph, get_adapter, make_savable
 from matgl_fill.bundled import bundled_pool
 from matgl_fill.config import FillConfig
+from matgl_fill.cost import SEARCH_COST, embedding_seconds, training_seconds
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks
 from matgl_fill.generate import Proposal, propose_from
@@ -24,6 +25,7 @@ from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.progress import console
 from matgl_fill.responses import ResponseFunction, make_response
 from matgl_fill.result import FillResult
+from matgl_fill.resume import SEARCH, TRAINING, RunState, what_it_depends_on
 from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
 from matgl_fill.summary import Landscape, headline, latent_plane, proposal_row, roughness_table, run_facts
 from matgl_fill.train import Guard, Replay, fit
@@ -31,10 +33,6 @@ from matgl_fill.train.setup import Made, ObjectiveName, make_objectives
 
 MAX_HOLDOUT = 400
 """Crystals that the guard judges on at most; more cost time and decide nothing."""
-BACKWARD_COST = 3.0
-"""A training pass costs about this many embedding passes."""
-GEOMETRY_COST = 3
-"""Training on forces and stress costs about this many times as much."""
 
 
 @dataclass
@@ -152,6 +150,8 @@ def fill_tune(
     config: FillConfig | dict[str, Any] | str | Path | None = None,
     out: str | Path | None = None,
     tasks: Any = None,
+    resume: bool = False,
+    name: str = "",
 ) -> FillResult:
     """Fill-tune a pretrained MatGL model (method: arXiv 2502.13886).
 
@@ -168,18 +168,26 @@ def fill_tune(
         oracle: ASE calculator, MatGL ``Potential`` or its directory, ``"sevennet"``, ``"chgnet"``, or None.
         seed: one seed gives the same crystals and the same weights to the bit on one machine.
         config: :class:`FillConfig`, dictionary of changes, or TOML file.
-        out: folder for model, crystals, settings and report.
+        out: folder for model, crystals, settings and report. While the run is not finished, ``run.partial`` in it
+            holds what was done: crystals, oracle labels, and the training every 20 s.
         tasks: downstream tasks for before and after, as in :func:`matgl_fill.evaluate`.
+        resume: go on with the run that was interrupted in ``out``, to the bits of one that was not, on the same machine
+            with as many threads; only the times in the report are those of the last call. Where there is none, start.
+            Without it a run starts over.
+        name: what the report calls the model; its class if empty.
 
     Returns:
         :class:`FillResult`.
 
     Raises:
-        InputError: structures, tasks or config that cannot be used.
+        InputError: structures, tasks or config that cannot be used, ``resume`` without ``out``, or the unfinished run
+            in ``out`` had another model, pool, oracle, seed or settings.
         ModelError: no adapter for the model.
         GenerationError: no valid crystal could be made.
         OracleError: the oracle is missing or fails.
     """
+    if resume and out is None:
+        raise InputError("resume goes on with the run in a folder; give that as out.")
     clock = Clock()
     settings = FillConfig.make(config)
     adapter = get_adapter(model)
@@ -197,11 +205,12 @@ def fill_tune(
         pool = prepare_pool(adapter, bundled_pool(adapter.element_types) if structures is None else structures)
     with clock.stage("analyse roughness"):
         before = graph_roughness(pool.Z, pool.D, settings.neighbours)
+    asked = {"n": n, "seed": seed, "objective": objective, "settings": settings.model_dump()}
+    state = RunState(out, what_it_depends_on(model, pool.structures, pool.ids, oracle, **asked), resume)
     with clock.stage("propose crystals"):
-        known = (pool.structures, pool.ids, pool.Z, pool.D)
-        proposals = propose_from(adapter, *known, before, n, seed, settings.choice).proposals
+        proposals = state.proposals(lambda: _propose(adapter, pool, before, n, seed, settings, state))
     with clock.stage("train"):
-        trained = _train(adapter, pool, proposals, objective, oracle, settings, seed)
+        trained = _train(adapter, pool, proposals, objective, oracle, settings, seed, state)
     with clock.stage("guard"):
         accepted, verdict = trained.guard.judge(adapter, trained.tuned)
     make_savable(accepted.model)
@@ -217,7 +226,8 @@ def fill_tune(
         "verdict": headline(verdict, comparison),
         "run": run_facts(
             model, adapter, accepted, len(pool.structures), len(proposals), seed, trained.made, clock.stages
-        ),
+        )
+        | ({"model": name} if name else {}),
         "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
         "guard": verdict.as_dict(),
         "roughness": roughness_table(first, last),
@@ -229,7 +239,18 @@ def fill_tune(
     )
     if out is not None:
         result.save(out)
+        state.remove()
     return result
+
+
+def _propose(
+    adapter: Adapter, pool: Pool, roughness: RoughnessResult, n: int, seed: int, config: FillConfig, state: RunState
+) -> list[Proposal]:
+    """Search, after saying how long it will take."""
+    seconds = embedding_seconds(adapter, pool.structures) * SEARCH_COST * n
+    console.print(f"searching {n} crystals, about {seconds:.0f} s", highlight=False)
+    known = (pool.structures, pool.ids, pool.Z, pool.D)
+    return propose_from(adapter, *known, roughness, n, seed, config.choice, state.file(SEARCH)).proposals
 
 
 def _scored(model: nn.Module, accepted: nn.Module | None, tasks: list[Task] | None) -> Comparison | None:
@@ -270,6 +291,7 @@ def _train(
     oracle: Any,
     config: FillConfig,
     seed: int,
+    state: RunState,
 ) -> Trained:
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(pool.structures))
@@ -288,7 +310,8 @@ def _train(
     copies = altered_copies(crystals, config.copies, rng, config.rattle, config.strain, config.redecorate, elements)
     cut = config.oracle_copies * len(crystals)
     known = (pool.structures, pool.Z, pool.y, pool.D)
-    made = make_objectives(adapter, *known, crystals + copies[:cut], copies[cut:], objective, oracle, config, rng)
+    teaching = (crystals + copies[:cut], copies[cut:])
+    made = make_objectives(adapter, *known, *teaching, objective, oracle, config, rng, state.responses)
     small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
     replayed = rng.permutation(small)[: config.replay_size]
     graphs = [pool.graphs[i] for i in replayed]
@@ -296,17 +319,7 @@ def _train(
     weights = (config.replay_weight or 0.0, config.prediction_weight or 0.0)
     replay = Replay(pool.Z, pool.Z[replayed], adapter.intensive(pool.y[replayed], atoms), weights)
     tuned = adapter.clone()
-    _announce_cost(pool, made, graphs, config)
-    history = fit(tuned, made.objectives, replay, graphs, config, seed)
+    seconds = training_seconds(pool.seconds_per_edge, made.objectives, graphs, config)
+    console.print(f"training for {config.steps} steps, about {seconds:.0f} s", highlight=False)
+    history = fit(tuned, made.objectives, replay, graphs, config, seed, state.file(TRAINING))
     return Trained(tuned, history, made, guard)
-
-
-def _announce_cost(pool: Pool, made: Made, graphs: list[Graph], config: FillConfig) -> None:
-    """Say how long training will take, from the time the embedding of the pool took."""
-    steps = config.steps or 0
-    mean_edges = sum(g.n_edges for g in graphs) / len(graphs)
-    passes = sum(GEOMETRY_COST if o.needs_geometry else 1 for o in made.objectives)
-    edges = mean_edges * (config.batch_size * passes + (config.replay_batch or 0))
-    seconds = BACKWARD_COST * pool.seconds_per_edge * edges * steps
-    text = f"training for {steps} steps, about {seconds:.0f} s"
-    console.print(text, highlight=False)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from ase.calculators.lj import LennardJones
 
 import matgl_fill as mf
+from matgl_fill import bundled
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
+from matgl_fill.io import write_structures
+from matgl_fill.resume import TOGETHER, RunState
 from matgl_fill.train import FillModule, ReadoutObjective, Replay, Standardiser, fit
 from matgl_fill.train import checkpoint as checkpoint_module
 
+KILLS = int(os.environ.get("MATGL_FILL_KILLS", "5"))
+"""Random moments at which a run is killed; give more by hand."""
+QUICK = {"steps": 40, "copies": 2, "replay_size": 40}
 STEPS = 20
 CONFIG = {"steps": STEPS, "lr": 2e-3, "batch_size": 4, "replay_batch": 5, "average_from": 0.6}
 AVERAGED = 12
@@ -122,3 +135,107 @@ def test_interrupt_reaches_the_caller_and_may_come_again(start, stop_after, tmp_
     answer = signal.getsignal(signal.SIGINT)
     stop_after(1, start(), tmp_path / "training.pt")
     assert signal.getsignal(signal.SIGINT) is answer
+
+
+class Counting(LennardJones):
+    """An oracle that counts its calculations, and is interrupted after some."""
+
+    left = 10**9
+    done = 0
+
+    def calculate(self, *arguments, **keywords) -> None:
+        if self.done == self.left:
+            raise KeyboardInterrupt
+        self.done += 1
+        super().calculate(*arguments, **keywords)
+
+
+def test_the_oracle_is_not_asked_twice(pool, tmp_path):
+    crystals, settings = pool.structures[: 2 * TOGETHER + 3], {"sigma": 2.2, "epsilon": 0.05, "rc": 5.0}
+    first, second, whole = Counting(**settings), Counting(**settings), Counting(**settings)
+    Y, labels = RunState(None, {}, False).responses(crystals, whole)
+    first.left = whole.done - 1
+    with pytest.raises(KeyboardInterrupt):
+        RunState(tmp_path, {}, True).responses(crystals, first)
+    Y_again, again = RunState(tmp_path, {}, True).responses(crystals, second)
+    assert second.done == whole.done * 3 // len(crystals)
+    np.testing.assert_array_equal(Y_again, Y)
+    for a, b in (
+        (again.energy, labels.energy),
+        (again.stress, labels.stress),
+        *zip(again.forces, labels.forces, strict=True),
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def unfinished(model, pool, tmp_path_factory):
+    """A folder with a run that was interrupted before its search."""
+    out = tmp_path_factory.mktemp("unfinished")
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matgl_fill.pipeline.propose_from", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            mf.fill_tune(model, pool, n=3, config=QUICK, out=out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"n": 4}, "n"),
+        ({"config": QUICK | {"copies": 3}}, "settings"),
+        ({"structures": range(100)}, "pool"),
+        ({"objective": "oracle", "oracle": LennardJones()}, "oracle, another objective"),
+        ({"model": 1e-7}, "model"),
+    ],
+)
+def test_run_with_anything_else_is_refused(model, pool, unfinished, other, named):
+    given = {"model": model, "structures": pool, "n": 3, "config": QUICK} | other
+    if "structures" in other:
+        given["structures"] = pool.subset(other["structures"])
+    if "model" in other:
+        given["model"] = mf.load_model(bundled.MODEL)
+        with torch.no_grad():
+            next(given["model"].parameters())[0] += other["model"]
+    with pytest.raises(InputError, match=f"belongs to a run with another {named};"):
+        mf.fill_tune(**given, out=unfinished, resume=True)
+
+
+def test_resume_needs_a_folder(model):
+    with pytest.raises(InputError, match="give that as out"):
+        mf.fill_tune(model, resume=True)
+
+
+def content(out: Path) -> dict[str, object]:
+    """Everything a run wrote except pictures and times."""
+    report = json.loads((out / "report.json").read_text())
+    assert report["run"].pop("stages")
+    assert report["run"].pop("wall_seconds")
+    files = [out / "proposals.extxyz", out / "config.json", *sorted(out.glob("cif/*"))]
+    return {"report": report} | {str(f.relative_to(out)): f.read_bytes() for f in files}
+
+
+def test_runs_killed_at_random_moments_end_as_the_undisturbed_one(pool, tmp_path):
+    write_structures(pool.structures[:150], tmp_path / "pool.extxyz")
+    (tmp_path / "quick.toml").write_text("".join(f"{name} = {value}\n" for name, value in QUICK.items()))
+    arguments = [bundled.MODEL, tmp_path / "pool.extxyz", "--n", 4, "--config", tmp_path / "quick.toml"]
+    command = [sys.executable, Path(__file__).with_name("kill_runs.py"), tmp_path, KILLS, 0, *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0, done.stderr
+    whole = content(tmp_path / "whole")
+    weights = mf.load_model(tmp_path / "whole" / "model").state_dict()
+    resumed = sorted(tmp_path.glob("killed-*"))
+    assert resumed
+    for out in resumed:
+        assert content(out) == whole
+        again = mf.load_model(out / "model").state_dict()
+        assert again.keys() == weights.keys()
+        assert all(torch.equal(again[k], weights[k]) for k in weights)
+        assert not (out / "run.partial").exists()

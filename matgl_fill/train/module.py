@@ -191,9 +191,9 @@ def fit(
     for p in adapter.model.parameters():
         p.requires_grad_(True)
     module = FillModule(adapter, objectives, replay, config, seed, checkpoint)
-    if module.before:
-        console.print(f"going on after step {module.before} of {config.steps}", highlight=False)
     if module.before < config.steps:
+        if module.before:
+            console.print(f"going on after step {module.before}", highlight=False)
         _train(module, held, seed)
     module.take_average()
     adapter.release()

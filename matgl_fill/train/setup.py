@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,6 +51,7 @@ def make_objectives(
     oracle: Any,
     config: FillConfig,
     rng: np.random.Generator,
+    respond: Callable[[Sequence[Structure], Calculator | Adapter], tuple[np.ndarray, Labels]] = responses,
 ) -> Made:
     """Objectives for the crystals ``fill``.
 
@@ -66,6 +67,7 @@ def make_objectives(
         oracle: as in :func:`matgl_fill.fill_tune`.
         config: weights and sizes, resolved.
         rng: draws the pool crystals that align the oracle.
+        respond: asks the oracle, as :func:`matgl_fill.train.response.responses` does.
 
     Raises:
         InputError: an unknown objective, or ``"oracle"`` without one.
@@ -89,8 +91,8 @@ def make_objectives(
         return Made(objectives, None, None)
     name, source = resolve(oracle) if oracle is not None else (None, adapter)
     sample = _sample(pool, config.align_size, rng)
-    usable, Y, labels = _usable(fill, source, name or "model itself")
-    good, Y_known, known_labels = _usable([pool[i] for i in sample], source, name or "model itself")
+    usable, Y, labels = _usable(*respond(fill, source), name or "model itself")
+    good, Y_known, known_labels = _usable(*respond([pool[i] for i in sample], source), name or "model itself")
     sample = [sample[i] for i in good]
     crystals, alignment = [fill[i] for i in usable], None
     if oracle is not None:
@@ -122,18 +124,15 @@ def _per_atom(energy: np.ndarray, structures: Sequence[Structure]) -> np.ndarray
     return energy / np.array([len(s) for s in structures])
 
 
-def _usable(
-    structures: Sequence[Structure], source: Calculator | Adapter, name: str
-) -> tuple[np.ndarray, np.ndarray, Labels]:
+def _usable(Y: np.ndarray, labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray, Labels]:
     """Indices of the crystals that could be labelled, their responses and their labels."""
-    Y, labels = responses(structures, source)
     good = np.flatnonzero(labels.usable() & np.isfinite(Y).all(axis=1))
-    if len(good) < len(structures) / 2:
-        raise OracleError(f"the oracle {name} gave usable labels for {len(good)} of {len(structures)} crystals only.")
-    if len(good) < len(structures):
-        lost = len(structures) - len(good)
+    if len(good) < len(Y) / 2:
+        raise OracleError(f"the oracle {name} gave usable labels for {len(good)} of {len(Y)} crystals only.")
+    if len(good) < len(Y):
+        lost = len(Y) - len(good)
         warnings.warn(
-            f"{lost} of {len(structures)} crystals dropped: {name} failed on them or its forces are extreme.",
+            f"{lost} of {len(Y)} crystals dropped: {name} failed on them or its forces are extreme.",
             MatglFillWarning,
             stacklevel=2,
         )

@@ -1,0 +1,188 @@
+"""What an unfinished run leaves in its folder, so that it goes on from there to the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.calculators.calculator import Calculator
+from pymatgen.core import Structure
+from torch import nn
+
+from matgl_fill.adapters import Adapter
+from matgl_fill.cache import fingerprint, structure_key
+from matgl_fill.errors import InputError
+from matgl_fill.files import atomic_write
+from matgl_fill.generate import Proposal
+from matgl_fill.progress import console
+from matgl_fill.summary import machine_facts
+from matgl_fill.train import Labels
+from matgl_fill.train.response import responses
+
+FOLDER = "run.partial"
+"""Name in the run's folder."""
+SEARCH, TRAINING = "search.npz", "training.pt"
+"""Files that search and training write themselves."""
+FACTS, PROPOSALS = "run.json", "proposals.npz"
+TOGETHER = 10
+"""Crystals that are labelled, nine calculations each, before their labels are saved."""
+
+
+def what_it_depends_on(
+    model: nn.Module, structures: Sequence[Structure], ids: Sequence[str], oracle: Any, **settings: Any
+) -> dict[str, Any]:
+    """All that a run depends on, by name, as JSON has it.
+
+    Args:
+        model: to be tuned.
+        structures: (n) usable crystals of the pool.
+        ids: (n) their ids.
+        oracle: as in :func:`matgl_fill.fill_tune`.
+        settings: whatever else matters.
+    """
+    pool = hashlib.sha256(json.dumps(list(ids)).encode())
+    for structure in structures:
+        pool.update(structure_key("", structure))
+    facts = {
+        "model": fingerprint(model),
+        "pool": pool.hexdigest(),
+        "oracle": _oracle_fact(oracle),
+        "versions": machine_facts()["versions"] | {"matgl_fill": version("matgl_fill")},
+    }
+    return facts | settings
+
+
+def _oracle_fact(oracle: Any) -> str:
+    """The oracle's name or weights; of a calculator its class and its parameters as far as JSON holds them."""
+    if isinstance(oracle, nn.Module):
+        return fingerprint(oracle)
+    if isinstance(oracle, Calculator):
+        kind = type(oracle)
+        parameters = json.dumps(dict(oracle.parameters), sort_keys=True, default=lambda x: type(x).__name__)
+        return f"{kind.__module__}.{kind.__qualname__} {parameters}"
+    return str(oracle)
+
+
+class RunState:
+    """The saved stages of one run.
+
+    Args:
+        out: folder of the run, in which they are kept in :data:`FOLDER`; None keeps nothing.
+        facts: what the run depends on, from :func:`what_it_depends_on`.
+        resume: go on from what is there; otherwise it is removed.
+
+    Raises:
+        InputError: what is there belongs to another run.
+    """
+
+    def __init__(self, out: str | Path | None, facts: dict[str, Any], resume: bool) -> None:
+        self._folder = None if out is None else Path(out) / FOLDER
+        if self._folder is None:
+            return
+        path = self._folder / FACTS
+        if resume and path.exists():
+            self._check(path, facts)
+            console.print(f"going on from {self._folder}", highlight=False)
+            return
+        if path.exists():
+            console.print(f"starting over; the unfinished run in {self._folder} is dropped", highlight=False)
+        self.remove()
+        atomic_write(path, json.dumps(facts, indent=2) + "\n")
+
+    @staticmethod
+    def _check(path: Path, facts: dict[str, Any]) -> None:
+        """Refuse the state of another run."""
+        try:
+            saved = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path} does not say what was run; remove {path.parent} to start over.") from error
+        given = json.loads(json.dumps(facts))
+        if other := [name for name in given if saved.get(name) != given[name]]:
+            raise InputError(
+                f"{path.parent} belongs to a run with another {', another '.join(other)}; "
+                "give what was given then, or start over without resume."
+            )
+
+    def file(self, name: str) -> Path | None:
+        """Where a stage of that name saves itself; None if nothing is kept."""
+        return None if self._folder is None else self._folder / name
+
+    def remove(self) -> None:
+        """Remove what is kept; first what makes it valid, so that an interruption leaves nothing half valid."""
+        if self._folder is not None and self._folder.exists():
+            (self._folder / FACTS).unlink(missing_ok=True)
+            shutil.rmtree(self._folder)
+
+    def proposals(self, make: Callable[[], list[Proposal]]) -> list[Proposal]:
+        """The saved crystals, or those that ``make`` gives, which are then saved."""
+        path = self.file(PROPOSALS)
+        if path is not None and path.exists():
+            saved = _read(path)
+            rows = zip(json.loads(saved["rows"].item()), saved["targets"], strict=True)
+            return [Proposal(structure=Structure.from_dict(r.pop("structure")), target=t, **r) for r, t in rows]
+        made = make()
+        if path is not None:
+            kept = ("id", "parent", "moves", "target_row", "distance", "roughness")
+            table = [{k: getattr(p, k) for k in kept} | {"structure": p.structure.as_dict()} for p in made]
+            _write(path, rows=np.array(json.dumps(table)), targets=np.array([p.target for p in made]))
+        return made
+
+    def responses(self, structures: Sequence[Structure], source: Calculator | Adapter) -> tuple[np.ndarray, Labels]:
+        """As :func:`matgl_fill.train.response.responses`, :data:`TOGETHER` crystals at a time, saved after each.
+
+        What is left is told after the first that had to be calculated.
+        """
+        parts: list[tuple[np.ndarray, Labels]] = []
+        told = False
+        for first in range(0, len(structures), TOGETHER):
+            start = time.perf_counter()
+            some = structures[first : first + TOGETHER]
+            part, known = self._responses(some, source, first)
+            parts.append(part)
+            left = len(structures) - first - len(some)
+            if left and not known and not told:
+                seconds = (time.perf_counter() - start) / len(some) * left
+                console.print(f"labelling {left} more crystals, about {seconds:.0f} s", highlight=False)
+                told = True
+        Y = np.concatenate([y for y, _ in parts])
+        energy, stress = (np.concatenate([getattr(x, k) for _, x in parts]) for k in ("energy", "stress"))
+        return Y, Labels(energy, [f for _, x in parts for f in x.forces], stress)
+
+    def _responses(
+        self, structures: Sequence[Structure], source: Calculator | Adapter, seed: int
+    ) -> tuple[tuple[np.ndarray, Labels], bool]:
+        """Responses of a few crystals, and whether they had been saved."""
+        key = hashlib.sha256(str(seed).encode() + b"".join(structure_key("", s) for s in structures))
+        path = self.file(f"labels-{key.hexdigest()[:20]}.npz")
+        if path is not None and path.exists():
+            saved = _read(path)
+            forces = np.split(saved["forces"], np.cumsum([len(s) for s in structures])[:-1])
+            return (saved["Y"], Labels(saved["energy"], forces, saved["stress"])), True
+        Y, labels = responses(structures, source, seed)
+        if path is not None:
+            joined = np.concatenate(labels.forces)
+            _write(path, Y=Y, energy=labels.energy, forces=joined, stress=labels.stress)
+        return (Y, labels), False
+
+
+def _write(path: Path, **arrays: np.ndarray) -> None:
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
+    atomic_write(path, data.getvalue())
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no state of a run: {error}; remove it.") from error
