@@ -16,7 +16,7 @@ from matgl_fill.adapters.parallel import in_threads
 
 STEPS = (10, 20)
 """Steps of descent, of all crystals and then of the nearest."""
-KEPT = 4
+KEPT = 2
 """Crystals per target that go on after the first steps."""
 RATE = 0.3
 """Of Adam, for the logarithms of the shares."""

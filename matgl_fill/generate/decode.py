@@ -26,7 +26,7 @@ PARENTS = 24
 """Pool crystals next to a target that the search starts from."""
 PROTOTYPES = 30
 """Pool crystals of likely structure on which elements are put."""
-STARTS = 6
+STARTS = 4
 """Of the nearest and of the likely prototypes each, crystals whose elements are sought by gradient in a round."""
 DRAWS = 5
 """Crystals drawn from each mixture of elements, beside the likeliest."""
