@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -65,6 +65,54 @@ def run(
     given again with --resume, and ends with the same crystals, weights
     and report.
     """
+    settings = {"n": n, "objective": objective, "oracle": oracle, "seed": seed, "config": config, "resume": resume}
+    _fill_tune(model, structures, out, tasks, **settings)
+
+
+@app.command()
+def tune(
+    model: Annotated[str, typer.Argument(help="Model directory or hub name; 'default' is the bundled one.")],
+    structures: Annotated[
+        str | None, typer.Argument(help="Pool of known crystals, whose predictions are kept; default: bundled pool.")
+    ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(help="Extended XYZ of crystals with energy, and forces and stress if there are: from DFT."),
+    ] = None,
+    oracle: Annotated[
+        str | None,
+        typer.Option(
+            help="Or label generated crystals: sevennet, chgnet, the directory of a MatGL potential, or "
+            "module:factory, a function that gives an ASE calculator."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")] = Path("out"),
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Crystals to generate for the oracle.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+    tasks: Annotated[
+        list[str] | None, typer.Option(help="File of labelled crystals to evaluate on; may be given again.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the interrupted run in OUT; otherwise it starts over.")
+    ] = False,
+) -> None:
+    """Fill-tune MODEL on energies, forces and stresses: labels back from DFT, or an oracle's.
+
+    Energies may be of another level of theory: elemental references
+    are fitted, and what they leave unexplained is in report.json.
+
+    Example: matgl-fill propose MODEL pool/ -o new; run DFT on new/poscar;
+    matgl-fill tune MODEL pool/ --labelled dft.extxyz -o tuned
+    """
+    if (labelled is None) == (oracle is None):
+        raise typer.BadParameter("give either --labelled or --oracle.")
+    settings = {"n": n, "oracle": oracle, "labelled": labelled, "seed": seed, "config": config, "resume": resume}
+    _fill_tune(model, structures, out, tasks, **settings)
+
+
+def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] | None, **settings: Any) -> None:
+    """Fill-tune, write and say what came of it."""
     from matgl_fill import bundled, fill_tune, load_model
     from matgl_fill.evaluate import read_tasks
 
@@ -72,9 +120,8 @@ def run(
     loaded = load_model(bundled.MODEL if model == "default" else model)
     if model == "default" and chosen is None:
         chosen = read_tasks(bundled.EVALUATION, bundled.TASKS)
-    asked = (n, objective, oracle, seed, config, out, chosen, resume, model)
     try:
-        result = fill_tune(loaded, structures, *asked)  # type: ignore[arg-type]
+        result = fill_tune(loaded, structures, out=out, tasks=chosen, name=model, **settings)
     except KeyboardInterrupt:
         console.print("interrupted; the same call with --resume goes on")
         raise typer.Exit(INTERRUPTED) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks
 from matgl_fill.generate import Proposal, propose_from
 from matgl_fill.generate.copies import altered_copies, elements_of
-from matgl_fill.io import read_structures
+from matgl_fill.given import given_crystals
+from matgl_fill.io import Skipped, read_structures
 from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.progress import console
 from matgl_fill.responses import ResponseFunction, make_response
@@ -28,8 +29,8 @@ from matgl_fill.result import FillResult
 from matgl_fill.resume import SEARCH, TRAINING, RunState, what_it_depends_on
 from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
 from matgl_fill.summary import Landscape, headline, latent_plane, proposal_row, roughness_table, run_facts
-from matgl_fill.train import Guard, Replay, fit
-from matgl_fill.train.setup import Made, ObjectiveName, make_objectives
+from matgl_fill.train import Guard, Labels, Replay, fit
+from matgl_fill.train.setup import Made, ObjectiveName, check_objective, make_objectives
 
 MAX_HOLDOUT = 400
 """Crystals that the guard judges on at most; more cost time and decide nothing."""
@@ -152,6 +153,8 @@ def fill_tune(
     tasks: Any = None,
     resume: bool = False,
     name: str = "",
+    proposals: Sequence[Proposal] | None = None,
+    labelled: Any = None,
 ) -> FillResult:
     """Fill-tune a pretrained MatGL model (method: arXiv 2502.13886).
 
@@ -175,19 +178,27 @@ def fill_tune(
             with as many threads; only the times in the report are those of the last call. Where there is none, start.
             Without it a run starts over.
         name: what the report calls the model; its class if empty.
+        proposals: crystals to learn from, from :func:`propose`; ``n`` are searched if not given.
+        labelled: crystals to learn from that come with energies, forces and stresses, from DFT for example: a file or
+            list of ``Atoms`` that :func:`matgl_fill.train.read_labelled` takes. Neither crystals nor an oracle are
+            needed then.
 
     Returns:
         :class:`FillResult`.
 
     Raises:
-        InputError: structures, tasks or config that cannot be used, ``resume`` without ``out``, or the unfinished run
-            in ``out`` had another model, pool, oracle, seed or settings.
+        InputError: structures, tasks, labelled crystals or config that cannot be used, ``resume`` without ``out``,
+            ``labelled`` together with ``oracle`` or ``proposals``, or the unfinished run in ``out`` had another
+            model, pool, oracle, seed or settings.
         ModelError: no adapter for the model.
         GenerationError: no valid crystal could be made.
         OracleError: the oracle is missing or fails.
     """
     if resume and out is None:
         raise InputError("resume goes on with the run in a folder; give that as out.")
+    if labelled is not None and (oracle is not None or proposals is not None):
+        raise InputError("labelled crystals need neither an oracle nor proposals; give one of them.")
+    check_objective(objective, oracle is not None or labelled is not None)
     clock = Clock()
     settings = FillConfig.make(config)
     adapter = get_adapter(model)
@@ -195,7 +206,7 @@ def fill_tune(
         raise ModelError("this model is fill-tuned already; give the original (result.undo()) and the larger pool.")
     settings = settings.resolved(
         adapter.is_potential,
-        oracle is not None,
+        oracle is not None or labelled is not None,
         adapter.training_steps,
         adapter.training_rate,
         adapter.training_replay,
@@ -205,17 +216,21 @@ def fill_tune(
         pool = prepare_pool(adapter, bundled_pool(adapter.element_types) if structures is None else structures)
     with clock.stage("analyse roughness"):
         before = graph_roughness(pool.Z, pool.D, settings.neighbours)
-    asked = {"n": n, "seed": seed, "objective": objective, "settings": settings.model_dump()}
+    given = given_crystals(adapter, before, proposals, labelled)
+    asked: dict[str, Any] = {"n": n, "seed": seed, "objective": objective, "settings": settings.model_dump()}
+    asked["crystals"] = given.key() if given else None
     state = RunState(out, what_it_depends_on(model, pool.structures, pool.ids, oracle, **asked), resume)
     with clock.stage("propose crystals"):
-        proposals = state.proposals(lambda: _propose(adapter, pool, before, n, seed, settings, state))
+        make = lambda: _propose(adapter, pool, before, n, seed, settings, state)  # noqa: E731
+        fill = given.proposals if given else state.proposals(make)
     with clock.stage("train"):
-        trained = _train(adapter, pool, proposals, objective, oracle, settings, seed, state)
+        labels = given.labels if given else None
+        trained = _train(adapter, pool, fill, objective, oracle, settings, seed, state, labels)
     with clock.stage("guard"):
         accepted, verdict = trained.guard.judge(adapter, trained.tuned)
     make_savable(accepted.model)
     with clock.stage("evaluate"):
-        crystals = adapter.graphs([p.structure for p in proposals])
+        crystals = adapter.graphs([p.structure for p in fill])
         first = Landscape(before, pool.Z, adapter.embed_graphs(crystals)[0])
         last = first
         if verdict.accepted:
@@ -224,19 +239,15 @@ def fill_tune(
     report = {
         "title": f"Fill-tuning of {adapter.name}",
         "verdict": headline(verdict, comparison),
-        "run": run_facts(
-            model, adapter, accepted, len(pool.structures), len(proposals), seed, trained.made, clock.stages
-        )
+        "run": run_facts(model, adapter, accepted, len(pool.structures), len(fill), seed, trained.made, clock.stages)
         | ({"model": name} if name else {}),
         "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
         "guard": verdict.as_dict(),
         "roughness": roughness_table(first, last),
-        "proposals": [proposal_row(p) for p in proposals],
+        "proposals": [proposal_row(p) for p in fill],
         "config": settings.model_dump(),
-    } | _background(pool, trained)
-    result = FillResult(
-        accepted.model, model, verdict.accepted, report, proposals, comparison, latent_plane(first, proposals)
-    )
+    } | _background(pool.skipped + (given.skipped if given else []), trained)
+    result = FillResult(accepted.model, model, verdict.accepted, report, fill, comparison, latent_plane(first, fill))
     if out is not None:
         result.save(out)
         state.remove()
@@ -261,12 +272,12 @@ def _scored(model: nn.Module, accepted: nn.Module | None, tasks: list[Task] | No
     return compare(scores, scores if accepted is None else evaluate(accepted, tasks))
 
 
-def _background(pool: Pool, trained: Trained) -> dict[str, Any]:
+def _background(skipped: list[Skipped], trained: Trained) -> dict[str, Any]:
     """Parts of the report that a run may not have."""
     return {
         "alignment": trained.made.alignment,
         "history": trained.history or None,
-        "skipped": [asdict(s) for s in pool.skipped] or None,
+        "skipped": [asdict(s) for s in skipped] or None,
     }
 
 
@@ -292,6 +303,7 @@ def _train(
     config: FillConfig,
     seed: int,
     state: RunState,
+    labels: Labels | None,
 ) -> Trained:
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(pool.structures))
@@ -308,10 +320,10 @@ def _train(
     crystals = [p.structure for p in proposals]
     elements = elements_of(pool.structures)
     copies = altered_copies(crystals, config.copies, rng, config.rattle, config.strain, config.redecorate, elements)
-    cut = config.oracle_copies * len(crystals)
+    cut = config.oracle_copies * len(crystals) if labels is None else 0
     known = (pool.structures, pool.Z, pool.y, pool.D)
     teaching = (crystals + copies[:cut], copies[cut:])
-    made = make_objectives(adapter, *known, *teaching, objective, oracle, config, rng, state.responses)
+    made = make_objectives(adapter, *known, *teaching, objective, oracle, config, rng, state.responses, labels)
     small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
     replayed = rng.permutation(small)[: config.replay_size]
     graphs = [pool.graphs[i] for i in replayed]

@@ -262,7 +262,7 @@ def test_what_is_no_oracle_is_an_oracle_error(oracle):
 
 
 def test_oracle_objective_without_an_oracle_is_an_input_error(model, pool):
-    with pytest.raises(InputError, match="needs an oracle"):
+    with pytest.raises(InputError, match="needs labelled crystals or an oracle"):
         mf.fill_tune(model, pool, n=4, objective="oracle", config=QUICK)
 
 

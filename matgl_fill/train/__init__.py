@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from matgl_fill.train.guard import Check, Guard, Verdict
+from matgl_fill.train.labelled import LabelledCrystals, read_labelled
 from matgl_fill.train.module import FillModule, fit
 from matgl_fill.train.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
 from matgl_fill.train.oracle import Labels, elemental_shifts, label, resolve
@@ -12,6 +13,7 @@ __all__ = [
     "Check",
     "FillModule",
     "Guard",
+    "LabelledCrystals",
     "Labels",
     "Objective",
     "OracleObjective",
@@ -22,5 +24,6 @@ __all__ = [
     "elemental_shifts",
     "fit",
     "label",
+    "read_labelled",
     "resolve",
 ]

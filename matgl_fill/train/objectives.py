@@ -125,7 +125,7 @@ class OracleObjective:
     Args:
         name: of the term.
         structures: generated crystals.
-        labels: theirs; energies without elemental shifts.
+        labels: theirs; energies without elemental shifts; what is NaN is not learnt.
         weight: in the loss.
         scale: standardises the embedding.
         known: (n, dim) embedding of known crystals and (n,) their energies per atom, for the head; None for
@@ -159,11 +159,12 @@ class OracleObjective:
             energy = self._head(self._scale(output.embedding)).squeeze(-1) * batch.n_atoms
         gradient, virial = torch.autograd.grad(energy.sum(), [batch.displacement, batch.strain], create_graph=True)
         e, f, s = self._labels.gather(rows)
-        errors = (
-            (energy - e) / batch.n_atoms / ENERGY_SCALE,
-            (-gradient - f) / FORCE_SCALE,
-            (virial / batch.volume[:, None, None] - s) / STRESS_SCALE,
+        pairs = (
+            (energy / batch.n_atoms / ENERGY_SCALE, e / batch.n_atoms / ENERGY_SCALE),
+            (-gradient / FORCE_SCALE, f / FORCE_SCALE),
+            (virial / batch.volume[:, None, None] / STRESS_SCALE, s / STRESS_SCALE),
         )
+        errors = [torch.where(torch.isfinite(known), own - known, 0.0) for own, known in pairs]
         terms = [w * smooth_l1_loss(x, torch.zeros_like(x)) for w, x in zip(TERM_WEIGHTS, errors, strict=True)]
         return torch.stack(terms).sum()
 

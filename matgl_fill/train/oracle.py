@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +68,8 @@ def resolve(oracle: Any) -> tuple[str, Calculator | Adapter]:
     """Name and form of an oracle.
 
     Args:
-        oracle: ASE calculator, MatGL ``Potential``, directory of one, ``"sevennet"`` or ``"chgnet"``.
+        oracle: ASE calculator, MatGL ``Potential``, directory of one, ``"sevennet"``, ``"chgnet"``, or
+            ``"module:factory"``, a function without arguments that gives a calculator.
 
     Raises:
         OracleError: the package is missing, or it is nothing that gives energies.
@@ -76,6 +78,8 @@ def resolve(oracle: Any) -> tuple[str, Calculator | Adapter]:
         return type(oracle).__name__, oracle
     if oracle in ("sevennet", "chgnet"):
         return oracle, _packaged(oracle)
+    if isinstance(oracle, str) and ":" in oracle and not Path(oracle).exists():
+        return oracle, _made(oracle)
     if isinstance(oracle, str | Path):
         return Path(oracle).name, resolve(load_model(oracle))[1]
     if isinstance(oracle, Potential):
@@ -84,6 +88,18 @@ def resolve(oracle: Any) -> tuple[str, Calculator | Adapter]:
         f"{type(oracle).__name__} is no oracle; give an ASE calculator, a MatGL Potential, its directory, "
         "'sevennet' or 'chgnet'."
     )
+
+
+def _made(name: str) -> Calculator:
+    """The calculator of a ``module:factory``."""
+    module, _, factory = name.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), factory)()
+    except (ImportError, AttributeError) as error:
+        raise OracleError(f"oracle '{name}' cannot be made: {error}.") from error
+    if not isinstance(made, Calculator):
+        raise OracleError(f"oracle '{name}' gave a {type(made).__name__}, not an ASE calculator.")
+    return made
 
 
 def _packaged(name: str) -> Calculator:

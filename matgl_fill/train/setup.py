@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from ase.calculators.calculator import Calculator
@@ -22,6 +22,25 @@ from matgl_fill.train.response import responses
 ObjectiveName = Literal["auto", "descriptor", "oracle"]
 ALIGN_ATOMS = 12
 """Pool crystals up to this size align the oracle and start its head."""
+
+
+def check_objective(objective: str, labels: bool) -> None:
+    """Refuse what :func:`make_objectives` could not make, before anything is computed.
+
+    Args:
+        objective: as in :func:`matgl_fill.fill_tune`.
+        labels: an oracle or labelled crystals are given.
+
+    Raises:
+        InputError: an unknown objective, or ``"oracle"`` without labels.
+    """
+    if objective not in get_args(ObjectiveName):
+        raise InputError(f"no objective '{objective}'; there are {', '.join(get_args(ObjectiveName))}.")
+    if objective == "oracle" and not labels:
+        raise InputError(
+            "objective 'oracle' needs labelled crystals or an oracle: sevennet, chgnet, an ASE calculator or a MatGL "
+            "potential."
+        )
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,7 @@ def make_objectives(
     config: FillConfig,
     rng: np.random.Generator,
     respond: Callable[[Sequence[Structure], Calculator | Adapter], tuple[np.ndarray, Labels]] = responses,
+    labels: Labels | None = None,
 ) -> Made:
     """Objectives for the crystals ``fill``.
 
@@ -68,25 +88,21 @@ def make_objectives(
         config: weights and sizes, resolved.
         rng: draws the pool crystals that align the oracle.
         respond: asks the oracle, as :func:`matgl_fill.train.response.responses` does.
+        labels: of ``fill``, where they are known already; then no oracle is asked.
 
     Raises:
-        InputError: an unknown objective, or ``"oracle"`` without one.
         OracleError: the oracle fails on more than half of the crystals.
     """
-    if objective not in ("auto", "descriptor", "oracle"):
-        raise InputError(f"no objective '{objective}'; there are auto, descriptor and oracle.")
-    if objective == "oracle" and oracle is None:
-        raise InputError(
-            "objective 'oracle' needs an oracle: sevennet, chgnet, an ASE calculator or a MatGL potential."
-        )
     known = (Z, D)
     scale = Standardiser(Z)
     objectives: list[Objective] = []
     if objective != "oracle":
         crystals = fill + copies
         targets = describe_structures(crystals)
-        term = ReadoutObjective("descriptor", scale, known, crystals, targets, config.descriptor_weight)
-        objectives.append(term)
+        objectives.append(ReadoutObjective("descriptor", scale, known, crystals, targets, config.descriptor_weight))
+    if labels is not None:
+        term, unexplained = _labelled(adapter, scale, fill, labels, config)
+        return Made([*objectives, term], "labelled crystals", unexplained)
     if oracle is None and not (adapter.is_potential and config.form == "overwrite"):
         return Made(objectives, None, None)
     name, source = resolve(oracle) if oracle is not None else (None, adapter)
@@ -112,6 +128,17 @@ def make_objectives(
         ReadoutObjective("response", scale, (Z[sample], Y_known), crystals, Y, config.response_weight or 0.0)
     )
     return Made(objectives, name, alignment)
+
+
+def _labelled(
+    adapter: Adapter, scale: Standardiser, crystals: list[Structure], labels: Labels, config: FillConfig
+) -> tuple[OracleObjective, dict[str, Any]]:
+    """The term of crystals that came with labels, whose own energies align the level of theory and start the head."""
+    Z, y = adapter.embed_graphs(adapter.graphs(crystals))
+    energy, _, alignment = _aligned(adapter, crystals, labels, y, crystals, labels)
+    head = None if adapter.is_potential else (Z, _per_atom(energy, crystals))
+    aligned = Labels(energy, labels.forces, labels.stress)
+    return OracleObjective("labels", crystals, aligned, config.oracle_weight or 0.0, scale, head), alignment
 
 
 def _sample(pool: Sequence[Structure], size: int, rng: np.random.Generator) -> list[int]:

@@ -1,0 +1,81 @@
+"""Crystals that the user brings instead of having them searched."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from matgl_fill.adapters import Adapter
+from matgl_fill.cache import structure_key
+from matgl_fill.errors import InputError
+from matgl_fill.generate import Proposal
+from matgl_fill.io import Skipped
+from matgl_fill.roughness import RoughnessResult
+from matgl_fill.train import Labels, read_labelled
+
+
+@dataclass(frozen=True)
+class Given:
+    """Crystals to learn from.
+
+    Attributes:
+        proposals: the crystals.
+        labels: theirs, if they came with any.
+        skipped: what was left out, and why.
+    """
+
+    proposals: list[Proposal]
+    labels: Labels | None
+    skipped: list[Skipped]
+
+    def key(self) -> str:
+        """SHA-256 of crystals and labels."""
+        digest = hashlib.sha256()
+        for p in self.proposals:
+            digest.update(structure_key(p.id, p.structure))
+        if self.labels is not None:
+            for array in (self.labels.energy, *self.labels.forces, self.labels.stress):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def labelled_crystals(adapter: Adapter, roughness: RoughnessResult, source: Any) -> Given:
+    """Labelled crystals that the model can take; the target of each is where it lies.
+
+    Args:
+        adapter: of the model.
+        roughness: of the pool's embedding.
+        source: as in :func:`matgl_fill.train.read_labelled`.
+
+    Raises:
+        InputError: none can be used.
+    """
+    found = read_labelled(source)
+    skipped = list(found.skipped)
+    keep = []
+    for i, (name, structure) in enumerate(zip(found.ids, found.structures, strict=True)):
+        problem = adapter.problem(structure)
+        if problem is None and (alone := adapter.graph(structure).isolated_atoms()):
+            problem = f"atom {alone[0]} has no neighbour within {adapter.cutoff:g} A"
+        keep += [i] if problem is None else []
+        skipped += [] if problem is None else [Skipped(name, problem)]
+    if not keep:
+        raise InputError(f"no labelled crystal that {adapter.name} can take; first: {skipped[0].reason}.")
+    structures = [found.structures[i] for i in keep]
+    Z = adapter.embed_graphs(adapter.graphs(structures))[0]
+    rows = zip(keep, structures, Z, roughness.local(Z).tolist(), strict=True)
+    proposals = [Proposal(found.ids[i], s, "", "labelled", z, k, 0.0, r) for k, (i, s, z, r) in enumerate(rows)]
+    return Given(proposals, found.labels.subset(keep), skipped)
+
+
+def given_crystals(
+    adapter: Adapter, roughness: RoughnessResult, proposals: Sequence[Proposal] | None, labelled: Any
+) -> Given | None:
+    """What was given of proposals and labelled crystals; None if neither was."""
+    if labelled is not None:
+        return labelled_crystals(adapter, roughness, labelled)
+    return None if proposals is None else Given(list(proposals), None, [])

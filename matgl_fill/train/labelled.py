@@ -1,0 +1,97 @@
+"""Labels that the user brings: energies, forces and stresses that came back from DFT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from pymatgen.core import Structure
+
+from matgl_fill.errors import InputError
+from matgl_fill.io import Skipped, read_structures
+from matgl_fill.train.oracle import MAX_FORCE, Labels
+
+
+@dataclass(frozen=True)
+class LabelledCrystals:
+    """Crystals with labels, n of them.
+
+    Attributes:
+        structures: the crystals.
+        ids: their names.
+        labels: theirs; NaN where a crystal has no forces or no stress.
+        skipped: what was left out, and why.
+    """
+
+    structures: list[Structure]
+    ids: list[str]
+    labels: Labels
+    skipped: list[Skipped]
+
+
+def read_labelled(source: str | Path | list[Atoms]) -> LabelledCrystals:
+    """Crystals with energies, and with forces and stresses where there are any.
+
+    Args:
+        source: extended XYZ or any other file from which ASE reads results, or ``Atoms`` with a calculator that holds
+            them. Energy in eV of the cell, forces in eV/Angstrom, stress in eV/Angstrom^3 with ASE's sign (positive
+            in tension).
+
+    Raises:
+        InputError: there is no such file, ASE cannot read it, or no crystal in it has an energy.
+    """
+    crystals, where = (
+        (source, "labelled crystals") if isinstance(source, list) else (_frames(Path(source)), str(source))
+    )
+    structures, ids, energy, forces, stress, skipped = [], [], [], [], [], []
+    for k, atoms in enumerate(crystals):
+        name = str(atoms.info.get("id", f"labelled-{k + 1:04d}"))
+        found = read_structures([atoms])
+        e = _result(atoms, "energy")
+        problem = found.skipped[0].reason if found.skipped else _problem(atoms, e)
+        if problem:
+            skipped.append(Skipped(name, problem))
+            continue
+        structures.append(found.structures[0])
+        ids.append(name)
+        energy.append(float(e))
+        forces.append(_result(atoms, "forces", (len(atoms), 3)))
+        stress.append(_result(atoms, "stress", (3, 3)))
+    if not structures:
+        first = f" First: {skipped[0].where}: {skipped[0].reason}." if skipped else ""
+        raise InputError(f"{where} holds no crystal with an energy; label it first.{first}")
+    return LabelledCrystals(structures, ids, Labels(np.array(energy), forces, np.array(stress)), skipped)
+
+
+def _frames(path: Path) -> list[Atoms]:
+    if not path.is_file():
+        raise InputError(f"no file '{path}'; give an extended XYZ file with energies, forces and stresses.")
+    try:
+        return ase.io.read(path, index=":")
+    except Exception as error:  # ASE's readers raise whatever they meet
+        raise InputError(f"ASE cannot read '{path}': {error}.") from error
+
+
+def _result(atoms: Atoms, name: str, shape: tuple[int, ...] = ()) -> Any:
+    """A stored result, NaN where there is none; nothing is calculated."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    if name not in results:
+        return np.full(shape, np.nan)
+    try:
+        return np.asarray(atoms.get_stress(voigt=False) if name == "stress" else results[name], dtype=float)
+    except PropertyNotImplementedError:
+        return np.full(shape, np.nan)
+
+
+def _problem(atoms: Atoms, energy: Any) -> str | None:
+    """Why a crystal cannot be learnt from, or None."""
+    if not np.isfinite(energy):
+        return "no energy"
+    forces = _result(atoms, "forces", (len(atoms), 3))
+    worst = np.abs(forces).max(initial=0.0)
+    return f"a force of {worst:.0f} eV/A, more than {MAX_FORCE:g}" if worst > MAX_FORCE else None

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import sys
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
+from pymatgen.io.ase import AseAtomsAdaptor
+from test_adapters import fresh_tensornet
+from typer.testing import CliRunner
+
+import matgl_fill as mf
+from matgl_fill.cli import app
+from matgl_fill.errors import InputError, OracleError
+from matgl_fill.generate.moves import Rattle
+from matgl_fill.train import read_labelled, resolve
+
+QUICK = {"steps": 40, "copies": 2, "replay_size": 60}
+LENIENT = QUICK | {
+    "max_prediction_drift": 9.0, "max_energy_shift": 9.0, "max_force_drift": 9.0, "min_recovery": -9.0,
+    "max_proxy_loss": 900.0,
+}  # fmt: skip
+
+LABELS_ONLY = LENIENT | {"steps": 150, "lr": 1e-2, "replay_weight": 0.0, "prediction_weight": 0.0}
+
+
+def lennard_jones() -> LennardJones:
+    return LennardJones(sigma=2.2, epsilon=0.5, rc=6.0, smooth=True)
+
+
+def dft_frames(structures, per_atom: float = 0.0):
+    """Crystals with the results of a calculator, as they come back from another code."""
+    frames = []
+    for k, s in enumerate(structures):
+        atoms = AseAtomsAdaptor.get_atoms(s, msonable=False)
+        atoms.calc = lennard_jones()
+        e, f, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+        atoms.calc = SinglePointCalculator(atoms, energy=e + per_atom * len(atoms), forces=f, stress=stress)
+        atoms.info = {"id": f"dft-{k}"}
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def frames(pool):
+    """Rattled copies of two crystals: elemental references cannot explain what tells them apart."""
+    rng = np.random.default_rng(0)
+    copies = [Rattle(0.02, 0.15)(s, rng)[0] for s in pool.structures if 3 <= len(s) <= 6 for _ in range(4)]
+    found = dft_frames(copies[:40])
+    return [a for a in found if 0.2 < np.abs(a.get_forces()).max() < 20][:8]
+
+
+def test_a_file_gives_back_what_the_code_calculated(frames, tmp_path):
+    ase.io.write(tmp_path / "dft.extxyz", frames)
+    found = read_labelled(tmp_path / "dft.extxyz")
+    assert found.ids == [a.info["id"] for a in frames]
+    for i, atoms in enumerate(frames):
+        assert [s.symbol for s in found.structures[i].species] == atoms.get_chemical_symbols()
+        assert found.labels.energy[i] == pytest.approx(atoms.get_potential_energy())
+        np.testing.assert_allclose(found.labels.forces[i], atoms.get_forces(), atol=1e-7)
+        np.testing.assert_allclose(found.labels.stress[i], atoms.get_stress(voigt=False), atol=1e-7)
+        np.testing.assert_allclose(found.structures[i].cart_coords, atoms.positions, atol=1e-7)
+
+
+def test_what_cannot_be_learnt_from_is_told_and_skipped(frames):
+    bare = frames[0].copy()
+    torn = frames[1].copy()
+    torn.calc = SinglePointCalculator(torn, energy=1.0, forces=np.full((len(torn), 3), 99.0))
+    found = read_labelled([bare, torn, frames[2]])
+    assert found.ids == [frames[2].info["id"]]
+    assert [s.where for s in found.skipped] == [a.info["id"] for a in frames[:2]]
+    assert found.skipped[0].reason == "no energy"
+    assert "force of 99 eV/A" in found.skipped[1].reason
+    with pytest.raises(InputError, match="no crystal with an energy"):
+        read_labelled([bare])
+    with pytest.raises(InputError, match="no file"):
+        read_labelled("absent.extxyz")
+
+
+def test_energies_alone_are_enough(model, pool, frames):
+    for atoms in frames:
+        assert atoms.calc.results["energy"] is not None
+    bare = [a.copy() for a in frames]
+    for a, full in zip(bare, frames, strict=True):
+        a.calc = SinglePointCalculator(a, energy=full.get_potential_energy())
+    result = mf.fill_tune(model, pool, labelled=bare, config=LENIENT)
+    assert np.isfinite(result.report["history"]["labels"]).all()
+    assert all(torch.isfinite(p).all() for p in result.model.parameters())
+
+
+@pytest.mark.parametrize("per_atom", [0.0, -7.0])
+def test_a_potential_learns_labels_of_another_level_of_theory(pool, frames, per_atom):
+    """A shift of all energies is a matter of references: training is the same."""
+    moved = [a.copy() for a in frames]
+    for a, full in zip(moved, frames, strict=True):
+        r = full.calc.results
+        a.calc = SinglePointCalculator(a, **r | {"energy": r["energy"] + per_atom * len(a)})
+    result = mf.fill_tune(fresh_tensornet(), pool, objective="oracle", labelled=moved, config=LABELS_ONLY)
+    losses = result.report["history"]["labels"]
+    assert result.report["run"]["oracle"] == "labelled crystals"
+    assert np.mean(losses[-5:]) < 0.7 * losses[0]
+    assert [p.id for p in result.proposals] == [a.info["id"] for a in frames]
+
+
+def test_labels_and_an_oracle_exclude_each_other(model, pool, frames):
+    with pytest.raises(InputError, match="neither an oracle nor proposals"):
+        mf.fill_tune(model, pool, labelled=frames, oracle=LennardJones())
+
+
+def test_given_proposals_are_learnt_from(model, pool):
+    proposals = mf.propose(model, pool, n=3, seed=5)
+    result = mf.fill_tune(model, pool, proposals=proposals, config=LENIENT)
+    assert [p.structure for p in result.proposals] == [p.structure for p in proposals]
+
+
+def test_the_command_line_takes_labels_back(frames, tmp_path):
+    ase.io.write(tmp_path / "dft.extxyz", frames)
+    settings = tmp_path / "quick.toml"
+    settings.write_text("".join(f"{k} = {v}\n" for k, v in QUICK.items()))
+    labels = ["--labelled", str(tmp_path / "dft.extxyz")]
+    asked = ["tune", "default", *labels, "-o", str(tmp_path / "out"), "--config", str(settings)]
+    result = CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert (tmp_path / "out" / "model" / "model.json").is_file()
+    assert CliRunner().invoke(app, ["tune", "default", *labels, "--oracle", "chgnet"]).exit_code == 2
+    assert CliRunner().invoke(app, ["tune", "default"]).exit_code == 2
+
+
+def test_an_oracle_by_name_of_its_factory(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from ase.calculators.lj import LennardJones\ndef make():\n    return LennardJones()\ndef wrong():\n    return 1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name, calculator = resolve("mine:make")
+    assert name == "mine:make"
+    assert isinstance(calculator, LennardJones)
+    with pytest.raises(OracleError, match="not an ASE calculator"):
+        resolve("mine:wrong")
+    with pytest.raises(OracleError, match="cannot be made"):
+        resolve("mine:absent")
+    assert "mine" in sys.modules
