@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from matgl_fill import load_model, propose, read_structures
+from matgl_fill.benchmarks.ledger import Lines
 from matgl_fill.errors import InputError
-from matgl_fill.files import atomic_write
 from matgl_fill.generate import Proposal
 from matgl_fill.generate.filters import closest_pair
 from matgl_fill.progress import track
@@ -118,11 +117,11 @@ def reference_crystals(pool: Sequence[Structure], elements: set[str], seed: int)
     return rows
 
 
-class Ledger:
+class Ledger(Lines):
     """A file of one JSON line per crystal done, behind a first line that says what is done and with which crystals.
 
     Args:
-        path: the file; lines that an interruption left in part are cut off.
+        path: the file.
         settings: of the run.
 
     Raises:
@@ -130,12 +129,10 @@ class Ledger:
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self._path, self._settings = path, settings
-        whole = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines() if path.exists() else []
-        self.rows: list[dict[str, Any]] = [json.loads(line) for line in whole]
+        super().__init__(path)
+        self._settings = settings
         if self.rows and {k: self.rows[0].get(k) for k in settings} != settings:
             raise InputError(f"{path} is of another run; remove it or give another --out.")
-        atomic_write(path, "".join(f"{line}\n" for line in whole))
 
     def proposals(self, make: Callable[[], Sequence[Proposal]]) -> list[dict[str, Any]]:
         """Proposed crystals of the first line, which is written if there is none."""
@@ -145,12 +142,6 @@ class Ledger:
             ]
             self.append(self._settings | {"proposals": found})
         return self.rows[0]["proposals"]
-
-    def append(self, row: dict[str, Any]) -> None:
-        """One more line, on the disk when this returns."""
-        self.rows.append(row)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
 
     def done(self, kind: str) -> dict[str, dict[str, Any]]:
         """Rows of one kind of crystals, by id."""
