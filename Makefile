@@ -5,7 +5,7 @@ VENV_DGL ?= .venv-dgl
 TORCH ?= torch==2.13.0
 EXTRAS ?= dev
 
-.PHONY: setup demo test test-dgl lint clean
+.PHONY: setup demo test test-dgl lint bench bench-short clean
 
 # torch comes first and pinned: anything that lets pip pick it pulls the CUDA build.
 $(VENV)/.ready: pyproject.toml
@@ -40,6 +40,23 @@ test: setup lint
 # The DGL backend has an environment of its own: matgl 2.2.1, the last one with DGL.
 test-dgl: setup $(VENV_DGL)/.ready
 	MATGL_BACKEND=DGL DGLBACKEND=pytorch PYG_PYTHON=$(BIN)/python $(VENV_DGL)/bin/python -m pytest tests/test_adapters.py tests/test_dgl.py
+
+# The evidence of docs/benchmarks.md, many hours; when interrupted, the same call goes on.
+SHARED ?= ../shared
+BENCH ?= bench-out
+MODELS ?= MEGNet-MP-2018.6.1-Eform MEGNet-MP-2019.4.1-BandGap-mfi TensorNet-MatPES-PBE-v2025.1-PES
+EVIDENCE := $(BIN)/python -m matgl_fill.benchmarks evidence
+
+bench: setup
+	for model in $(MODELS); do \
+	  $(EVIDENCE) run $(SHARED)/models/$$model $(SHARED)/data/mp_pool.jsonl.gz --data $(SHARED)/data --half both \
+	    --arms none,descriptors,layers,roughness,random,farthest --seeds 0,1,2,3,4 --out $(BENCH)/evidence.jsonl; \
+	done
+	$(EVIDENCE) table $(BENCH)/evidence.jsonl -o docs/benchmarks.md
+
+bench-short: setup
+	$(EVIDENCE) run default default --tasks default -n 3 --rows 60 --set steps=3 --seeds 0 --out $(BENCH)/short.jsonl
+	$(EVIDENCE) table $(BENCH)/short.jsonl -o $(BENCH)/short.md
 
 clean:
 	rm -rf demo-out out

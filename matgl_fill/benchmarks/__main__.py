@@ -15,7 +15,7 @@ from rich.table import Table
 
 from matgl_fill import describe, get_adapter, load_model, read_structures
 from matgl_fill import embed as embed_structures
-from matgl_fill.benchmarks import decoding, measures, moves, relaxation
+from matgl_fill.benchmarks import decoding, evidence, measures, moves, relaxation
 from matgl_fill.benchmarks.checkpoints import check_checkpoints
 from matgl_fill.benchmarks.roughness import Agreement, Mode, cost, field_agreements, growth, projected_agreement
 from matgl_fill.benchmarks.throughput import bounds, memory_growth_mb, throughput
@@ -25,6 +25,7 @@ from matgl_fill.roughness import graph_roughness
 
 app = typer.Typer(no_args_is_help=True, help="Measurements that the documentation quotes.")
 app.add_typer(measures.app, name="measures")
+app.add_typer(evidence.app, name="evidence")
 app.command()(moves.draws)
 app.command()(decoding.decode)
 app.command()(relaxation.relax)
