@@ -15,7 +15,7 @@ from rich.table import Table
 
 from matgl_fill import describe, get_adapter, load_model, read_structures
 from matgl_fill import embed as embed_structures
-from matgl_fill.benchmarks import decoding, evidence, measures, moves, relaxation
+from matgl_fill.benchmarks import decoding, evidence, measures, moves, potentials, relaxation, teaching
 from matgl_fill.benchmarks.checkpoints import check_checkpoints
 from matgl_fill.benchmarks.roughness import Agreement, Mode, cost, field_agreements, growth, projected_agreement
 from matgl_fill.benchmarks.throughput import bounds, memory_growth_mb, throughput
@@ -29,6 +29,8 @@ app.add_typer(evidence.app, name="evidence")
 app.command()(moves.draws)
 app.command()(decoding.decode)
 app.command()(relaxation.relax)
+app.command()(potentials.physics)
+app.command()(teaching.teach)
 console = Console(width=120)
 PROFILED = 500
 """Crystals of the profile."""
