@@ -34,12 +34,13 @@ lint: setup
 	$(BIN)/mypy
 
 test: setup lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	$(MAKE) test-dgl
 
 # The DGL backend has an environment of its own: matgl 2.2.1, the last one with DGL.
 test-dgl: setup $(VENV_DGL)/.ready
-	MATGL_BACKEND=DGL DGLBACKEND=pytorch PYG_PYTHON=$(BIN)/python $(VENV_DGL)/bin/python -m pytest tests/test_adapters.py tests/test_dgl.py
+	MATGL_BACKEND=DGL DGLBACKEND=pytorch PYG_PYTHON=$(BIN)/python OMP_NUM_THREADS=1 \
+		$(VENV_DGL)/bin/python -m pytest -n 2 --dist loadfile tests/test_adapters.py tests/test_dgl.py
 
 # The evidence of docs/benchmarks.md, many hours; when interrupted, the same call goes on.
 SHARED ?= ../shared

@@ -49,7 +49,9 @@ def run(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")] = Path("out"),
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Crystals to generate.")] = 100,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
-    objective: Annotated[str, typer.Option(help="auto, descriptor or oracle.")] = "auto",
+    objective: Annotated[
+        str, typer.Option(help="auto, descriptor, denoise, oracle, or a sum: descriptor+denoise.")
+    ] = "auto",
     oracle: Annotated[str | None, typer.Option(help="sevennet, chgnet or the directory of a MatGL potential.")] = None,
     tasks: Annotated[
         list[str] | None, typer.Option(help="File of labelled crystals to evaluate on; may be given again.")

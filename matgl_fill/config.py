@@ -32,6 +32,7 @@ class FillConfig(BaseModel):
         replay_batch: pool crystals per step; by default as many as the model's adapter says.
         lr: peak learning rate (one cycle of AdamW); by default what the model's adapter says.
         descriptor_weight: weight of the descriptor objective.
+        denoise_weight: weight of the denoising objective, where it is asked for.
         response_weight: weight of the response objective: stiffness, force constants, pressure and energy, from the
             oracle or, for potentials that are overwritten without one, from the model itself; by default 1 where the
             tuned weights overwrite the original and 0.3 where they are added to it.
@@ -70,6 +71,7 @@ class FillConfig(BaseModel):
     replay_batch: int | None = Field(None, ge=1)
     lr: float | None = Field(None, ge=0)
     descriptor_weight: float = Field(1.0, ge=0)
+    denoise_weight: float = Field(0.3, ge=0)
     response_weight: float | None = Field(None, ge=0)
     oracle_weight: float | None = Field(None, ge=0)
     replay_weight: float | None = Field(None, ge=0)

@@ -30,7 +30,8 @@ from matgl_fill.resume import SEARCH, TRAINING, RunState, what_it_depends_on
 from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
 from matgl_fill.summary import Landscape, headline, latent_plane, proposal_row, roughness_table, run_facts
 from matgl_fill.train import Guard, Labels, Replay, fit
-from matgl_fill.train.setup import Made, ObjectiveName, check_objective, make_objectives
+from matgl_fill.train.registry import check_objective
+from matgl_fill.train.setup import Made, make_objectives
 
 MAX_HOLDOUT = 400
 """Crystals that the guard judges on at most; more cost time and decide nothing."""
@@ -145,7 +146,7 @@ def fill_tune(
     model: nn.Module,
     structures: Any = None,
     n: int = 100,
-    objective: ObjectiveName = "auto",
+    objective: str = "auto",
     oracle: Any = None,
     seed: int = 0,
     config: FillConfig | dict[str, Any] | str | Path | None = None,
@@ -166,8 +167,9 @@ def fill_tune(
         model: property model, ``TransformedTargetModel``, ``Potential`` or bare core model. Never changed.
         structures: pool of crystals; the package's own if not given.
         n: crystals to generate.
-        objective: ``"descriptor"`` (label-free), ``"oracle"``, or ``"auto"``: both where an oracle is given, else
-            ``"descriptor"``.
+        objective: ``"descriptor"`` or ``"denoise"`` (label-free), ``"oracle"``, a sum such as
+            ``"descriptor+denoise"``, or ``"auto"``: descriptors, and the oracle's labels where there are any. More by
+            :func:`matgl_fill.train.register_objective`.
         oracle: ASE calculator, MatGL ``Potential`` or its directory, ``"sevennet"``, ``"chgnet"``, or None.
         seed: one seed gives the same crystals and the same weights to the bit on one machine.
         config: :class:`FillConfig`, dictionary of changes, or TOML file.
@@ -298,7 +300,7 @@ def _train(
     adapter: Adapter,
     pool: Pool,
     proposals: list[Proposal],
-    objective: ObjectiveName,
+    objective: str,
     oracle: Any,
     config: FillConfig,
     seed: int,

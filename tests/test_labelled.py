@@ -131,7 +131,9 @@ def test_the_command_line_takes_labels_back(frames, tmp_path):
 
 def test_an_oracle_by_name_of_its_factory(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
-        "from ase.calculators.lj import LennardJones\ndef make():\n    return LennardJones()\ndef wrong():\n    return 1\n"
+        "from ase.calculators.lj import LennardJones\n"
+        "def make():\n    return LennardJones()\n"
+        "def wrong():\n    return 1\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     name, calculator = resolve("mine:make")

@@ -7,6 +7,7 @@ from matgl_fill.train.labelled import LabelledCrystals, read_labelled
 from matgl_fill.train.module import FillModule, fit
 from matgl_fill.train.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
 from matgl_fill.train.oracle import Labels, elemental_shifts, label, resolve
+from matgl_fill.train.registry import Material, objective_names, register_objective
 from matgl_fill.train.replay import Replay
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Guard",
     "LabelledCrystals",
     "Labels",
+    "Material",
     "Objective",
     "OracleObjective",
     "ReadoutObjective",
@@ -24,6 +26,8 @@ __all__ = [
     "elemental_shifts",
     "fit",
     "label",
+    "objective_names",
     "read_labelled",
+    "register_objective",
     "resolve",
 ]

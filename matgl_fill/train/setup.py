@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator
@@ -13,34 +13,14 @@ from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.config import FillConfig
-from matgl_fill.descriptors import describe_structures
-from matgl_fill.errors import InputError, MatglFillWarning, OracleError
+from matgl_fill.errors import MatglFillWarning, OracleError
 from matgl_fill.train.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
 from matgl_fill.train.oracle import Labels, elemental_shifts, resolve
+from matgl_fill.train.registry import Material, label_free
 from matgl_fill.train.response import responses
 
-ObjectiveName = Literal["auto", "descriptor", "oracle"]
 ALIGN_ATOMS = 12
 """Pool crystals up to this size align the oracle and start its head."""
-
-
-def check_objective(objective: str, labels: bool) -> None:
-    """Refuse what :func:`make_objectives` could not make, before anything is computed.
-
-    Args:
-        objective: as in :func:`matgl_fill.fill_tune`.
-        labels: an oracle or labelled crystals are given.
-
-    Raises:
-        InputError: an unknown objective, or ``"oracle"`` without labels.
-    """
-    if objective not in get_args(ObjectiveName):
-        raise InputError(f"no objective '{objective}'; there are {', '.join(get_args(ObjectiveName))}.")
-    if objective == "oracle" and not labels:
-        raise InputError(
-            "objective 'oracle' needs labelled crystals or an oracle: sevennet, chgnet, an ASE calculator or a MatGL "
-            "potential."
-        )
 
 
 @dataclass(frozen=True)
@@ -66,7 +46,7 @@ def make_objectives(
     D: np.ndarray,
     fill: list[Structure],
     copies: list[Structure],
-    objective: ObjectiveName,
+    objective: str,
     oracle: Any,
     config: FillConfig,
     rng: np.random.Generator,
@@ -93,13 +73,8 @@ def make_objectives(
     Raises:
         OracleError: the oracle fails on more than half of the crystals.
     """
-    known = (Z, D)
     scale = Standardiser(Z)
-    objectives: list[Objective] = []
-    if objective != "oracle":
-        crystals = fill + copies
-        targets = describe_structures(crystals)
-        objectives.append(ReadoutObjective("descriptor", scale, known, crystals, targets, config.descriptor_weight))
+    objectives = label_free(objective, Material(adapter, scale, Z, D, fill, copies, config, rng))
     if labels is not None:
         term, unexplained = _labelled(adapter, scale, fill, labels, config)
         return Made([*objectives, term], "labelled crystals", unexplained)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import matgl_fill as mf
+from matgl_fill.errors import InputError
+from matgl_fill.train import ReadoutObjective, Standardiser, objective_names, register_objective
+from matgl_fill.train.denoise import DRAWS, NOISE, STIFFNESS, denoising
+from matgl_fill.train.registry import _MAKERS
+
+LENIENT = {"steps": 60, "copies": 1, "replay_size": 60, "max_prediction_drift": 9.0, "max_proxy_loss": 900.0}
+
+
+@pytest.fixture(scope="module")
+def crystals(pool):
+    return [s for s in pool.structures if 3 <= len(s) <= 8][:6]
+
+
+@pytest.fixture(scope="module")
+def proposals(model, pool):
+    return mf.propose(model, pool, n=4)
+
+
+def test_denoising_is_springs_to_where_the_atoms_were(model, pool, crystals):
+    adapter = mf.get_adapter(model)
+    scale = Standardiser(mf.embed(model, pool))
+    term = denoising(adapter, scale, crystals, 1.0, np.random.default_rng(0))
+    assert len(term.structures) == DRAWS * len(crystals)
+    for k, noisy in enumerate(term.structures):
+        rest = crystals[k % len(crystals)]
+        moved = noisy.cart_coords - rest.cart_coords
+        energy, forces, stress = term._labels.gather(torch.tensor([k]))
+        np.testing.assert_allclose(forces, -STIFFNESS * moved, atol=1e-5)
+        np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-4)
+        assert float(energy) == pytest.approx(STIFFNESS / 2 * (moved**2).sum(), rel=1e-5)
+        assert torch.isnan(stress).all()
+    spread = np.concatenate(
+        [(a.cart_coords - crystals[k % len(crystals)].cart_coords).ravel() for k, a in enumerate(term.structures)]
+    ).std()
+    assert spread == pytest.approx(NOISE, rel=0.2)
+
+
+def test_denoising_is_learnt(model, pool, proposals):
+    config = LENIENT | {"steps": 80, "denoise_weight": 1.0, "prediction_weight": 0.0, "lr": 3e-3}
+    result = mf.fill_tune(model, pool, proposals=proposals, objective="denoise", config=config)
+    losses = result.report["history"]["denoise"]
+    assert result.report["run"]["objective"] == ["denoise"]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:2])
+
+
+def test_objectives_are_summed(model, pool, proposals):
+    result = mf.fill_tune(
+        model, pool, proposals=proposals, objective="descriptor+denoise", config=LENIENT | {"steps": 3}
+    )
+    assert set(result.report["history"]) == {"descriptor", "denoise", "replay"}
+
+
+def test_another_package_adds_one(model, pool, proposals):
+    @register_objective("packing")
+    def packing(m):
+        volume = np.array([[s.volume / len(s)] for s in m.fill])
+        return ReadoutObjective("packing", m.scale, (m.Z, m.D[:, :1]), m.fill, volume, 0.5)
+
+    try:
+        result = mf.fill_tune(
+            model, pool, proposals=proposals, objective="descriptor+packing", config=LENIENT | {"steps": 3}
+        )
+        assert "packing" in result.report["history"]
+        with pytest.raises(InputError, match="cannot be named 'packing'"):
+            register_objective("packing")(packing)
+    finally:
+        del _MAKERS["packing"]
+
+
+@pytest.mark.parametrize("name", ["nonsense", "descriptor+nonsense", "auto+denoise", ""])
+def test_an_unknown_objective_is_refused_at_once(model, pool, name):
+    with pytest.raises(InputError, match="no objective"):
+        mf.fill_tune(model, pool, objective=name)
+    assert {"auto", "oracle", "descriptor", "denoise"} <= set(objective_names())
