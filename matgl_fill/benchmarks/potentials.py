@@ -15,7 +15,7 @@ import typer
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols, covalent_radii
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from matgl_fill import get_adapter, load_model, read_structures
-from matgl_fill.adapters import Adapter
+from matgl_fill.adapters import Adapter, evaluation_mode
 from matgl_fill.errors import InputError
 from matgl_fill.formats import items_in
 from matgl_fill.io import StructureSet
@@ -168,7 +168,8 @@ def dynamics(
         seed: of the velocities.
     """
     atoms.calc = calculator
-    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * TEMPERATURE, rng=np.random.default_rng(seed))
+    deviation = np.sqrt(2 * TEMPERATURE * units.kB * atoms.get_masses())[:, None]
+    atoms.set_momenta(deviation * np.random.default_rng(seed).standard_normal(atoms.positions.shape))
     Stationary(atoms)
     run = VelocityVerlet(atoms, timestep=TIME_STEP * units.fs)
     energies = [atoms.get_total_energy() / len(atoms)]
@@ -252,9 +253,10 @@ def measure(
         errors = [force_error(s, exact) for s in track(crystals, "forces")]
         rising = [count_rising(dimer_energies(p, exact)) for p in track(pairs, "dimers")]
         minima = [count_minima(volume_energies(s, exact)) for s in track(crystals, "equations of state")]
-    calculator = PESCalculator(model.eval(), stress_unit="eV/A3")
     cells = [AseAtomsAdaptor.get_atoms(s * (2, 2, 2), msonable=False) for s in moving]
-    drifts = [drift(*dynamics(atoms, calculator, steps)) for atoms in cells]
+    with evaluation_mode(model):
+        calculator = PESCalculator(model, stress_unit="eV/A3")
+        drifts = [drift(*dynamics(atoms, calculator, steps)) for atoms in cells]
     found = None
     if dft is not None:
         own = label(dft[0], get_adapter(model)).forces
