@@ -60,8 +60,8 @@ def test_objectives_are_summed(model, pool, proposals):
 def test_another_package_adds_one(model, pool, proposals):
     @register_objective("packing")
     def packing(m):
-        volume = np.array([[s.volume / len(s)] for s in m.fill])
-        return ReadoutObjective("packing", m.scale, (m.Z, m.D[:, :1]), m.fill, volume, 0.5)
+        known, new = (np.array([[s.volume / len(s)] for s in x]) for x in (m.pool, m.fill))
+        return ReadoutObjective("packing", m.scale, (m.Z, known), m.fill, new, 0.5)
 
     try:
         result = mf.fill_tune(

@@ -23,7 +23,8 @@ class Material:
     Attributes:
         adapter: of the original model.
         scale: standardises its embedding.
-        Z: (n, dim) embedding of the known crystals.
+        pool: (n) known crystals.
+        Z: (n, dim) their embedding.
         D: (n, k) their descriptors.
         fill: crystals to learn from.
         copies: altered copies of them.
@@ -33,6 +34,7 @@ class Material:
 
     adapter: Adapter
     scale: Standardiser
+    pool: Sequence[Structure]
     Z: np.ndarray
     D: np.ndarray
     fill: Sequence[Structure]
@@ -57,9 +59,8 @@ def register_objective(name: str) -> Callable[[Maker], Maker]:
     Example:
         >>> @register_objective("density")
         ... def density(material):
-        ...     y = np.array([[s.density] for s in material.fill])
-        ...     known = material.Z, material.D[:, :1]
-        ...     return ReadoutObjective("density", material.scale, known, material.fill, y, 1.0)
+        ...     known, new = (np.array([[s.density] for s in x]) for x in (material.pool, material.fill))
+        ...     return ReadoutObjective("density", material.scale, (material.Z, known), material.fill, new, 1.0)
         >>> "density" in objective_names()
         True
         >>> del _MAKERS["density"]

@@ -74,7 +74,7 @@ def make_objectives(
         OracleError: the oracle fails on more than half of the crystals.
     """
     scale = Standardiser(Z)
-    objectives = label_free(objective, Material(adapter, scale, Z, D, fill, copies, config, rng))
+    objectives = label_free(objective, Material(adapter, scale, pool, Z, D, fill, copies, config, rng))
     if labels is not None:
         term, unexplained = _labelled(adapter, scale, fill, labels, config)
         return Made([*objectives, term], "labelled crystals", unexplained)
