@@ -20,6 +20,7 @@ from matgl_fill.train import Guard, elemental_shifts, label, resolve
 from matgl_fill.train.guard import interpolate, recovery, resolved_loss
 from matgl_fill.train.proxies import proxies
 from matgl_fill.train.response import SCALES, responses
+from matgl_fill.train.setup import COVERED, alignment_sample
 
 QUICK = {"steps": 12, "copies": 2, "replay_size": 60, "lr": 2e-3, "replay_weight": 3.0}
 LENIENT = QUICK | {"max_prediction_drift": 1.0, "min_recovery": 0.0, "max_proxy_loss": 100.0}
@@ -298,3 +299,17 @@ def test_bad_config_is_an_input_error(config, message):
 def test_config_from_toml_is_the_same_as_from_python(tmp_path):
     (tmp_path / "c.toml").write_text('steps = 7\nchoice = "random"\n')
     assert FillConfig.make(tmp_path / "c.toml") == FillConfig(steps=7, choice="random")
+
+
+def test_the_alignment_covers_every_element_that_is_learnt(pool):
+    """A missing element would get no reference energy: labels would be wrong by electronvolts."""
+    crystals = pool.structures[:40]
+    wanted = {e.symbol for s in crystals for e in s.elements}
+    held = {e: sum(e in {x.symbol for x in s.elements} for s in pool.structures) for e in wanted}
+    rows = alignment_sample(pool.structures, crystals, 10, np.random.default_rng(0))
+    found = {e: sum(e in {x.symbol for x in pool.structures[i].elements} for i in rows) for e in wanted}
+    assert len(set(rows)) == len(rows)
+    assert all(found[e] >= min(COVERED, held[e]) for e in wanted)
+    assert rows == alignment_sample(pool.structures, crystals, 10, np.random.default_rng(0))
+    small = alignment_sample(pool.structures, [], 10, np.random.default_rng(0))
+    assert len(small) == 10

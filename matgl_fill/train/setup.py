@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from matgl_fill.train.response import responses
 
 ALIGN_ATOMS = 12
 """Pool crystals up to this size align the oracle and start its head."""
+COVERED = 3
+"""Of them at least so many hold each element of the crystals that are learnt from."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def make_objectives(
     if oracle is None and not (adapter.is_potential and config.form == "overwrite"):
         return Made(objectives, None, None)
     name, source = resolve(oracle) if oracle is not None else (None, adapter)
-    sample = _sample(pool, config.align_size, rng)
+    sample = alignment_sample(pool, fill, config.align_size, rng)
     usable, Y, labels = _usable(*respond(fill, source), name or "model itself")
     good, Y_known, known_labels = _usable(*respond([pool[i] for i in sample], source), name or "model itself")
     sample = [sample[i] for i in good]
@@ -116,10 +119,31 @@ def _labelled(
     return OracleObjective("labels", crystals, aligned, config.oracle_weight or 0.0, scale, head), alignment
 
 
-def _sample(pool: Sequence[Structure], size: int, rng: np.random.Generator) -> list[int]:
-    """Random small pool crystals, on which an oracle is cheap."""
+def alignment_sample(
+    pool: Sequence[Structure], crystals: Sequence[Structure], size: int, rng: np.random.Generator
+) -> list[int]:
+    """Rows of small pool crystals, on which an oracle is cheap: random ones, and those that cover all elements.
+
+    An element that the sample lacks would get no reference energy, and the crystals that hold it labels that are wrong
+    by electronvolts.
+
+    Args:
+        pool: (n) known crystals.
+        crystals: those whose elements have to occur :data:`COVERED` times each, as far as they do in the pool.
+        size: of the random part.
+        rng: draws it.
+    """
     small = [i for i, s in enumerate(pool) if len(s) <= ALIGN_ATOMS] or list(range(len(pool)))
-    return [small[i] for i in rng.permutation(len(small))[:size]]
+    order = [small[i] for i in rng.permutation(len(small))]
+    chosen, rest = order[:size], order[size:] + sorted(set(range(len(pool))) - set(small))
+    present = [{e.symbol for e in s.elements} for s in pool]
+    count = Counter(symbol for i in chosen for symbol in present[i])
+    for symbol in sorted({e.symbol for s in crystals for e in s.elements}):
+        for i in rest:
+            if count[symbol] < COVERED and symbol in present[i] and i not in chosen:
+                chosen.append(i)
+                count.update(present[i])
+    return chosen
 
 
 def _per_atom(energy: np.ndarray, structures: Sequence[Structure]) -> np.ndarray:
