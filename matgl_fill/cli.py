@@ -33,6 +33,12 @@ SAMPLE = 32
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+Tasks = Annotated[list[str] | None, typer.Option(help="File of labelled crystals to evaluate on; may be given again.")]
+Config = Annotated[Path | None, typer.Option(help="TOML file of settings.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the interrupted run in OUT; otherwise it starts over.")
+]
+
 
 @app.callback()
 def _root() -> None:
@@ -53,13 +59,9 @@ def run(
         str, typer.Option(help="auto, descriptor, denoise, oracle, or a sum: descriptor+denoise.")
     ] = "auto",
     oracle: Annotated[str | None, typer.Option(help="sevennet, chgnet or the directory of a MatGL potential.")] = None,
-    tasks: Annotated[
-        list[str] | None, typer.Option(help="File of labelled crystals to evaluate on; may be given again.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the interrupted run in OUT; otherwise it starts over.")
-    ] = False,
+    tasks: Tasks = None,
+    config: Config = None,
+    resume: Resume = False,
 ) -> None:
     """Fill-tune MODEL on STRUCTURES and write the result to OUT.
 
@@ -91,13 +93,9 @@ def tune(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")] = Path("out"),
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Crystals to generate for the oracle.")] = 100,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
-    tasks: Annotated[
-        list[str] | None, typer.Option(help="File of labelled crystals to evaluate on; may be given again.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the interrupted run in OUT; otherwise it starts over.")
-    ] = False,
+    tasks: Tasks = None,
+    config: Config = None,
+    resume: Resume = False,
 ) -> None:
     """Fill-tune MODEL on energies, forces and stresses: labels back from DFT, or an oracle's.
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 
 def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
@@ -28,3 +32,10 @@ def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, object]) -> None:
+    """Write named arrays, numbers or texts as a compressed ``.npz`` file, whole or not at all."""
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
+    atomic_write(path, data.getvalue())

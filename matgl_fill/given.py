@@ -14,6 +14,7 @@ from matgl_fill.cache import structure_key
 from matgl_fill.errors import InputError
 from matgl_fill.generate import Proposal
 from matgl_fill.io import Skipped
+from matgl_fill.pool import graph_or_problem
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.train import Labels, read_labelled
 
@@ -56,17 +57,18 @@ def labelled_crystals(adapter: Adapter, roughness: RoughnessResult, source: Any)
     """
     found = read_labelled(source)
     skipped = list(found.skipped)
-    keep = []
+    keep, graphs = [], []
     for i, (name, structure) in enumerate(zip(found.ids, found.structures, strict=True)):
-        problem = adapter.problem(structure)
-        if problem is None and (alone := adapter.graph(structure).isolated_atoms()):
-            problem = f"atom {alone[0]} has no neighbour within {adapter.cutoff:g} A"
-        keep += [i] if problem is None else []
-        skipped += [] if problem is None else [Skipped(name, problem)]
+        graph = graph_or_problem(adapter, structure)
+        if isinstance(graph, str):
+            skipped.append(Skipped(name, graph))
+        else:
+            keep.append(i)
+            graphs.append(graph)
     if not keep:
         raise InputError(f"no labelled crystal that {adapter.name} can take; first: {skipped[0].reason}.")
     structures = [found.structures[i] for i in keep]
-    Z = adapter.embed_graphs(adapter.graphs(structures))[0]
+    Z = adapter.embed_graphs(graphs)[0]
     rows = zip(keep, structures, Z, roughness.local(Z).tolist(), strict=True)
     proposals = [Proposal(found.ids[i], s, "", "labelled", z, k, 0.0, r) for k, (i, s, z, r) in enumerate(rows)]
     return Given(proposals, found.labels.subset(keep), skipped)

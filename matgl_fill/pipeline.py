@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -221,10 +222,11 @@ def fill_tune(
     given = given_crystals(adapter, before, proposals, labelled)
     asked: dict[str, Any] = {"n": n, "seed": seed, "objective": objective, "settings": settings.model_dump()}
     asked["crystals"] = given.key() if given else None
-    state = RunState(out, what_it_depends_on(model, pool.structures, pool.ids, oracle, **asked), resume)
+    facts = {} if out is None else what_it_depends_on(model, pool.structures, pool.ids, oracle, **asked)
+    state = RunState(out, facts, resume)
     with clock.stage("propose crystals"):
-        make = lambda: _propose(adapter, pool, before, n, seed, settings, state)  # noqa: E731
-        fill = given.proposals if given else state.proposals(make)
+        search = partial(_propose, adapter, pool, before, n, seed, settings, state)
+        fill = given.proposals if given else state.proposals(search)
     with clock.stage("train"):
         labels = given.labels if given else None
         trained = _train(adapter, pool, fill, objective, oracle, settings, seed, state, labels)

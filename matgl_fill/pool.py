@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter, Graph
 from matgl_fill.descriptors import describe_structures
@@ -31,6 +32,17 @@ class Pool:
     seconds_per_edge: float
 
 
+def graph_or_problem(adapter: Adapter, structure: Structure) -> Graph | str:
+    """The graph of a crystal, or why the model cannot take it: an element, or an atom without any neighbour."""
+    if problem := adapter.problem(structure):
+        return problem
+    graph = adapter.graph(structure)
+    if alone := graph.isolated_atoms():
+        symbol = structure[alone[0]].specie.symbol
+        return f"atom {alone[0]} ({symbol}) has no neighbour within {adapter.cutoff:g} A"
+    return graph
+
+
 def prepare_pool(adapter: Adapter, source: Any) -> Pool:
     """Read crystals, drop those the model cannot take (with the reason), embed and describe the rest.
 
@@ -42,17 +54,12 @@ def prepare_pool(adapter: Adapter, source: Any) -> Pool:
     keep: list[int] = []
     graphs: list[Graph] = []
     for i, (name, structure) in enumerate(zip(data.ids, data.structures, strict=True)):
-        problem = adapter.problem(structure)
-        if problem is None:
-            graph = adapter.graph(structure)
-            if alone := graph.isolated_atoms():
-                symbol = structure[alone[0]].specie.symbol
-                problem = f"atom {alone[0]} ({symbol}) has no neighbour within {adapter.cutoff:g} A"
-        if problem is None:
-            keep.append(i)
-            graphs.append(graph)
+        found = graph_or_problem(adapter, structure)
+        if isinstance(found, str):
+            skipped.append(Skipped(name, found))
         else:
-            skipped.append(Skipped(name, problem))
+            keep.append(i)
+            graphs.append(found)
     if len(keep) < MIN_POOL:
         first = "; ".join(f"{s.where}: {s.reason}" for s in skipped[:3])
         raise InputError(

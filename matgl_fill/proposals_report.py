@@ -22,8 +22,8 @@ from scipy.spatial import cKDTree
 from matgl_fill.adapters import Adapter
 from matgl_fill.files import atomic_write
 from matgl_fill.generate import Choice, Selection, propose_from
+from matgl_fill.generate.charge import balance
 from matgl_fill.generate.filters import NAMES
-from matgl_fill.generate.select import balance
 from matgl_fill.io import StructureSet, write_cifs, write_structures
 from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.roughness import RoughnessResult, graph_roughness

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 import time
@@ -21,7 +20,7 @@ from torch import nn
 from matgl_fill.adapters import Adapter
 from matgl_fill.cache import fingerprint, structure_key
 from matgl_fill.errors import InputError
-from matgl_fill.files import atomic_write
+from matgl_fill.files import atomic_write, write_arrays
 from matgl_fill.generate import Proposal
 from matgl_fill.progress import console
 from matgl_fill.summary import machine_facts
@@ -133,7 +132,7 @@ class RunState:
         if path is not None:
             kept = ("id", "parent", "moves", "target_row", "distance", "roughness")
             table = [{k: getattr(p, k) for k in kept} | {"structure": p.structure.as_dict()} for p in made]
-            _write(path, rows=np.array(json.dumps(table)), targets=np.array([p.target for p in made]))
+            write_arrays(path, {"rows": json.dumps(table), "targets": np.array([p.target for p in made])})
         return made
 
     def responses(self, structures: Sequence[Structure], source: Calculator | Adapter) -> tuple[np.ndarray, Labels]:
@@ -170,14 +169,8 @@ class RunState:
         Y, labels = responses(structures, source, seed)
         if path is not None:
             joined = np.concatenate(labels.forces)
-            _write(path, Y=Y, energy=labels.energy, forces=joined, stress=labels.stress)
+            write_arrays(path, {"Y": Y, "energy": labels.energy, "forces": joined, "stress": labels.stress})
         return (Y, labels), False
-
-
-def _write(path: Path, **arrays: np.ndarray) -> None:
-    data = io.BytesIO()
-    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
-    atomic_write(path, data.getvalue())
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from matgl_fill.benchmarks.checkpoints import check_checkpoints
 from matgl_fill.benchmarks.roughness import Agreement, Mode, cost, field_agreements, growth, projected_agreement
 from matgl_fill.benchmarks.throughput import bounds, memory_growth_mb, throughput
 from matgl_fill.io import StructureSet
+from matgl_fill.pool import graph_or_problem
 from matgl_fill.progress import track
 from matgl_fill.roughness import graph_roughness
 
@@ -57,7 +58,7 @@ def embed(
     loaded = load_model(model)
     adapter = get_adapter(loaded)
     found = read_structures(structures)
-    usable = [i for i, s in enumerate(found) if adapter.problem(s) is None and not adapter.graph(s).isolated_atoms()]
+    usable = [i for i, s in enumerate(found) if not isinstance(graph_or_problem(adapter, s), str)]
     pool: StructureSet = found.subset(usable[:n])
     once, often = memory_growth_mb(loaded, pool)
     rates = throughput(loaded, pool)

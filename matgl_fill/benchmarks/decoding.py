@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,9 +19,10 @@ from rich.table import Table
 
 from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, Batch, Output
+from matgl_fill.benchmarks.ledger import Lines
 from matgl_fill.errors import InputError
 from matgl_fill.generate.decode import MAX_ATOMS, ROUNDS, Candidate, Decoder
-from matgl_fill.pool import Pool, prepare_pool
+from matgl_fill.pool import Pool, graph_or_problem, prepare_pool
 from matgl_fill.roughness import graph_roughness
 
 console = Console(width=120)
@@ -90,8 +90,7 @@ def withhold(
     Raises:
         InputError: no crystal can be drawn, or nothing of the pool is left.
     """
-    usable = [s for s in crystals if len(s) <= MAX_ATOMS and adapter.problem(s) is None]
-    usable = [s for s in usable if not adapter.graph(s).isolated_atoms()]
+    usable = [s for s in crystals if len(s) <= MAX_ATOMS and not isinstance(graph_or_problem(adapter, s), str)]
     drawn = [usable[i] for i in np.random.default_rng(seed).permutation(len(usable))[:n]]
     formulas = {s.composition.reduced_formula for s in drawn}
     keep = [i for i, s in enumerate(pool.structures) if s.composition.reduced_formula not in formulas]
@@ -230,5 +229,4 @@ def decode(
     )
     if file is not None:
         facts = {"model": Path(model).name, "pool": len(rest.structures), "seed": seed, "rounds": rounds}
-        with file.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(facts | figures) + "\n")
+        Lines(file).append(facts | figures)

@@ -26,6 +26,7 @@ from matgl_fill.generate import Proposal
 from matgl_fill.generate.filters import closest_pair
 from matgl_fill.progress import track
 from matgl_fill.train.oracle import elemental_shifts, resolve
+from matgl_fill.train.setup import covering
 
 console = Console(width=120)
 Rows = list[dict[str, Any]]
@@ -107,14 +108,8 @@ def relax_crystal(structure: Structure, calculator: Calculator, fmax: float, ste
 
 def reference_crystals(pool: Sequence[Structure], elements: set[str], seed: int) -> list[int]:
     """Rows of random small pool crystals, about :data:`SEEN` with each of the elements, where there are as many."""
-    seen: Counter[str] = Counter()
-    rows = []
-    for i in np.random.default_rng(seed).permutation(len(pool)).tolist():
-        symbols = {e.symbol for e in pool[i].elements} & elements
-        if len(pool[i]) <= MAX_REFERENCE and any(seen[e] < SEEN for e in symbols):
-            rows.append(i)
-            seen.update(symbols)
-    return rows
+    order = np.random.default_rng(seed).permutation(len(pool)).tolist()
+    return covering(pool, [i for i in order if len(pool[i]) <= MAX_REFERENCE], elements, SEEN)
 
 
 class Ledger(Lines):

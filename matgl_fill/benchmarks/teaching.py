@@ -25,6 +25,7 @@ from matgl_fill.benchmarks.ledger import Lines
 from matgl_fill.errors import InputError
 from matgl_fill.generate import Proposal
 from matgl_fill.io import StructureSet
+from matgl_fill.pool import graph_or_problem
 from matgl_fill.train import Labels, elemental_shifts, label, resolve
 
 console = Console(width=120)
@@ -137,7 +138,7 @@ def read_proposals(adapter: Adapter, source: Any) -> list[Proposal]:
         InputError: fewer than two can be used.
     """
     found = read_structures(source)
-    usable = [i for i, s in enumerate(found) if not adapter.problem(s) and not adapter.graph(s).isolated_atoms()]
+    usable = [i for i, s in enumerate(found) if not isinstance(graph_or_problem(adapter, s), str)]
     if len(usable) < 2:
         raise InputError(f"{source} holds {len(usable)} crystals that {adapter.name} can take; two halves need more.")
     kept = found.subset(usable)

@@ -83,3 +83,10 @@ def catenated_anions(structure: Structure) -> frozenset[str]:
     reach = {el: 2 * BOND * float(covalent_radii[Element(el).Z]) for el in symbols}
     i, j, _, d = neighbour_pairs(structure, max(reach.values()))
     return frozenset(el for el in symbols if ((z[i] == Element(el).Z) & (z[i] == z[j]) & (d < reach[el])).any())
+
+
+def balance(structure: Structure) -> bool | None:
+    """:func:`charge_balanced` of a crystal; bonds among anions only widen the choice, so they are looked for last."""
+    formula = structure.composition.reduced_formula
+    balanced = charge_balanced(formula)
+    return charge_balanced(formula, catenated_anions(structure)) if balanced is False else balanced

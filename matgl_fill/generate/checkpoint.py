@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from pymatgen.core import Structure
 from matgl_fill.adapters import Adapter
 from matgl_fill.cache import fingerprint
 from matgl_fill.errors import InputError
+from matgl_fill.files import write_arrays
 
 if TYPE_CHECKING:
     from matgl_fill.generate.decode import Candidate, Search
@@ -40,11 +40,7 @@ def save_search(path: Path, key: str, rounds: int, searches: list[Search], guide
     }
     X, Y = guide.learnt()
     x = np.array([c.x for s in searches for c in s.found])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, state=np.array(json.dumps(state)), x=x, X=X, Y=Y)
-    os.replace(part, path)
+    write_arrays(path, {"state": json.dumps(state), "x": x, "X": X, "Y": Y})
 
 
 def load_search(path: Path, key: str, searches: list[Search], guide: Guide, refused: Counter[str]) -> int:

@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError
-from matgl_fill.generate.charge import ANIONS, catenated_anions, charge_balanced
+from matgl_fill.generate.charge import ANIONS, balance, charge_balanced
 from matgl_fill.neighbours import neighbour_pairs
 
 MIN_DISTANCE = 0.7
@@ -161,17 +161,12 @@ class Filters:
         return f"{structure.species[int(alone.argmax())].symbol} without a neighbour within {self.adapter.cutoff:g} A"
 
     def _charge(self, structure: Structure) -> str | None:
-        balanced = self._balanced(structure)
+        balanced = balance(structure)
         return f"{structure.composition.reduced_formula} cannot be balanced" if balanced is False else None
-
-    def _balanced(self, structure: Structure) -> bool | None:
-        formula = structure.composition.reduced_formula
-        balanced = charge_balanced(formula)
-        return charge_balanced(formula, catenated_anions(structure)) if balanced is False else balanced
 
     def surplus(self, structure: Structure) -> bool:
         """True if accepting a crystal without oxidation states would exceed their share in the set."""
-        return self._balanced(structure) is None and self._unassigned + 1 > self.unassignable * (self._accepted + 1)
+        return balance(structure) is None and self._unassigned + 1 > self.unassignable * (self._accepted + 1)
 
     def set_latent(self, X: np.ndarray, least: float) -> None:
         """Judge novelty by latent distance as well.
@@ -226,7 +221,7 @@ class Filters:
         """Count the crystal, and its latent vector (d,) if given, as known from now on."""
         self._known.setdefault(structure.composition.reduced_formula, []).append(structure)
         self._accepted += 1
-        self._unassigned += self._balanced(structure) is None
+        self._unassigned += balance(structure) is None
         if x is not None:
             self._latent = np.vstack([self._known_latent(), x])
 

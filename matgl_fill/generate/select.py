@@ -9,7 +9,7 @@ import numpy as np
 from pymatgen.core import Structure
 from sklearn.neighbors import NearestNeighbors
 
-from matgl_fill.generate.charge import catenated_anions, charge_balanced
+from matgl_fill.generate.charge import balance
 from matgl_fill.generate.decode import Candidate, Decoder
 
 MAX_PER_PARENT = 2
@@ -66,11 +66,6 @@ class Selection:
     unit: float
     refused: Counter[str]
     passed_over: Counter[str]
-
-
-def balance(structure: Structure) -> bool | None:
-    """Whether oxidation states can sum to zero, with bonds among anions; None where there are none."""
-    return charge_balanced(structure.composition.reduced_formula, catenated_anions(structure))
 
 
 class _Taken:

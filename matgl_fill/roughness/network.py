@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from matgl_fill import files
 from matgl_fill.errors import InputError
 from matgl_fill.files import atomic_write
 from matgl_fill.roughness.tree import Tree
@@ -165,9 +166,7 @@ class StationaryNetwork:
 
 def write_arrays(path: str | Path, arrays: Mapping[str, object]) -> None:
     """Write named arrays or numbers to an ``.npz`` file, atomically; the suffix is appended where it is missing."""
-    data = io.BytesIO()
-    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
-    atomic_write(_npz(path), data.getvalue())
+    files.write_arrays(_npz(path), arrays)
 
 
 def read_arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -119,6 +119,27 @@ def _labelled(
     return OracleObjective("labels", crystals, aligned, config.oracle_weight or 0.0, scale, head), alignment
 
 
+def covering(
+    pool: Sequence[Structure], order: Sequence[int], elements: set[str], times: int, seen: Counter[str] | None = None
+) -> list[int]:
+    """Rows of crystals, taken in an order, by which each element occurs a number of times, as far as it does at all.
+
+    Args:
+        pool: crystals.
+        order: rows of those that may be taken.
+        elements: that have to occur.
+        times: how often.
+        seen: how often they occur already.
+    """
+    count, rows = Counter(seen), []
+    for i in order:
+        present = {e.symbol for e in pool[i].elements} & elements
+        if any(count[e] < times for e in present):
+            rows.append(i)
+            count.update(present)
+    return rows
+
+
 def alignment_sample(
     pool: Sequence[Structure], crystals: Sequence[Structure], size: int, rng: np.random.Generator
 ) -> list[int]:
@@ -136,14 +157,9 @@ def alignment_sample(
     small = [i for i, s in enumerate(pool) if len(s) <= ALIGN_ATOMS] or list(range(len(pool)))
     order = [small[i] for i in rng.permutation(len(small))]
     chosen, rest = order[:size], order[size:] + sorted(set(range(len(pool))) - set(small))
-    present = [{e.symbol for e in s.elements} for s in pool]
-    count = Counter(symbol for i in chosen for symbol in present[i])
-    for symbol in sorted({e.symbol for s in crystals for e in s.elements}):
-        for i in rest:
-            if count[symbol] < COVERED and symbol in present[i] and i not in chosen:
-                chosen.append(i)
-                count.update(present[i])
-    return chosen
+    wanted = {e.symbol for s in crystals for e in s.elements}
+    seen = Counter(e.symbol for i in chosen for e in pool[i].elements)
+    return chosen + covering(pool, rest, wanted, COVERED, seen)
 
 
 def _per_atom(energy: np.ndarray, structures: Sequence[Structure]) -> np.ndarray:
