@@ -79,3 +79,10 @@ def test_an_unknown_objective_is_refused_at_once(model, pool, name):
     with pytest.raises(InputError, match="no objective"):
         mf.fill_tune(model, pool, objective=name)
     assert {"auto", "oracle", "descriptor", "denoise"} <= set(objective_names())
+
+
+@pytest.mark.parametrize("steps", [1, 5, 6])
+def test_the_shortest_runs_train_too(model, pool, proposals, steps):
+    result = mf.fill_tune(model, pool, proposals=proposals, config=LENIENT | {"steps": steps})
+    assert len(result.report["history"]["descriptor"]) == steps
+    assert np.isfinite(result.report["history"]["descriptor"]).all()

@@ -108,7 +108,8 @@ class FillModule(pl.LightningModule):
         """AdamW under one cycle."""
         rate = self.config.lr or 0.0
         optimizer = torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=0.0)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.steps, pct_start=WARM_UP)
+        warm_up = WARM_UP if WARM_UP * self.steps > 1 else 0.0  # one step cannot rise; PyTorch divides by zero there
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.steps, pct_start=warm_up)
         if self._saved:
             optimizer.load_state_dict(self._saved["optimizer"])
             schedule.load_state_dict(self._saved["schedule"])
