@@ -7,6 +7,7 @@ them without downstream labels, and hands the model over only if nothing was los
 from __future__ import annotations
 
 from matgl_fill.adapters import Adapter, get_adapter, register_adapter
+from matgl_fill.calculator import FillCalculator, Watcher
 from matgl_fill.config import FillConfig
 from matgl_fill.descriptors import describe
 from matgl_fill.embedding import embed
@@ -20,8 +21,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Adapter",
+    "FillCalculator",
     "FillConfig",
     "FillResult",
+    "Watcher",
     "analyze_roughness",
     "compare",
     "describe",

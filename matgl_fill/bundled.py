@@ -12,6 +12,8 @@ from matgl_fill.io import StructureSet, read_structures
 ASSETS = Path(str(files("matgl_fill") / "assets"))
 MODEL = ASSETS / "default_model"
 """MEGNet trained on CHGNet formation energies; read it with :func:`matgl_fill.load_model`."""
+POTENTIAL = ASSETS / "potential"
+"""Small TensorNet potential trained on SevenNet labels of altered pool crystals, made by examples/make_potential.py."""
 EVALUATION = ASSETS / "crystals_eval.jsonl.gz"
 """Crystals with three downstream labels, formula-disjoint from the pool."""
 TASKS = ("volume_per_atom_A3", "bulk_modulus_GPa", "max_phonon_frequency_THz")

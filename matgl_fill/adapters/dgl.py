@@ -68,13 +68,9 @@ def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
         outputs = [call(core, single, state[i : i + 1]) for i, single in enumerate(singles)]
         graph.edata["bond_dist"] = torch.cat([single.edata["bond_dist"] for single in singles])
         return torch.cat([raw for raw, _ in outputs]), _merged([features for _, features in outputs])
-    if "return_all_layer_output" in inspect.signature(core.forward).parameters:
-        features = core(g=graph, state_attr=state, return_all_layer_output=True)
-        raw = features["final"]
-    else:
-        with _listening(core) as features:
-            raw = core(g=graph, state_attr=state)
-        features |= {k: graph.ndata[k] for k in ("scalar_representation",) if k in graph.ndata}
+    with listening(core) as features:
+        raw = core(g=graph, state_attr=state)
+    features |= {k: graph.ndata[k] for k in ("scalar_representation",) if k in graph.ndata}
     if isinstance(getattr(core, "readout", None), WeightedAtomReadOut):  # a sum here, an average in matgl 4
         features["readout"] = features["readout"] / graph.batch_num_nodes().unsqueeze(1)
     return raw.reshape(-1), features
@@ -91,7 +87,28 @@ def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _listening(core: Any) -> Iterator[dict[str, Any]]:
+def listening(core: Any) -> Iterator[dict[str, Any]]:
+    """Features of the one call that is made of a core model in the block."""
+    if "return_all_layer_output" not in inspect.signature(core.forward).parameters:
+        with _hooked(core) as features:
+            yield features
+        return
+    found: dict[str, Any] = {}
+    forward = core.forward
+
+    def told(**given: Any) -> Tensor:
+        found.update(forward(**given, return_all_layer_output=True))
+        return found["final"]
+
+    core.forward = told
+    try:
+        yield found
+    finally:
+        del core.forward
+
+
+@contextmanager
+def _hooked(core: Any) -> Iterator[dict[str, Any]]:
     """Record the input of the output network and the atom features after the last block; no hook stays."""
     features: dict[str, Any] = {}
     output = getattr(core, "output_proj", None) or core.final_layer

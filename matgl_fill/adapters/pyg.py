@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,3 +56,12 @@ def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
     raw = core(g=graph, state_attr=state)
     features, core.feature_dict = core.feature_dict, {}
     return torch.as_tensor(raw).reshape(-1), features
+
+
+@contextmanager
+def listening(core: Any) -> Iterator[dict[str, Any]]:
+    """The ``feature_dict`` of the one call that is made of a core model in the block; the model keeps nothing."""
+    features: dict[str, Any] = {}
+    yield features
+    features |= core.feature_dict
+    core.feature_dict = {}

@@ -1,0 +1,97 @@
+"""From frames that a simulation met to a fill-tuned potential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+import matgl_fill.calculator.hold  # noqa: F401  registers the objective
+from matgl_fill.adapters import Adapter
+from matgl_fill.cache import structure_key
+from matgl_fill.calculator.reference import LatentReference
+from matgl_fill.config import FillConfig
+from matgl_fill.errors import OracleError
+from matgl_fill.generate import Proposal
+from matgl_fill.io import StructureSet, read_structures
+from matgl_fill.pipeline import fill_tune
+from matgl_fill.result import FillResult
+from matgl_fill.train import label, resolve
+
+OBJECTIVE = "oracle+physics_replay"
+"""Of potentials that learn an oracle's labels."""
+BATCH_ATOMS = 200
+"""Atoms of the frames in a training step, unless the config says how many frames."""
+Settings = FillConfig | dict[str, Any] | str | Path | None
+Answers = dict[bytes, dict[str, Any] | None]
+"""An oracle's results by crystal and oracle; None where it failed."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a potential is to learn.
+
+    Attributes:
+        adapter: of the potential.
+        reference: of its latent space.
+        pool: known crystals.
+        frames: to learn from.
+        answers: what oracles were asked already; more is added.
+    """
+
+    adapter: Adapter
+    reference: LatentReference
+    pool: StructureSet
+    frames: Sequence[Atoms]
+    answers: Answers
+
+    def learn(self, oracle: Any, seed: int, config: Settings, out: str | Path | None) -> FillResult:
+        """:func:`matgl_fill.fill_tune` on the frames; arguments and errors as there."""
+        settings = FillConfig.make(config)
+        if "batch_size" not in settings.model_fields_set:
+            atoms = sum(len(frame) for frame in self.frames) / len(self.frames)
+            settings = settings.model_copy(update={"batch_size": max(1, round(BATCH_ATOMS / atoms))})
+        given: dict[str, Any] = {"seed": seed, "config": settings, "out": out, "n": len(self.frames)}
+        if oracle is None:
+            return fill_tune(self.adapter.model, self.pool, proposals=self.proposals(), **given)
+        labelled = self.labelled(oracle)
+        return fill_tune(self.adapter.model, self.pool, objective=OBJECTIVE, labelled=labelled, **given)
+
+    def proposals(self) -> list[Proposal]:
+        """The frames as proposals of their own places."""
+        crystals = read_structures(list(self.frames)).structures
+        Z = self.adapter.embed_graphs(self.adapter.graphs(crystals))[0]
+        rows = zip(crystals, Z, self.reference.crystals.distance(Z), self.reference.roughness.local(Z), strict=True)
+        return [
+            Proposal(f"frame-{k + 1:04d}", crystal, "", "simulated", z, k, float(novelty), float(local))
+            for k, (crystal, z, novelty, local) in enumerate(rows)
+        ]
+
+    def labelled(self, oracle: Any) -> list[Atoms]:
+        """The frames with the oracle's energies, forces and stresses.
+
+        Raises:
+            OracleError: it is missing, or it fails on more than half of them.
+        """
+        name, source = resolve(oracle)
+        crystals = read_structures(list(self.frames)).structures
+        keys = [structure_key(name, crystal) for crystal in crystals]
+        new = [i for i, key in enumerate(keys) if key not in self.answers]
+        labels = label([crystals[i] for i in new], source)
+        for k, (i, good) in enumerate(zip(new, labels.usable(), strict=True)):
+            found = {"energy": labels.energy[k], "forces": labels.forces[k], "stress": labels.stress[k]}
+            self.answers[keys[i]] = found if good else None
+        out = []
+        for k, (frame, key) in enumerate(zip(self.frames, keys, strict=True)):
+            if results := self.answers[key]:
+                atoms = frame.copy()
+                atoms.calc = SinglePointCalculator(atoms, **results)
+                atoms.info = {"id": f"frame-{k + 1:04d}"}
+                out.append(atoms)
+        if len(out) < len(crystals) / 2:
+            raise OracleError(f"the oracle {name} gave usable labels for {len(out)} of {len(crystals)} frames only.")
+        return out

@@ -1,0 +1,209 @@
+"""MatGL's potential calculator that also says how rough and how new the place is, and learns there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from matgl.apps.pes import Potential
+from matgl.ext.ase import PESCalculator
+
+from matgl_fill.adapters import Adapter, Batch, get_adapter
+from matgl_fill.adapters.backend import backend
+from matgl_fill.bundled import bundled_pool
+from matgl_fill.calculator.learn import Answers, Lesson
+from matgl_fill.calculator.reference import LatentReference, embed_atoms
+from matgl_fill.calculator.watch import Watcher
+from matgl_fill.config import FillConfig
+from matgl_fill.errors import InputError
+from matgl_fill.io import read_structures
+from matgl_fill.pool import Pool, prepare_pool
+from matgl_fill.result import FillResult
+from matgl_fill.roughness import RoughnessResult, graph_roughness
+
+LATENT = ("roughness", "novelty", "roughness_per_atom", "novelty_per_atom")
+"""Results beyond MatGL's own."""
+
+
+class FillCalculator(PESCalculator):
+    """ASE calculator of a MatGL potential, with roughness and novelty beside energy, forces and stress.
+
+    It is MatGL's ``PESCalculator``: the same arguments, units and results, to the bit. Beside them it gives, from
+    the same forward pass, ``roughness`` and ``novelty`` of the structure and ``roughness_per_atom`` and
+    ``novelty_per_atom`` (N,), all dimensionless and explained in :class:`~matgl_fill.calculator.LatentReference`.
+
+    Units are MatGL's: energy in eV, forces in eV/Angstrom, stress positive in tension, in GPa unless
+    ``stress_unit="eV/A3"``, which is what ASE's filters, barostats and phonons expect.
+
+    Args:
+        potential: MatGL ``Potential``; it is used as it is and never changed.
+        roughness: of the pool's embedding, from :func:`matgl_fill.analyze_roughness`; analysed at the first call if
+            not given.
+        pool: known crystals by which roughness and novelty are measured, and which are held when the calculator
+            learns; anything :func:`matgl_fill.read_structures` takes, the package's own if not given. Give the pool
+            that the roughness is of.
+        settings: what ``PESCalculator`` takes: ``stress_unit``, ``use_voigt``, ``state_attr``, ``total_charge``, ...
+
+    Raises:
+        InputError: the model is no potential, the pool holds too few usable crystals, or the roughness is of an
+            embedding of another width.
+        ModelError: no adapter serves the architecture.
+
+    Example:
+        >>> import matgl_fill as mf
+        >>> from ase.build import bulk
+        >>> atoms = bulk("NaCl", "rocksalt", a=5.69)
+        >>> atoms.calc = mf.FillCalculator(mf.load_model(mf.bundled.POTENTIAL), stress_unit="eV/A3")
+        >>> energy = atoms.get_potential_energy()
+        >>> sorted(set(atoms.calc.results) - {"energy", "free_energy", "forces", "stress"})
+        ['novelty', 'novelty_per_atom', 'roughness', 'roughness_per_atom']
+    """
+
+    implemented_properties: list[str]
+
+    def __init__(
+        self, potential: Potential, roughness: RoughnessResult | None = None, pool: Any = None, **settings: Any
+    ) -> None:
+        if not isinstance(potential, Potential):
+            raise InputError(f"{type(potential).__name__} predicts no energies and forces; give a MatGL Potential.")
+        super().__init__(potential, **settings)
+        self.implemented_properties = [*self.implemented_properties, *LATENT]
+        self.original = potential
+        self.learnt: list[Atoms] = []
+        """Frames that the present model was taught."""
+        self.watchers: list[Watcher] = []
+        self.embedding: tuple[np.ndarray, np.ndarray]
+        """Structure (d,) and atom (N, d) embedding of the last calculation."""
+        self._given = roughness
+        self._source = pool
+        self._answers: Answers = {}
+        self._first: LatentReference | None = None
+        self._use(potential)
+
+    def _use(self, potential: Potential) -> None:
+        """Take a model; what depended on the last one is forgotten."""
+        self.potential = potential
+        self._adapter: Adapter = get_adapter(potential)
+        self.__dict__.pop("reference", None)
+        if potential is self.original and self._first is not None:
+            self.__dict__["reference"] = self._first
+        self.reset()
+
+    @cached_property
+    def known(self) -> Any:
+        """The pool as it was given, read."""
+        return read_structures(bundled_pool(self._adapter.element_types) if self._source is None else self._source)
+
+    @cached_property
+    def reference(self) -> LatentReference:
+        """What roughness and novelty are measured by; made at the first call, with the frames that were learnt."""
+        crystals = [*self.known.structures, *read_structures(self.learnt).structures] if self.learnt else self.known
+        pool: Pool = prepare_pool(self._adapter, crystals)
+        given = self._given if self.potential is self.original else None
+        roughness = graph_roughness(pool.Z, pool.D) if given is None else given
+        return LatentReference(roughness, pool.Z, *embed_atoms(self._adapter, pool.graphs))
+
+    def calculate(
+        self, atoms: Atoms, properties: list[str] | None = None, system_changes: list[str] | None = None
+    ) -> None:
+        """MatGL's results, and roughness and novelty from the features of the same forward pass."""
+        reference = self.reference
+        with self._listening() as features:
+            super().calculate(atoms, properties, system_changes)
+        self.embedding = self._embedding(features, len(atoms))
+        self.results.update(reference.measure(*self.embedding))
+
+    @contextmanager
+    def _listening(self) -> Iterator[dict[str, Any]]:
+        """Features of the core's one call, with the graph it was called on under ``"graph"``."""
+        core = self._adapter.core
+
+        def called(_: Any, __: Any, given: dict[str, Any]) -> None:
+            seen.update(given)
+
+        seen: dict[str, Any] = {}
+        hook = core.register_forward_pre_hook(called, with_kwargs=True)
+        try:
+            with backend.listening(core) as features:
+                yield features
+        finally:
+            hook.remove()
+        features["graph"], features["state"] = seen["g"], seen.get("state_attr")
+
+    def _embedding(self, features: dict[str, Any], n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Structure (d,) and atom (n, d) embedding; a fill-tuned copy beside the original needs a pass of its own."""
+        device = self._adapter.device
+        lattice = torch.zeros(1, 3, 3, device=device)
+        node_batch = torch.zeros(n, dtype=torch.long, device=device)
+        batch = Batch(None, lattice, lattice, node_batch, torch.tensor([n], device=device))
+        parts = [features]
+        with torch.no_grad():
+            for side in self._adapter.cores[1:]:
+                parts.append(backend.call(side, features["graph"], features["state"])[1])
+            read = [self._adapter.read(part, batch) for part in parts]
+        z, each = (torch.cat([r[k] for r in read], dim=1).detach().cpu().double().numpy() for k in (0, 1))
+        return z[0], each
+
+    def watch(self, atoms: Atoms | None = None, **settings: Any) -> Watcher:
+        """A :class:`Watcher` whose frames :meth:`fill` learns from; attach it to dynamics or an optimiser."""
+        watcher = Watcher(self, atoms, **settings)
+        self.watchers.append(watcher)
+        return watcher
+
+    def fill(
+        self,
+        oracle: Any = None,
+        frames: Sequence[Atoms] | None = None,
+        seed: int = 0,
+        config: FillConfig | dict[str, Any] | str | Path | None = None,
+        out: str | Path | None = None,
+    ) -> FillResult:
+        """Fill-tune on collected frames and go on with the tuned model, if the guard accepts it.
+
+        With an oracle the weights are overwritten, so that energies and forces improve, while the potential's own
+        energies and forces are held around the pool. Without one the embedding alone is refined: the original stays,
+        with its energies and forces, and a tuned copy is carried beside it.
+
+        Every filling starts from the original with all frames so far, so that drift does not add up; an oracle is
+        asked about each frame once.
+
+        Args:
+            oracle: as in :func:`matgl_fill.fill_tune`: ASE calculator, MatGL ``Potential``, ``"sevennet"``, ...
+            frames: to learn from; those of all watchers if not given.
+            seed: of the training.
+            config: changes to the settings, as in :func:`matgl_fill.fill_tune`.
+            out: folder for model, frames, settings and report.
+
+        Returns:
+            The :class:`FillResult`. If it was accepted, the frames count as known from now on, and watchers start
+            anew.
+
+        Raises:
+            InputError: there are no frames.
+            OracleError: the oracle is missing or fails.
+        """
+        chosen = [frame for watcher in self.watchers for frame in watcher.frames] if frames is None else list(frames)
+        if not chosen:
+            raise InputError("no frames to learn from; attach calc.watch(atoms) to dynamics first, or give frames.")
+        self._first = self._first or self.reference
+        everything = [*self.learnt, *chosen]
+        lesson = Lesson(get_adapter(self.original), self._first, self.known, everything, self._answers)
+        result = lesson.learn(oracle, seed, config, out)
+        if result.accepted:
+            self.learnt = everything
+            self._use(result.model)
+            for watcher in self.watchers:
+                watcher.clear()
+        return result
+
+    def undo(self) -> Potential:
+        """Go back to the potential that was given, which no filling changed; what was learnt is forgotten."""
+        self.learnt = []
+        self._use(self.original)
+        return self.original

@@ -1,0 +1,153 @@
+"""How rough and how new a place of latent space is, measured by the crystals that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from matgl_fill.adapters import Adapter, Graph, evaluation_mode
+from matgl_fill.errors import InputError
+from matgl_fill.roughness import RoughnessResult
+
+SAME = 1e-3
+"""Points closer than this (standardised, per dimension) are one and the same."""
+MAX_POINTS = 20_000
+"""Known atoms that are kept at most, drawn at random with seed 0."""
+SAMPLE = 2_000
+"""Points at most on which the typical neighbour distance is measured."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Known points of latent space: crystals, or atoms.
+
+    Attributes:
+        origin: (d,) mean of the points, in latent coordinates.
+        spread: (d,) their standard deviation; 1 where there is none.
+        points: (m, d) standardised points, double precision.
+        unit: median distance from a point to the nearest of another crystal, in standardised coordinates.
+        levels: (m,) local roughness at the points, rising.
+    """
+
+    origin: np.ndarray
+    spread: np.ndarray
+    points: Tensor
+    unit: float
+    levels: np.ndarray
+
+    @classmethod
+    def of(cls, Z: np.ndarray, owner: np.ndarray, roughness: RoughnessResult) -> Known:
+        """Standardise, drop repeated points of a crystal, measure.
+
+        Args:
+            Z: (n, d) latent points.
+            owner: (n,) the crystal of each.
+            roughness: whose surface is evaluated at them.
+
+        Raises:
+            InputError: all points of different crystals coincide.
+        """
+        Z = Z.astype(float)
+        origin, spread = Z.mean(axis=0), Z.std(axis=0)
+        spread[spread < 1e-9] = 1.0
+        X = (Z - origin) / spread
+        _, distinct = np.unique(np.column_stack([owner, np.round(X / SAME)]), axis=0, return_index=True)
+        order = np.random.default_rng(0).permutation(distinct)[:MAX_POINTS]
+        points, crystal = torch.from_numpy(X[order]), torch.from_numpy(owner[order])
+        distance = torch.cdist(points[:SAMPLE], points)
+        distance[(crystal[:SAMPLE, None] == crystal) | (distance < SAME)] = torch.inf
+        nearest = distance.min(dim=1).values
+        nearest = nearest[torch.isfinite(nearest)]
+        if not len(nearest):
+            raise InputError("all known crystals have the same embedding; give a more varied pool.")
+        return cls(origin, spread, points, float(nearest.median()), np.sort(roughness.local(Z[order])))
+
+    def distance(self, Z: np.ndarray, others: Tensor | None = None) -> np.ndarray:
+        """(m,) distance of latent points (m, d) to the nearest known one, or of others, in units of ``unit``."""
+        return (
+            torch.cdist(self.standard(Z), self.points if others is None else others).min(dim=1).values.numpy()
+            / self.unit
+        )
+
+    def standard(self, Z: np.ndarray) -> Tensor:
+        """Latent points (m, d) in standardised coordinates."""
+        return torch.from_numpy((Z - self.origin) / self.spread)
+
+    def percentile(self, local: np.ndarray) -> np.ndarray:
+        """(m,) share of the known points, 0 to 1, whose local roughness is not above the given one (m,)."""
+        return np.searchsorted(self.levels, local, side="right") / len(self.levels)
+
+
+class LatentReference:
+    r"""What is known of a model's latent space, and how far or rough a place is by that measure.
+
+    **Novelty** of a crystal with embedding z is the distance to the nearest known crystal over the distance that known
+    crystals typically have from each other,
+
+    .. math:: \nu(z) = \min_i \|x - x_i\| \,/\, \operatorname{median}_j \min_{i \ne j} \|x_j - x_i\|,
+        \quad x = (z - \mu) / \sigma
+
+    with mean and deviation of the pool in every dimension: 0 at a known crystal, 1 as far as known crystals are from
+    each other. Of an atom it is the same over the known atoms, where the typical distance is to the nearest atom of
+    another crystal; of several atoms in one environment a crystal counts one.
+
+    **Roughness** is the share of known crystals (or atoms) whose local roughness
+    (:meth:`matgl_fill.roughness.RoughnessResult.local`) is not above the one here: 0.9 is rougher than nine in ten.
+    Atoms are read off the same surface. That has a meaning because the structure embedding of a potential is the mean
+    of its atoms': an atom stands where a crystal of its like would.
+
+    The surface is a sum over places among the known crystals and falls to nothing away from all of them. Roughness says
+    that crystals around here are told apart badly, novelty that there are none.
+
+    Args:
+        roughness: of the crystals' embedding.
+        Z: (n, d) embedding of the known crystals.
+        atoms: (m, d) embedding of their atoms.
+        owner: (m,) crystal of each atom.
+
+    Raises:
+        InputError: the roughness is of an embedding of another width.
+    """
+
+    def __init__(self, roughness: RoughnessResult, Z: np.ndarray, atoms: np.ndarray, owner: np.ndarray) -> None:
+        if len(roughness.origin) != Z.shape[1]:
+            raise InputError(
+                f"the roughness is of an embedding of width {len(roughness.origin)}, this model's has {Z.shape[1]}; "
+                "analyse the roughness of mf.embed(potential, pool)."
+            )
+        self.roughness = roughness
+        self.crystals = Known.of(Z, np.arange(len(Z)), roughness)
+        self.atoms = Known.of(atoms, owner, roughness)
+
+    def measure(self, z: np.ndarray, atoms: np.ndarray) -> dict[str, float | np.ndarray]:
+        """Roughness and novelty of one crystal.
+
+        Args:
+            z: (d,) structure embedding.
+            atoms: (N, d) atom embedding.
+
+        Returns:
+            ``roughness`` and ``novelty`` as numbers, ``roughness_per_atom`` and ``novelty_per_atom`` as (N,) arrays.
+        """
+        local = self.roughness.local(np.vstack([z[None], atoms]))
+        return {
+            "roughness": float(self.crystals.percentile(local[:1])[0]),
+            "novelty": float(self.crystals.distance(z[None])[0]),
+            "roughness_per_atom": self.atoms.percentile(local[1:]),
+            "novelty_per_atom": self.atoms.distance(atoms),
+        }
+
+
+def embed_atoms(adapter: Adapter, graphs: Sequence[Graph]) -> tuple[np.ndarray, np.ndarray]:
+    """Atom embedding (m, d) of crystals, and the crystal (m,) of each atom; evaluation mode, no gradient."""
+    parts: list[np.ndarray] = [np.empty(0)] * len(graphs)
+    with evaluation_mode(adapter.model), torch.no_grad():
+        for index, batch in adapter.batches(graphs):
+            atoms = adapter.forward(batch).atoms.cpu()
+            for i, part in zip(index, torch.split(atoms, batch.n_atoms.tolist()), strict=True):
+                parts[i] = part.numpy()
+    return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(p) for p in parts])
