@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from matgl_fill.config_file import check_names, read_settings
 from matgl_fill.errors import InputError
 
 
@@ -112,24 +112,18 @@ class FillConfig(BaseModel):
 
     @classmethod
     def make(cls, config: FillConfig | dict[str, Any] | str | Path | None) -> FillConfig:
-        """A config from a config, a dictionary of changes, a TOML file, or None for the defaults.
+        """A config from a config, a dictionary of changes, a TOML or YAML file, or None for the defaults.
 
         Raises:
             InputError: an unknown name or a value out of range.
         """
         if isinstance(config, cls):
             return config
-        changes = config if isinstance(config, dict) else {}
-        if isinstance(config, str | Path):
-            path = Path(config)
-            if not path.is_file():
-                raise InputError(f"no config file '{path}'; give a TOML file of FillConfig fields.")
-            try:
-                changes = tomllib.loads(path.read_text())
-            except tomllib.TOMLDecodeError as err:
-                raise InputError(f"config file '{path}' is not TOML: {err}.") from None
+        changes = read_settings(config) if isinstance(config, str | Path) else dict(config or {})
+        check_names(changes, cls)
         try:
             return cls(**changes)
         except ValidationError as err:
             first = err.errors()[0]
-            raise InputError(f"config: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+            where, given = ".".join(map(str, first["loc"])), first["input"]
+            raise InputError(f"config: {where} = {given!r}: {first['msg']}.") from None
