@@ -3,9 +3,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 VENV_DGL ?= .venv-dgl
 TORCH ?= torch==2.13.0
-EXTRAS ?= dev
+EXTRAS ?= dev,docs
 
-.PHONY: setup demo test test-dgl lint bench bench-short clean
+.PHONY: setup demo test test-dgl lint docs bench bench-short clean
 
 # torch comes first and pinned: anything that lets pip pick it pulls the CUDA build.
 $(VENV)/.ready: pyproject.toml
@@ -40,7 +40,12 @@ test: setup lint
 # The DGL backend has an environment of its own: matgl 2.2.1, the last one with DGL.
 test-dgl: setup $(VENV_DGL)/.ready
 	MATGL_BACKEND=DGL DGLBACKEND=pytorch PYG_PYTHON=$(BIN)/python OMP_NUM_THREADS=1 \
-		$(VENV_DGL)/bin/python -m pytest -n 2 --dist loadfile tests/test_adapters.py tests/test_dgl.py
+		$(VENV_DGL)/bin/python -m pytest -n 2 --dist loadfile \
+		tests/test_adapters.py tests/test_dgl.py tests/test_examples.py
+
+# Every page, with the examples run for their output: some minutes. make test builds the pages without it.
+docs: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 # The evidence of docs/benchmarks.md, many hours; when interrupted, the same call goes on.
 SHARED ?= ../shared
@@ -60,4 +65,4 @@ bench-short: setup
 	$(EVIDENCE) table $(BENCH)/short.jsonl -o $(BENCH)/short.md
 
 clean:
-	rm -rf demo-out out
+	rm -rf demo-out out docs/_build docs/_generated docs/gallery

@@ -49,7 +49,8 @@ class Change:
         mae_before: mean over probes and seeds.
         mae_after: the same after.
         change_percent: mean over probes and seeds of 100 (1 - after/before), paired by fold shuffle.
-        low, high: bootstrap 95 % interval of that mean over fold shuffles.
+        low: lower end of the bootstrap 95 % interval of that mean over fold shuffles.
+        high: upper end.
         probes: change per probe, percent.
     """
 

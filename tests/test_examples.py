@@ -1,0 +1,95 @@
+"""Every example of the gallery runs as a reader would run it, without an argument, and prints what matters."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DGL, shared
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+NUMBER = r"([-+]?\d+\.?\d*(?:e[-+]?\d+)?)"
+ON_DGL = "dgl_m3gnet"
+
+
+def run(name: str, folder: Path, *arguments: str | Path) -> str:
+    """What an example prints, in a folder of its own; it must end well and must not bring a warning of our own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", "TMPDIR": str(folder)}
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stderr.replace("DGLWarning", ""), done.stderr
+    return done.stdout
+
+
+def values(pattern: str, text: str) -> np.ndarray:
+    """The numbers of a pattern's only group, wherever it occurs."""
+    found = re.findall(pattern, text)
+    assert found, f"nothing like {pattern!r} in:\n{text}"
+    return np.array(found, dtype=float)
+
+
+@pytest.mark.skipif(DGL, reason="runs on PyG")
+class TestExamples:
+    def test_drop_in(self, tmp_path):
+        text = run("drop_in", tmp_path)
+        assert "guard: accepted" in text
+        assert values(rf"MAE change: mean {NUMBER} %", text)[0] > 2
+        assert values(rf"original ⊕ descriptors +{NUMBER} %", text)[0] > 0
+        assert "the first half is the original, to the bit: True" in text
+        assert "gives the caller's own model back: True" in text
+        assert "read by plain MatGL, same embedding: True" in text
+
+    def test_roughness_of_your_model(self, tmp_path):
+        text = run("roughness_of_your_model", tmp_path)
+        assert len(values(rf"frustration {NUMBER}", text)) == 3
+        height = values(rf"local roughness {NUMBER} beside", text)
+        assert (np.diff(height) <= 0).all()
+        assert height[-1] > 0
+        assert {p.name for p in tmp_path.rglob("*.png")} == {"map.png", "disconnectivity.png"}
+
+    def test_propose_for_dft(self, tmp_path):
+        text = run("propose_for_dft", tmp_path)
+        assert len(re.findall("^fill-", text, re.M)) == 10
+        assert "10 crystals labelled" in text
+        assert "accepted" in text
+        first, last = (
+            values(rf"labels +weighted loss {NUMBER}", text)[0],
+            values(rf"labels.* {NUMBER} at last", text)[0],
+        )
+        assert last < first / 2
+
+    def test_add_an_architecture(self, tmp_path):
+        text = run("add_an_architecture", tmp_path)
+        assert "the contract: OK" in text
+        assert values(r"(\d+) passed", text)[0] >= 20
+        assert values(rf"it was trained on {NUMBER} eV/atom", text)[0] < 0.3
+        assert "FilledPairNet, guard: accepted" in text
+        assert values(rf"error of probes {NUMBER} %", text).mean() > 0
+
+    def test_upgrade_old_checkpoint(self, tmp_path):
+        text = run("upgrade_old_checkpoint", tmp_path)
+        assert values(rf"it is wrong by {NUMBER} eV/atom on average", text)[0] > 0.01
+        assert "is from before MatGL 3: its weights were upgraded" in text
+        assert values(rf"when it was made by {NUMBER} eV/atom", text)[0] == 0
+        assert values(rf"differs from the upgraded model by {NUMBER}", text)[0] == 0
+
+    def test_no_example_is_forgotten(self):
+        assets = {"make_default", "make_potential", "pretrain_megnet", "prototypes"}
+        tested = {name.removeprefix("test_") for name in dir(type(self)) if name.startswith("test_")}
+        assert {p.stem for p in EXAMPLES.glob("*.py")} - assets <= tested | {ON_DGL}
+
+
+@pytest.mark.skipif(not DGL, reason="runs on the DGL backend; make test-dgl")
+@pytest.mark.parametrize("model", [None, "M3GNet-MP-2021.2.8-PES"])
+def test_dgl_m3gnet(tmp_path, model):
+    text = run(ON_DGL, tmp_path, *([shared(f"models_legacy/{model}")] if model else []))
+    assert "MatGL runs on DGL" in text
+    assert "accepted" in text
+    assert len(re.findall("^fill-", text, re.M)) == 5
+    assert "same energy and forces to the bit: True" in text
