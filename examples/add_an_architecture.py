@@ -10,6 +10,8 @@ In a package of your own, network and adapter are modules, the contract is a tes
 ``matgl_fill.adapters`` makes ``import matgl_fill`` find the adapter by itself.
 """
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -145,7 +147,7 @@ class TestPairNet(AdapterContract):
 
 
 if __name__ == "__main__":
-    verdict = pytest.main([__file__, "-q", "--no-header", "-p", "no:cacheprovider", "-o", "addopts=", "-W", "ignore"])
+    verdict = pytest.main([sys.argv[0], "-q", "--no-header", "-p", "no:cacheprovider", "-o", "addopts=", "-W", "ignore"])
     print("the contract:", verdict.name)
 
 # %%

@@ -26,7 +26,7 @@ import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.adapters.backend import backend
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+parser = argparse.ArgumentParser()
 parser.add_argument("model", nargs="?", help="directory of a M3GNet model; default: a small one with random weights")
 parser.add_argument("structures", nargs="?", help="default: 80 crystals of the package")
 given = parser.parse_args()

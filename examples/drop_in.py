@@ -22,7 +22,7 @@ import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.evaluate import read_tasks
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+parser = argparse.ArgumentParser()
 parser.add_argument("model", nargs="?", default=bundled.MODEL)
 parser.add_argument("structures", nargs="?", help="default: the 300 crystals of the package")
 parser.add_argument("tasks", nargs="?", help="default: 300 other crystals with three properties")

@@ -23,7 +23,7 @@ import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.io import write_structures
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+parser = argparse.ArgumentParser()
 parser.add_argument("model", nargs="?", default=bundled.MODEL)
 parser.add_argument("structures", nargs="?", default=bundled.ASSETS / "crystals_pool.jsonl.gz")
 given = parser.parse_args()

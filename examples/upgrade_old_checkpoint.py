@@ -25,7 +25,7 @@ from matgl_fill.adapters import core_of
 from matgl_fill.errors import MatglFillWarning
 from matgl_fill.legacy import turn_messages
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+parser = argparse.ArgumentParser()
 parser.add_argument("model", nargs="?", help="directory of a MEGNet or TensorNet checkpoint")
 given = parser.parse_args()
 folder = Path(tempfile.mkdtemp())
