@@ -36,9 +36,8 @@ napoleon_use_rtype = False
 
 nitpicky = True
 # Of other packages, whose pages cannot be asked without a network; type variables and constants of the code.
-OTHERS = (
-    "torch nn numpy np ase matgl pymatgen pydantic annotated_types lightning matplotlib rich pathlib collections types"
-)
+OTHERS = """torch nn numpy np ase matgl pymatgen pydantic annotated_types matplotlib rich huggingface_hub
+pathlib collections types"""
 nitpick_ignore_regex = [
     ("py:.*", rf"({'|'.join(OTHERS.split())})\..*"),
     ("py:class", "Atoms|Figure|Path|Projection|Tensor|.*Item"),

@@ -147,7 +147,9 @@ class TestPairNet(AdapterContract):
 
 
 if __name__ == "__main__":
-    verdict = pytest.main([sys.argv[0], "-q", "--no-header", "-p", "no:cacheprovider", "-o", "addopts=", "-W", "ignore"])
+    verdict = pytest.main(
+        [sys.argv[0], "-q", "--no-header", "-p", "no:cacheprovider", "-o", "addopts=", "-W", "ignore"]
+    )
     print("the contract:", verdict.name)
 
 # %%
