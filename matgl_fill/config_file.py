@@ -67,8 +67,12 @@ def field_docs(model: type[BaseModel]) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, _, text in (e.partition(": ") for e in entries)}
 
 
-def settings_toml(config: FillConfig) -> str:
-    r"""A config as TOML with what each field means; fields that are left open are commented out.
+def settings_toml(config: FillConfig, explain: bool = True) -> str:
+    r"""A config as TOML; fields that are left open are commented out.
+
+    Args:
+        config: any.
+        explain: say in a comment what each field means.
 
     >>> from matgl_fill.config import FillConfig
     >>> print(settings_toml(FillConfig(choice="random")).partition("\n\n")[0])
@@ -76,12 +80,17 @@ def settings_toml(config: FillConfig) -> str:
     # "random", "farthest".
     choice = "random"
     """
-    docs = field_docs(type(config))
-    blocks = []
+    lines = []
     for name, value in config.model_dump().items():
-        text, kind = docs[name].replace("``", ""), type(config).model_fields[name].annotation
-        if get_origin(kind) is Literal:
-            text += " One of " + ", ".join(map(json.dumps, get_args(kind))) + "."
-        line = f"# {name} = (left open)" if value is None else f"{name} = {json.dumps(value)}"
-        blocks.append(textwrap.fill(text, WIDTH, initial_indent="# ", subsequent_indent="# ") + f"\n{line}\n")
-    return "\n".join(blocks)
+        lines += [*_comment(type(config), name)] if explain else []
+        lines += [f"# {name} = (left open)" if value is None else f"{name} = {json.dumps(value)}"]
+        lines += [""] if explain else []
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _comment(model: type[BaseModel], name: str) -> list[str]:
+    """Lines that say what a field means and, where few words are allowed, which."""
+    text, kind = field_docs(model)[name].replace("``", ""), model.model_fields[name].annotation
+    if get_origin(kind) is Literal:
+        text += " One of " + ", ".join(map(json.dumps, get_args(kind))) + "."
+    return textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ")

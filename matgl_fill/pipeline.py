@@ -29,7 +29,15 @@ from matgl_fill.responses import ResponseFunction, make_response
 from matgl_fill.result import FillResult
 from matgl_fill.resume import SEARCH, TRAINING, RunState, what_it_depends_on
 from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
-from matgl_fill.summary import Landscape, headline, latent_plane, proposal_row, roughness_table, run_facts
+from matgl_fill.summary import (
+    Landscape,
+    call_facts,
+    headline,
+    latent_plane,
+    proposal_row,
+    roughness_table,
+    run_facts,
+)
 from matgl_fill.train import Guard, Labels, Replay, fit
 from matgl_fill.train.registry import check_objective
 from matgl_fill.train.setup import Made, make_objectives
@@ -202,6 +210,8 @@ def fill_tune(
     if labelled is not None and (oracle is not None or proposals is not None):
         raise InputError("labelled crystals need neither an oracle nor proposals; give one of them.")
     check_objective(objective, oracle is not None or labelled is not None)
+    crystals_given = {"structures": structures, "proposals": proposals, "labelled": labelled}
+    call = call_facts(model=name or model, **crystals_given, n=n, objective=objective, oracle=oracle, seed=seed)
     clock = Clock()
     settings = FillConfig.make(config)
     adapter = get_adapter(model)
@@ -245,13 +255,18 @@ def fill_tune(
         "verdict": headline(verdict, comparison),
         "run": run_facts(model, adapter, accepted, len(pool.structures), len(fill), seed, trained.made, clock.stages)
         | ({"model": name} if name else {}),
+        "call": call,
         "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
         "guard": verdict.as_dict(),
         "roughness": roughness_table(first, last),
         "proposals": [proposal_row(p) for p in fill],
+        "maps": {
+            "before": latent_plane(first, [p.target for p in fill]),
+            "after": latent_plane(last) if verdict.accepted else None,
+        },
         "config": settings.model_dump(),
     } | _background(pool.skipped + (given.skipped if given else []), trained)
-    result = FillResult(accepted.model, model, verdict.accepted, report, fill, comparison, latent_plane(first, fill))
+    result = FillResult(accepted.model, model, verdict.accepted, report, fill, comparison)
     if out is not None:
         result.save(out)
         state.remove()

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 from torch import nn
 
+from matgl_fill.config import FillConfig
+from matgl_fill.config_file import settings_toml
 from matgl_fill.evaluate import Comparison
-from matgl_fill.evaluate.pictures import latent_map, loss_curves, task_bars
-from matgl_fill.evaluate.report import write_report
+from matgl_fill.evaluate.pictures import draw_pictures
+from matgl_fill.evaluate.report import draw_thumbnails, model_card, notebook_summary, write_report
 from matgl_fill.files import atomic_write
 from matgl_fill.generate import Proposal
 from matgl_fill.io import write_cifs, write_structures
 
+HEADER = "---\nlibrary_name: matgl\ntags:\n- matgl\n- materials-science\n- graph-neural-network\n---\n\n"
+"""What a hub reads at the top of a model card; MatGL puts the same there when it pushes."""
+TOLD = ("model", "seed", "n", "objective", "oracle", "embedding")
+WIDTH = 100
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False, eq=False)
 class FillResult:
     """Outcome of :func:`matgl_fill.fill_tune`.
+
+    ``print(result)`` shows verdict and figures; a notebook shows them as tables.
 
     Attributes:
         model: the tuned model, the same kind as was given; a copy of the original if the guard refused.
@@ -32,7 +42,6 @@ class FillResult:
         report: everything measured, as written to ``report.json``.
         proposals: the generated crystals.
         comparison: downstream changes, if tasks were given.
-        plane: latent map coordinates, ``pool`` (n, 2), ``roughness`` (n,), ``targets`` (m, 2), ``proposals`` (k, 2).
     """
 
     model: nn.Module
@@ -41,40 +50,58 @@ class FillResult:
     report: dict[str, Any]
     proposals: list[Proposal]
     comparison: Comparison | None
-    plane: dict[str, np.ndarray]
 
     def undo(self) -> nn.Module:
         """The original model, bitwise as it was given."""
         return self.original
 
+    @property
+    def card(self) -> str:
+        """What was done to the model, in Markdown."""
+        return model_card(self.report)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What ``model.json`` says of the run."""
+        told = {name: self.report["run"][name] for name in TOLD}
+        verdict = {name: self.report["verdict"][name] for name in ("accepted", "alpha")}
+        return {"matgl_fill": {"version": version("matgl_fill")} | told | verdict}
+
     def save(self, directory: str | Path) -> Path:
         """Write model, crystals, settings and report.
 
-        ``model/`` is read by ``matgl.load_model``; ``proposals.extxyz`` and ``cif/`` hold the crystals with their
-        provenance; ``config.json`` reproduces the run; ``report.json`` and ``report.html`` say what it did.
+        ``model/`` is read by ``matgl.load_model`` and holds a model card (``README.md``); ``proposals.extxyz`` and
+        ``cif/`` hold the crystals with their provenance; ``config.toml`` holds the settings, as ``config`` takes
+        them; ``report.json`` and ``report.html`` say what the run did.
         """
         out = Path(directory)
         out.mkdir(parents=True, exist_ok=True)
-        self.model.save(out / "model")  # type: ignore[operator]
-        crystals = [p.structure for p in self.proposals]
-        rows = self.report["proposals"]
-        write_structures(crystals, out / "proposals.extxyz", info=rows)
-        write_cifs(crystals, out / "cif", [p.id for p in self.proposals])
-        run = {"seed": self.report["run"]["seed"], "n": self.report["run"]["n"], "config": self.report["config"]}
-        atomic_write(out / "config.json", json.dumps(run, indent=2) + "\n")
-        atomic_write(out / "report.json", json.dumps(self.report, indent=2) + "\n")
-        write_report(self.report, out, self.pictures())
+        self.model.save(out / "model", metadata=self.metadata)  # type: ignore[operator]
+        atomic_write(out / "model" / "README.md", HEADER + self.card)
+        crystals = {p.id: p.structure for p in self.proposals}
+        write_structures(crystals.values(), out / "proposals.extxyz", info=self.report["proposals"])
+        write_cifs(crystals.values(), out / "cif", list(crystals))
+        atomic_write(out / "config.toml", settings_toml(FillConfig.make(self.report["config"])))
+        atomic_write(out / "report.json", _compact(self.report))
+        write_report(self.report, out, draw_pictures(self.report), draw_thumbnails(crystals))
         return out
 
-    def pictures(self) -> dict[str, str]:
-        """SVG pictures of the report by name."""
-        pictures = {"latent_map": latent_map(**self.plane)}
-        if tasks := self.report["tasks"]:
-            columns = [[t[k] for t in tasks] for k in ("name", "change_percent", "low", "high")]
-            pictures["task_bars"] = task_bars(*columns)
-        if self.report["history"]:
-            pictures["loss_curves"] = loss_curves(self.report["history"])
-        return pictures
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model with its card to the Hugging Face Hub, in MatGL's own way.
+
+        Args:
+            repo_id: ``"owner/name"``; made if it does not exist.
+            options: of MatGL's ``push_to_hub``: ``private``, ``token``, ``revision``, ``create_pr``,
+                ``commit_message``.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            huggingface_hub.errors.HfHubHTTPError: the hub refuses, for want of a token for example.
+        """
+        told = {"readme_text": self.card, "metadata": self.metadata}
+        return str(self.model.push_to_hub(repo_id, **told, **options))  # type: ignore[operator]
 
     def __rich__(self) -> Group:
         """Summary for the terminal."""
@@ -89,3 +116,24 @@ class FillResult:
             table.add_row(row["measure"], f"{row['before']:.4g}", f"{row['after']:.4g}")
         parts: list[Any] = [Text(head, style="bold"), *(Text(r) for r in verdict["reasons"]), table]
         return Group(*parts, *([self.comparison] if self.comparison else []))
+
+    def __str__(self) -> str:
+        console = Console(width=WIDTH, color_system=None)
+        with console.capture() as text:
+            console.print(self)
+        return text.get().rstrip()
+
+    def __repr__(self) -> str:
+        run, verdict = self.report["run"], self.report["verdict"]
+        tasks = "" if self.comparison is None else f", tasks {self.comparison.mean:+.1f} %"
+        return f"<FillResult of {run['architecture']}, {run['n']} crystals: {verdict['headline']}{tasks}>"
+
+    def _repr_html_(self) -> str:
+        """Summary for notebooks."""
+        return notebook_summary(self.report)
+
+
+def _compact(report: dict[str, Any]) -> str:
+    """Indented JSON with each list of numbers on one line."""
+    text = json.dumps(report, indent=2)
+    return re.sub(r"\[\n[\d\s,.eE+-]+\]", lambda found: " ".join(found[0].split()), text) + "\n"

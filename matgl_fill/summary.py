@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +16,13 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.evaluate import Comparison
 from matgl_fill.generate import Proposal
 from matgl_fill.roughness import RoughnessResult
+from matgl_fill.roughness.pictures import project
 from matgl_fill.train import Verdict
 from matgl_fill.train.setup import Made
 
 PACKAGES = ("matgl", "torch", "pymatgen-core", "ase", "numpy", "scikit-learn")
+MAP_POINTS = 4000
+"""Pool crystals that a latent map shows at most."""
 
 
 def machine_facts() -> dict[str, Any]:
@@ -106,16 +111,35 @@ def roughness_table(before: Landscape, after: Landscape) -> list[dict[str, Any]]
     return [{"measure": m, "before": float(columns[0][m]), "after": float(columns[1][m])} for m in columns[0]]
 
 
-def latent_plane(landscape: Landscape, proposals: list[Proposal]) -> dict[str, np.ndarray]:
-    """First two principal components of pool, targets and proposals, and local roughness of the pool."""
-    Z = landscape.pool
-    mean = Z.mean(axis=0)
-    axes = np.linalg.svd((Z - mean).astype(float), full_matrices=False)[2][:2].T
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-    targets = np.unique(np.array([p.target for p in proposals]), axis=0)
+def call_facts(**given: Any) -> dict[str, Any]:
+    """The arguments of a call as plain values; an object that is neither number, text nor path leaves its type."""
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
+    return {k: v if isinstance(v, str | int | None) else {"type": type(v).__name__} for k, v in plain.items()}
+
+
+def latent_plane(landscape: Landscape, targets: Sequence[np.ndarray] = ()) -> dict[str, Any]:
+    """The latent map of a landscape as plain lists of four significant digits.
+
+    Args:
+        landscape: pool and generated crystals.
+        targets: latent points that were to be filled.
+
+    Returns:
+        ``pool`` (n, 2), at most ``MAP_POINTS`` of it, evenly taken; ``roughness`` (n,); ``proposals`` (k, 2);
+        ``targets`` (m, 2), each once; ``axes``, the names of the two.
+    """
+    shown = np.unique(np.linspace(0, len(landscape.pool) - 1, MAP_POINTS).astype(int))
+    wanted = np.unique(np.array(targets), axis=0).reshape(-1, landscape.pool.shape[1])
+    plane, (crystals, wanted), axes = project(landscape.pool, [landscape.crystals, wanted])
     return {
-        "pool": (Z - mean) @ axes,
-        "roughness": landscape.roughness.local(Z),
-        "targets": (targets - mean) @ axes,
-        "proposals": (landscape.crystals - mean) @ axes,
+        "pool": _digits(plane[shown]),
+        "roughness": _digits(landscape.roughness.local(landscape.pool[shown])),
+        "targets": _digits(wanted),
+        "proposals": _digits(crystals),
+        "axes": list(axes),
     }
+
+
+def _digits(values: np.ndarray) -> list[Any]:
+    """As nested lists, rounded to four significant digits."""
+    return np.vectorize(lambda x: float(f"{x:.4g}"), otypes=[float])(values).tolist()

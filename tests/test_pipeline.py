@@ -48,7 +48,7 @@ def finished(tmp_path_factory):
 def test_command_writes_all_it_promises(finished):
     out, done = finished
     written = {p.name for p in out.iterdir()}
-    assert {"model", "proposals.extxyz", "cif", "config.json", "report.json", "report.html"} <= written
+    assert {"model", "proposals.extxyz", "cif", "config.toml", "report.json", "report.html"} <= written
     assert len(ase.io.read(out / "proposals.extxyz", ":")) == len(list((out / "cif").glob("*.cif"))) == 10
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import re
 import warnings
@@ -10,10 +11,26 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from matgl_fill.errors import InputError
-from matgl_fill.evaluate.pictures import latent_map, loss_curves, task_bars
-from matgl_fill.evaluate.report import count, duration, limit, relative, signed, significant, write_report
+from matgl_fill.evaluate.pictures import draw_pictures, latent_map, loss_curves, task_bars
+from matgl_fill.evaluate.report import (
+    count,
+    draw_thumbnails,
+    duration,
+    limit,
+    model_card,
+    notebook_summary,
+    rebuild_report,
+    relative,
+    signed,
+    significant,
+    used,
+    write_report,
+)
+from matgl_fill.evaluate.thumbnails import MAX_SPHERES, thumbnail
+from matgl_fill.io import write_structures
 
 HOSTILE = "<script>alert('1')</script>&\"<b>$x_"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -111,23 +128,27 @@ def make_report() -> dict[str, Any]:
             "replay": list(0.002 + 0.01 * np.linspace(0, 1, 50)),
         },
         "proposals": proposals,
+        "maps": {"before": make_map(0), "after": make_map(2) | {"targets": []}},
+        "call": {"model": "base model", "structures": "pool.cif", "n": 100, "seed": 0, "objective": "auto"}
+        | {"oracle": None, "labelled": None, "proposals": None},
         "skipped": [{"where": "data/bad.cif", "reason": "two atoms share a site"}],
         "config": {"choice": "roughness", "neighbours": 10, "lr": 2e-3, "steps": 250},
     }
 
 
-def make_pictures(report: dict[str, Any]) -> dict[str, str]:
-    rng = np.random.default_rng(1)
+def make_map(seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
     pool = np.concatenate([rng.normal(size=(2000, 2)), rng.normal(size=(2000, 2)) * [2, 0.5] + [3, 2]])
     rough = np.exp(np.sin(pool[:, 0]) + rng.normal(0, 0.3, 4000))
     targets = pool[np.argsort(-rough)[:200:4]]
     made = np.repeat(targets, 2, axis=0) + rng.normal(0, 0.2, (100, 2))
-    columns = [[t[k] for t in report["tasks"]] for k in ("name", "change_percent", "low", "high")]
-    return {
-        "latent_map": latent_map(pool, rough, targets, made),
-        "task_bars": task_bars(*columns),
-        "loss_curves": loss_curves(report["history"]),
-    }
+    facts = {"pool": pool, "roughness": rough, "targets": targets, "proposals": made}
+    return {name: array.tolist() for name, array in facts.items()} | {"axes": ["first", "second"]}
+
+
+def make_crystals(report: dict[str, Any]) -> dict[str, Structure]:
+    made = [Structure(Lattice.cubic(4 + k % 3), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]) for k in range(100)]
+    return {p["id"]: crystal for p, crystal in zip(report["proposals"], made, strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +160,7 @@ def report() -> dict[str, Any]:
 def pictures(report) -> dict[str, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return make_pictures(report)
+        return draw_pictures(report)
 
 
 class Page(HTMLParser):
@@ -187,7 +208,7 @@ def read(path: Path) -> tuple[str, Page]:
 
 
 def test_report_says_everything_and_the_verdict_first(report, pictures, tmp_path):
-    path = write_report(report, tmp_path / "new", pictures)
+    path = write_report(report, tmp_path / "new", pictures, draw_thumbnails(make_crystals(report)))
     assert path == tmp_path / "new" / "report.html"
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
     text, page = read(path)
@@ -202,12 +223,12 @@ def test_report_says_everything_and_the_verdict_first(report, pictures, tmp_path
         assert proposal["parent"] in page.words
     for expected in ("+3.4 %", "−1.7 %", "≤ 0.05", "≥ 0.9", "✗ fail", "3 min 7 s", "two atoms share a site", "random"):
         assert expected in page.words.replace("\N{NO-BREAK SPACE}", " ")
-    for expected in ('"lr": 0.002', "Ba→Sr, O→S", "matgl 4.1.2", "−10.0"):
+    for expected in ("lr = 0.002", "Ba→Sr, O→S", "matgl 4.1.2", "−10.0", "42 % of the budget"):
         assert expected in page.words.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_page_is_accessible(report, pictures, tmp_path):
-    text, page = read(write_report(report, tmp_path, pictures))
+    text, page = read(write_report(report, tmp_path, pictures, draw_thumbnails(make_crystals(report))))
     assert ("html", "lang", "en") in page.attributes
     assert page.tags.count("h1") == 1
     assert page.tags.count("caption") == page.tags.count("table") == 6
@@ -215,7 +236,16 @@ def test_page_is_accessible(report, pictures, tmp_path):
     scrolling = re.findall(r'<div class="scroll[^>]*>', text)
     assert len(scrolling) == page.tags.count("table") + page.tags.count("pre")
     assert all('tabindex="0"' in tag and 'role="region"' in tag and "aria-label" in tag for tag in scrolling)
-    assert len(re.findall(r'<svg [^>]*role="img" aria-label="[^"]+"><title>', text)) == 3
+    titles = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"><title>([^<]+)</title>', text)
+    assert len(titles) == page.tags.count("svg") == 4 + 3 + 100
+    assert all(label == title for label, title in titles)
+    assert len(set(titles)) == len(titles)
+    headings = [int(tag[1]) for tag in page.tags if re.fullmatch(r"h\d", tag)]
+    assert headings[0] == 1
+    assert max(np.diff(headings)) <= 1
+    assert ":focus-visible" in text
+    assert "@media print" in text
+    assert "prefers-color-scheme: dark" in text
     labels = [value for _, name, value in page.attributes if name == "aria-labelledby"]
     assert set(labels) <= set(page.ids)
     assert '<a class="skip" href="#content">' in text
@@ -253,7 +283,11 @@ def test_hostile_text_is_escaped(tmp_path):
     report["proposals"][0] |= {"formula": HOSTILE, "parent": "\udcff" + HOSTILE}
     report["skipped"][0] = {"where": HOSTILE, "reason": HOSTILE}
     report["config"][HOSTILE] = {"nested": HOSTILE}
-    text, page = read(write_report(report, tmp_path, make_pictures(report)))
+    report["call"]["model"] = HOSTILE
+    crystals = {HOSTILE: Structure(Lattice.cubic(4), ["Na"], [[0, 0, 0]])}
+    report["proposals"][0]["id"] = HOSTILE
+    assert "<script" not in notebook_summary(report)
+    text, page = read(write_report(report, tmp_path, draw_pictures(report), draw_thumbnails(crystals)))
     assert "<script" not in text
     assert "<b>" not in text
     assert not {"script", "b"} & set(page.tags)
@@ -300,11 +334,11 @@ def test_refused_model_says_why(report, tmp_path):
 
 def test_same_input_same_bytes(report, pictures, tmp_path):
     first = write_report(report, tmp_path / "a", pictures).read_bytes()
-    assert write_report(make_report(), tmp_path / "b", make_pictures(make_report())).read_bytes() == first
+    assert write_report(make_report(), tmp_path / "b", draw_pictures(make_report())).read_bytes() == first
 
 
 def test_pictures_are_well_formed_small_and_deterministic(report, pictures):
-    again = make_pictures(report)
+    again = draw_pictures(report)
     for name, svg in pictures.items():
         root = ElementTree.fromstring(svg)
         assert root.tag.endswith("svg")
@@ -312,8 +346,10 @@ def test_pictures_are_well_formed_small_and_deterministic(report, pictures):
         assert svg.startswith("<svg")
         assert len(svg) < 600_000
         assert again[name] == svg
-    assert "local roughness" in pictures["latent_map"]
-    assert "data:image/png;base64," in pictures["latent_map"]
+    assert "local roughness" in pictures["map_before"]
+    assert "data:image/png;base64," in pictures["map_after"]
+    assert "target" in pictures["map_before"]
+    assert "target" not in pictures["map_after"]
     assert "dielectric" in pictures["task_bars"]
     assert "−1.7 %" in pictures["task_bars"]
     assert all(term in pictures["loss_curves"] for term in report["history"])
@@ -324,7 +360,7 @@ def test_pictures_leave_no_trace_and_ignore_the_readers_style(report, pictures):
 
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "black", "text.usetex": True}):
         before = dict(mpl.rcParams)
-        assert make_pictures(report) == pictures
+        assert draw_pictures(report) == pictures
         assert dict(mpl.rcParams) == before
 
 
@@ -379,3 +415,68 @@ def test_numbers_in_words():
     assert [duration(x) for x in (3.21, 125.4, 3840.0, None)] == ["3.2 s", "2 min 5 s", "1 h 4 min", "–"]
     assert [relative(1.5, 1.0), relative(1.0, 0.0), relative(None, 1.0)] == ["+50.0\u00a0%", "–", "–"]
     assert limit({"value": 0.8, "budget": 0.9, "passed": False}) == "≥\u00a00.9"
+
+
+def test_budget_used_counts_towards_either_limit():
+    assert used({"value": 0.021, "budget": 0.05, "passed": True}) == pytest.approx(42)
+    assert used({"value": 0.97, "budget": 0.9, "passed": True}) == pytest.approx(30)
+    assert used({"value": 0.8, "budget": 0.9, "passed": False}) == pytest.approx(200)
+    assert used({"value": -3.0, "budget": 1.0, "passed": True}) == 0
+    assert used({"value": 0.1, "budget": 0.0, "passed": False}) is None
+
+
+def test_thumbnail_draws_atoms_where_they_are_and_small():
+    salt = Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    svg = thumbnail(salt, "fill-0001")
+    root = ElementTree.fromstring(svg)
+    circles = [c for c in root.iter() if c.tag.endswith("circle")]
+    colours = [c.get("fill") for c in circles]
+    assert (colours.count("#ab5cf2"), colours.count("#1ff01f")) == (8, 1)
+    centre = circles[colours.index("#1ff01f")]
+    assert (float(centre.get("cx")), float(centre.get("cy"))) == (50.0, 50.0)
+    assert all(0 <= float(c.get(k)) <= 100 for c in circles for k in ("cx", "cy"))
+    assert root[0].text == "fill-0001: NaCl, 2 atoms, cell 4.0 × 4.0 × 4.0 Å"
+    large = thumbnail(salt * (6, 6, 6), "large")
+    assert large.count("<circle") == MAX_SPHERES
+    assert "only the nearest atoms are drawn" in large
+
+
+def test_hundred_large_crystals_stay_a_small_page(report, pictures, tmp_path):
+    salt = Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]) * (4, 4, 4)
+    thumbnails = draw_thumbnails(dict.fromkeys(make_crystals(report), salt))
+    assert write_report(report, tmp_path, pictures, thumbnails).stat().st_size < 2_000_000
+
+
+def test_report_is_rebuilt_from_its_files_alone(report, pictures, tmp_path):
+    crystals = make_crystals(report)
+    written = write_report(report, tmp_path / "a", pictures, draw_thumbnails(crystals)).read_bytes()
+    (tmp_path / "a" / "report.json").write_text(json.dumps(report))
+    write_structures(crystals.values(), tmp_path / "a" / "proposals.extxyz", info=report["proposals"])
+    (tmp_path / "a" / "report.html").unlink()
+    assert rebuild_report(tmp_path / "a").read_bytes() == written
+    (tmp_path / "a" / "proposals.extxyz").unlink()
+    assert 'gallery"' not in rebuild_report(tmp_path / "a").read_text()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"run": 3}', '{"tasks": [{"name": "x"}]}', '{"maps": {"before": 1}}'])
+def test_what_is_no_report_is_refused(text, tmp_path):
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(InputError, match="is no report of matgl_fill"):
+        rebuild_report(tmp_path)
+    with pytest.raises(InputError, match=r"no report\.json in"):
+        rebuild_report(tmp_path / "nothing")
+
+
+def test_card_and_notebook_tell_verdict_first_and_what_was_done(report):
+    card, page = model_card(report), Page(notebook_summary(report))
+    assert card.index("Accepted, interpolated back to weight 0.75") < card.index("|")
+    assert page.words.index("Accepted, interpolated back to weight 0.75") < 5
+    for task in report["tasks"]:
+        assert f"| {task['name']} | {task['unit']} |" in card
+        assert task["name"] in page.words
+    for word in ("| seed | 0 |", "TensorNet-MatPES", "matgl.load_model", "lr = 0.002", "arXiv:2502.13886", "−1.7 %"):
+        assert word in card
+    assert "matgl-fill run 'base model' pool.cif --config config.toml -n 100 --seed 0 -o out" in card
+    assert all("scope=" in tag for tag in re.findall(r"<th\b[^>]*>", notebook_summary(report)))
+    refused = report | {"verdict": report["verdict"] | {"accepted": False, "headline": "not accepted: no"}}
+    assert "The weights here are the original's" in model_card(refused)

@@ -216,7 +216,7 @@ def content(out: Path) -> dict[str, object]:
     report = json.loads((out / "report.json").read_text())
     assert report["run"].pop("stages")
     assert report["run"].pop("wall_seconds")
-    files = [out / "proposals.extxyz", out / "config.json", *sorted(out.glob("cif/*"))]
+    files = [out / "proposals.extxyz", out / "config.toml", *sorted(out.glob("cif/*"))]
     return {"report": report} | {str(f.relative_to(out)): f.read_bytes() for f in files}
 
 

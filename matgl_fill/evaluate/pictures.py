@@ -1,4 +1,7 @@
-"""Pictures of the report as SVG text: the same data give the same bytes, and no global plotting state is touched."""
+"""Pictures of the report as SVG text: the same data give the same bytes, and no global plotting state is touched.
+
+Text and axes take the colours ``--ink``, ``--soft`` and ``--line`` of the page around, where it defines them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -19,17 +24,40 @@ from matgl_fill.roughness.pictures import BLUE, DARK, WIDTH, draw_map, house_sty
 DOTS = 220  # per inch, of the one layer that is not drawn as vectors
 NAME = 26  # characters of a task's name beside its bar; the table has all of it
 BETTER, WORSE = BLUE, "#d55e00"
+AXES = ("first principal component", "second principal component")
+THEME = {DARK: "ink", "#777777": "soft", "#dddddd": "line"}
+"""Colours that a page in the dark has to change, and the name it gives them."""
+PANEL = "#eef1f4"
+"""Behind the dots of a map, whose darkest would vanish on a dark page."""
 LINES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#222222", ":"), ("#cc79a7", (0, (5, 1, 1, 1, 1, 1))))
 
 
-def latent_map(pool: np.ndarray, roughness: np.ndarray, targets: np.ndarray, proposals: np.ndarray) -> str:
+def draw_pictures(report: Mapping[str, Any]) -> dict[str, str]:
+    """Every picture that a report has the data for, by name."""
+    pictures = {}
+    for when, plane in (report.get("maps") or {}).items():
+        if plane:
+            pictures[f"map_{when}"] = latent_map(**plane, when=when)
+    if tasks := report.get("tasks"):
+        columns = [[t[k] for t in tasks] for k in ("name", "change_percent", "low", "high")]
+        pictures["task_bars"] = task_bars(*columns)
+    if history := report.get("history"):
+        pictures["loss_curves"] = loss_curves(history)
+    return pictures
+
+
+def latent_map(
+    pool: Any, roughness: Any, targets: Any, proposals: Any, axes: tuple[str, str] = AXES, when: str = "before"
+) -> str:
     """Plane of the first two principal components of the pool's embedding.
 
     Args:
         pool: (n, 2) pool crystals.
         roughness: (n,) local roughness of the pool, shown as colour.
-        targets: (m, 2) points that were to be filled.
+        targets: (m, 2) points that were to be filled; none are shown if there are none.
         proposals: (k, 2) generated crystals.
+        axes: names of the two.
+        when: ``"before"`` or ``"after"``, for the picture's title.
 
     Returns:
         SVG text.
@@ -39,8 +67,11 @@ def latent_map(pool: np.ndarray, roughness: np.ndarray, targets: np.ndarray, pro
     """
     pool, targets, proposals = (np.asarray(p, dtype=float).reshape(-1, 2) for p in (pool, targets, proposals))
     roughness = np.asarray(roughness, dtype=float)
-    with _figure("latent-map", "Latent map of the pool", 4.2) as (figure, out):
-        draw_map(figure, pool, roughness, {"target": targets, "generated crystal": proposals})
+    marked = {"target": targets, "generated crystal": proposals}
+    title = f"Latent map of the pool {when} fill-tuning"
+    with _figure(f"map-{when}", title, 4.2) as (figure, out):
+        draw_map(figure, pool, roughness, marked, axes)
+        figure.axes[0].set_facecolor(PANEL)
     return out[0]
 
 
@@ -74,13 +105,14 @@ def task_bars(
         for end in (low, high):
             ax.plot(end, rows, "|", color=DARK, markersize=6, markeredgewidth=1.3)
         ax.axvline(0, color=DARK, linewidth=1)
-        for row, v in enumerate(value):
-            text, at = f"{v:+.1f} %".replace("-", "−"), ax.get_yaxis_transform()
-            ax.text(1.16, row, text, transform=at, ha="right", va="center")
         ax.set_yticks(rows, [n if len(n) <= NAME else n[: NAME - 1] + "…" for n in map(_plain, names)])
         ax.set(ylim=(len(names) - 0.4, -0.6), xlabel="reduction of the MAE, % (bar: 95 % interval)")
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
+        numbers = ax.secondary_yaxis("right")
+        numbers.set_yticks(rows, [f"{v:+.1f} %".replace("-", "−") for v in value])
+        numbers.tick_params(length=0)
+        numbers.spines["right"].set_visible(False)
         ax.xaxis.set_major_locator(MaxNLocator(6))
         handles = [Patch(facecolor=BETTER, label="better")]
         if worse.any():
@@ -131,6 +163,7 @@ def _figure(name: str, title: str, height: float) -> Iterator[tuple[Figure, list
     """A figure to draw on; afterwards the list holds its SVG text."""
     out: list[str] = []
     with house_style(name):
+        mpl.rcParams.update({"figure.facecolor": "none", "axes.facecolor": "none", "text.color": DARK})
         figure = Figure((WIDTH, height), layout="constrained")
         yield figure, out
         text = io.StringIO()
@@ -142,6 +175,8 @@ def _inline(svg: str, name: str, title: str) -> str:
     """Fit for HTML: no prolog or metadata, ids of its own, a name for screen readers, size left to the page."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], count=1, flags=re.DOTALL)
     svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    for colour, name_there in THEME.items():
+        svg = svg.replace(f": {colour}", f": var(--{name_there}, {colour})")
     box = re.search(r'viewBox="[^"]+"', svg)
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     head = f'<svg {spaces} {box[0] if box else ""} role="img" aria-label="{title}"><title>{html.escape(title)}</title>'

@@ -1,4 +1,4 @@
-"""The report page: one HTML file that needs nothing but itself."""
+"""What a run tells: the report page, one HTML file that needs nothing but itself; a model card; a notebook summary."""
 
 from __future__ import annotations
 
@@ -9,21 +9,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, UndefinedError
 from markupsafe import Markup
+from pymatgen.core import Structure
 
+from matgl_fill.config import FillConfig
+from matgl_fill.config_file import settings_toml
+from matgl_fill.errors import InputError
+from matgl_fill.evaluate.pictures import draw_pictures
+from matgl_fill.evaluate.reproduce import command_line, python_call
+from matgl_fill.evaluate.thumbnails import thumbnail
 from matgl_fill.files import atomic_write
+from matgl_fill.io import read_structures
 
 NONE = "–"
 
 
-def write_report(report: Mapping[str, Any], out: Path, pictures: Mapping[str, str]) -> Path:
+def write_report(
+    report: Mapping[str, Any], out: Path, pictures: Mapping[str, str], thumbnails: Mapping[str, str] | None = None
+) -> Path:
     """Write ``report.html``.
 
     Args:
         report: everything measured, as in ``report.json``; a section that is missing or None is left out.
         out: folder; made if missing.
-        pictures: SVG text by the name of the function of :mod:`matgl_fill.evaluate.pictures` that drew it.
+        pictures: SVG text by name, from :func:`matgl_fill.evaluate.pictures.draw_pictures`.
+        thumbnails: SVG text of the generated crystals by id.
 
     Returns:
         Path of the page.
@@ -31,26 +42,93 @@ def write_report(report: Mapping[str, Any], out: Path, pictures: Mapping[str, st
     Raises:
         OSError: the page cannot be written; an older one is then still whole.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "sig": significant,
-        "signed": signed,
-        "count": count,
-        "duration": duration,
-        "relative": relative,
-        "sentence": sentence,
-        "limit": limit,
-        "pretty": pretty,
-    }
     probes = dict.fromkeys(p for task in report.get("tasks") or [] for p in task.get("probes") or {})
-    page = environment.get_template("report.html.jinja").render(
-        report=report, pictures={name: Markup(svg) for name, svg in pictures.items()}, probes=list(probes)
+    page = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            pictures={name: Markup(svg) for name, svg in pictures.items()},
+            thumbnails={name: Markup(svg) for name, svg in (thumbnails or {}).items()},
+            probes=list(probes),
+            commands=[c for c in (command_line(report), python_call(report)) if c],
+            settings=settings_text(report),
+        )
     )
     path = Path(out) / "report.html"
     atomic_write(path, page.encode("utf-8", "backslashreplace"))
     return path
+
+
+def rebuild_report(out: str | Path) -> Path:
+    """Draw and write ``report.html`` again, from the ``report.json`` and ``proposals.extxyz`` that lie beside it.
+
+    Args:
+        out: folder of a run.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        InputError: there is no ``report.json``, or it is no report.
+        OSError: the page cannot be written.
+    """
+    out = Path(out)
+    if not (out / "report.json").is_file():
+        raise InputError(f"no report.json in '{out}'; give the folder that 'matgl-fill run' wrote.")
+    try:
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        if not isinstance(report["run"], dict):
+            raise TypeError("it tells nothing of a run")
+        crystals = read_structures(out / "proposals.extxyz") if (out / "proposals.extxyz").is_file() else None
+        drawn = dict(zip(crystals.ids, crystals.structures, strict=True)) if crystals else {}
+        return write_report(report, out, draw_pictures(report), draw_thumbnails(drawn))
+    except (ValueError, TypeError, KeyError, AttributeError, UndefinedError) as error:
+        raise InputError(f"'{out / 'report.json'}' is no report of matgl_fill: {error}.") from error
+
+
+def draw_thumbnails(crystals: Mapping[str, Structure]) -> dict[str, str]:
+    """A small picture of each crystal, by its id."""
+    return {name: thumbnail(structure, name) for name, structure in crystals.items()}
+
+
+def model_card(report: Mapping[str, Any]) -> str:
+    """What was done to a model, as Markdown for its folder or its page on a hub.
+
+    Args:
+        report: everything measured, as in ``report.json``.
+    """
+    page = _environment().get_template("model_card.md.jinja")
+    return page.render(
+        report=report, command=command_line(report) or python_call(report), settings=settings_text(report)
+    )
+
+
+def notebook_summary(report: Mapping[str, Any]) -> str:
+    """The verdict and the figures behind it as a piece of HTML, for notebooks."""
+    return _environment().get_template("summary.html.jinja").render(report=report)
+
+
+def settings_text(report: Mapping[str, Any]) -> str | None:
+    """The settings of a run as TOML; None where the report has none that this version knows."""
+    try:
+        return settings_toml(FillConfig.make(report["config"]), explain=False) if report.get("config") else None
+    except InputError:
+        return None
+
+
+def _environment() -> Environment:
+    """Templates of this folder, with numbers as people write them."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=lambda name: bool(name and ".html." in name),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters = (significant, signed, count, duration, relative, sentence, limit, used, cell, pretty)
+    environment.filters |= {f.__name__: f for f in filters} | {"sig": significant}
+    return environment
 
 
 def significant(value: Any) -> str:
@@ -97,6 +175,21 @@ def limit(check: Mapping[str, Any]) -> str:
     """Budget of a guard measure with its direction: a measure that passed above its budget has a lower limit."""
     at_most = (check["value"] <= check["budget"]) == check["passed"]
     return f"{'≤' if at_most else '≥'}\N{NO-BREAK SPACE}{significant(check['budget'])}"
+
+
+def used(check: Mapping[str, Any]) -> float | None:
+    """Share of a guard measure's budget that was used, percent; of a measure with a lower limit, that towards 1."""
+    value, budget = check["value"], check["budget"]
+    if not (_is_number(value) and _is_number(budget)):
+        return None
+    if (value <= budget) != check["passed"]:
+        value, budget = 1 - value, 1 - budget
+    return 100 * max(value, 0.0) / budget if budget > 0 else None
+
+
+def cell(text: object) -> str:
+    """Text that a cell of a Markdown table can hold."""
+    return " ".join(str(text).split()).replace("|", "\\|")
 
 
 def pretty(value: object) -> str:

@@ -141,14 +141,15 @@ def draw_map(
     size = float(np.clip(24_000 / len(plane), 5, 30))
     points = ax.scatter(x, y, s=size, c=values[order], cmap="cividis", vmin=low, vmax=high, lw=0, rasterized=True)
     for (what, xy), mark in zip(marked.items(), MARKS, strict=False):
-        ax.scatter(xy[:, 0], xy[:, 1], label=f"{what} ({len(xy)})", **mark)
+        ax.scatter(xy[:, 0], xy[:, 1], label=f"{what} ({len(xy)})" if len(xy) else None, **mark)
     ax.set(xlabel=labels[0], ylabel=labels[1])
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.yaxis.set_major_locator(MaxNLocator(5))
     colours = figure.colorbar(points, ax=ax, extend="both", pad=0.02, aspect=28)
     colours.set_label("local roughness")
     colours.outline.set_visible(False)
-    figure.legend(loc="outside upper left", ncols=2, handletextpad=0.3)
+    if any(map(len, marked.values())):
+        figure.legend(loc="outside upper left", ncols=2, handletextpad=0.3)
 
 
 def project(
