@@ -23,7 +23,7 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
-html_css_files = ["mathml.css"]
+html_css_files = ["pages.css"]
 html_title = f"matgl_fill {release}"
 html_copy_source = False
 
