@@ -97,7 +97,8 @@ def train(rows: Sequence[Row], val: Sequence[Row], elements: tuple[str, ...], se
     structures = [as_structure(r) for r in rows]
     shifts, _ = elemental_shifts(structures, np.array([r["energy"] for r in rows]), elements)
     spread = float(np.sqrt(np.mean(np.concatenate([np.ravel(r["forces"]) for r in rows]) ** 2)))
-    core = TensorNet(element_types=elements, units=32, num_rbf=16, cutoff=CUTOFF, is_intensive=False, use_warp=False)
+    options = {"units": 32, "nblocks": 1, "num_rbf": 16, "cutoff": CUTOFF, "is_intensive": False, "use_warp": False}
+    core = TensorNet(element_types=elements, **options)
     module = PotentialLightningModule(
         core,
         element_refs=np.array([shifts[e] for e in elements]),
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder for finished stages")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--copies", type=int, default=12, help="of every pool crystal")
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--quick", action="store_true", help="a tiny version of everything; give another --out")
     args = parser.parse_args()
     crystals, evaluation = (

@@ -15,7 +15,17 @@ from rich.table import Table
 
 from matgl_fill import describe, get_adapter, load_model, read_structures
 from matgl_fill import embed as embed_structures
-from matgl_fill.benchmarks import decoding, evidence, heating, measures, moves, potentials, relaxation, teaching
+from matgl_fill.benchmarks import (
+    calculator,
+    decoding,
+    evidence,
+    heating,
+    measures,
+    moves,
+    potentials,
+    relaxation,
+    teaching,
+)
 from matgl_fill.benchmarks.checkpoints import check_checkpoints
 from matgl_fill.benchmarks.roughness import Agreement, Mode, cost, field_agreements, growth, projected_agreement
 from matgl_fill.benchmarks.throughput import bounds, memory_growth_mb, throughput
@@ -33,6 +43,7 @@ app.command()(relaxation.relax)
 app.command()(potentials.physics)
 app.command()(teaching.teach)
 app.command()(heating.heating)
+app.command()(calculator.calculator)
 console = Console(width=120)
 PROFILED = 500
 """Crystals of the profile."""

@@ -138,7 +138,7 @@ def heated(
         settings: changes to :class:`matgl_fill.FillConfig`.
 
     Returns:
-        ``heating`` (:class:`Heating` of the first run), ``collected`` (frames), ``test`` (:class:`SecondRun` of the second),
+        ``heating`` (:class:`Heating` of the first run), ``collected`` (frames), ``test`` (:class:`SecondRun`),
         ``errors`` ((n,) by arm, ``before``, ``watched``, ``control``) and ``guard`` of both lessons.
     """
     calc.undo()

@@ -17,6 +17,8 @@ from matgl_fill.train.objectives import Objective
 
 HELD = 400
 """Crystals whose physics is held."""
+SAMPLE = 100
+"""Pool crystals on which the mean force is taken, of which the guard allows a share."""
 ATOMS = 16
 """Atoms of each at most."""
 WEIGHT = 0.01
@@ -79,5 +81,6 @@ def physics_replay(m: Material) -> Objective:
     labels = label(new, m.adapter)
     good = np.flatnonzero(labels.usable())
     labels, new = labels.subset(good), [new[i] for i in good]
-    force = m.config.max_force_drift * float(np.abs(np.concatenate(labels.forces)).mean())
+    own = label(drawn[:SAMPLE], m.adapter)
+    force = m.config.max_force_drift * float(np.abs(np.concatenate(own.forces)).mean())
     return PhysicsReplay("physics replay", new, labels, m.config.max_energy_shift, force, WEIGHT)

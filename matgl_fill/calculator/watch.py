@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,20 +21,22 @@ if TYPE_CHECKING:
 class Watcher:
     """Collects frames, to attach to dynamics or an optimiser: ``dynamics.attach(calc.watch(atoms), interval=10)``.
 
-    A frame is kept if its novelty or its roughness reaches a threshold, unless a frame kept already lies within
-    ``spacing`` in latent space. Per-atom values count by their largest, so that one atom in a strange place is enough.
+    A frame is kept if its novelty or roughness reaches a threshold, unless a frame kept already lies within ``spacing``
+    in latent space. Beyond the budget it takes the place of the frame that is least above its threshold, if it is
+    further above its own: a simulation that goes on to stranger places ends with the strangest.
+
     Kept frames hold atoms and cell without results: a label can only come from an oracle.
 
     Args:
         calc: calculator that gives roughness and novelty.
         atoms: what is simulated; may instead be given at each call, for bands of images.
         novelty: keep frames whose novelty is at least this; None to leave it out.
+        per_atom: the same for the largest novelty of an atom: one atom in a strange place is enough.
         roughness: the same for roughness, 0 to 1.
-        per_atom: the same for the largest novelty of an atom.
         spacing: least novelty of a kept frame with respect to the others kept, in the same unit.
         budget: frames at most.
-        path: ``.extxyz`` file, rewritten whole at every new frame, or ASE ``.db``, in which every frame is one
-            transaction. Frames that are there already are taken up and count.
+        path: ``.extxyz`` file or ASE ``.db``, rewritten whole or not at all at every new frame. Frames that are there
+            already are taken up and count.
 
     Attributes:
         frames: what was kept and is not learnt yet, with ``info`` for novelty, roughness and ``call``, the number of
@@ -51,15 +53,16 @@ class Watcher:
         calc: FillCalculator,
         atoms: Atoms | None = None,
         novelty: float | None = 1.0,
+        per_atom: float | None = 1.0,
         roughness: float | None = None,
-        per_atom: float | None = None,
         spacing: float = 0.1,
         budget: int = 50,
         path: str | Path | None = None,
     ) -> None:
-        self.thresholds = {"novelty": novelty, "roughness": roughness, "max_novelty_per_atom": per_atom}
-        if all(limit is None for limit in self.thresholds.values()):
-            raise InputError("a watcher needs a threshold; give novelty, roughness or per_atom.")
+        limits = {"novelty": novelty, "max_novelty_per_atom": per_atom, "roughness": roughness}
+        self.thresholds = {name: limit for name, limit in limits.items() if limit is not None}
+        if not self.thresholds:
+            raise InputError("a watcher needs a threshold; give novelty, per_atom or roughness.")
         self.calc, self.atoms, self.spacing, self.budget = calc, atoms, spacing, budget
         self.path = None if path is None else Path(path)
         if self.path is not None and self.path.suffix not in (".extxyz", ".db"):
@@ -67,10 +70,11 @@ class Watcher:
         self.frames: list[Atoms] = []
         self.calls = self.seen = 0
         self._places: list[np.ndarray] = []
-        self._written: list[Atoms] = []
+        self._learnt: list[Atoms] = []
         if self.path is not None and self.path.exists():
             for frame in ase.io.read(self.path, index=":"):
-                self._keep(bare(frame), measured(self.calc, frame))
+                facts = measured(calc, frame)
+                self._add(bare(frame), facts)
 
     def __call__(self, atoms: Atoms | None = None) -> bool:
         """Look at the present frame; True if it was kept.
@@ -85,44 +89,55 @@ class Watcher:
         if atoms is None:
             raise InputError("the watcher has no atoms; give them when it is made or called.")
         self.calls += 1
-        if len(self.frames) >= self.budget:
-            return False
         facts = measured(self.calc, atoms)
-        if not any(limit is not None and facts[name] >= limit for name, limit in self.thresholds.items()):
+        excess = self._excess(facts)
+        if excess < 1:
             return False
         self.seen += 1
-        place = self.calc.embedding[0]
-        if self._places:
-            known = self.calc.reference.crystals
-            others = known.standard(np.stack(self._places))
-            if known.distance(place[None], others)[0] < self.spacing:
+        others = list(self._places)
+        full = len(self.frames) >= self.budget
+        if full:
+            least = int(np.argmin([self._excess(frame.info) for frame in self.frames]))
+            if self._excess(self.frames[least].info) >= excess:
                 return False
-        self._keep(bare(atoms), facts)
+            del others[least]
+        if others:
+            known = self.calc.reference.crystals
+            if known.distance(self.calc.embedding[0][None], known.standard(np.stack(others)))[0] < self.spacing:
+                return False
+        if full:
+            del self.frames[least], self._places[least]
+        self._add(bare(atoms), facts)
         if self.path is not None:
             self._write(self.path)
         return True
 
     def clear(self) -> None:
         """Start anew; what was written stays in the file."""
-        self.frames.clear()
-        self._places.clear()
+        self._learnt += self.frames
+        self.frames, self._places = [], []
 
-    def _keep(self, frame: Atoms, facts: dict[str, float]) -> None:
-        frame.info |= facts | {"call": self.calls}
+    def _excess(self, facts: dict[str, float]) -> float:
+        """How many times a threshold a frame reaches, the largest of its measures."""
+        return max(facts[name] / limit for name, limit in self.thresholds.items())
+
+    def _add(self, frame: Atoms, facts: dict[str, float]) -> None:
+        frame.info = facts | {"call": self.calls}
         self.frames.append(frame)
-        self._written.append(frame)
         self._places.append(self.calc.embedding[0])
 
     def _write(self, path: Path) -> None:
-        """Add the last frame to the file."""
-        if path.suffix == ".db":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with ase.db.connect(path) as database:
-                database.write(self._written[-1], key_value_pairs=self._written[-1].info)
-            return
-        text = io.StringIO()
-        ase.io.write(text, self._written, format="extxyz")
-        atomic_write(path, text.getvalue())
+        """Put everything that was kept in the file."""
+        frames = [*self._learnt, *self.frames]
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / path.name
+            if path.suffix == ".db":
+                with ase.db.connect(whole) as database:
+                    for frame in frames:
+                        database.write(frame, key_value_pairs=frame.info)
+            else:
+                ase.io.write(whole, frames)
+            atomic_write(path, whole.read_bytes())
 
 
 def bare(atoms: Atoms) -> Atoms:
