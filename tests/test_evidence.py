@@ -146,9 +146,12 @@ def test_correlation_needs_runs_that_differ():
 
 def test_every_variant_is_a_config_that_differs():
     default = FillConfig().resolved(False, False, 200, 1e-3, 16)
+    changes = evidence.variants(200)
+    assert len({c.get("objective") for c in changes.values()}) == 3
     found = {
-        name: FillConfig.make(changes).resolved(False, False, 200, 1e-3, 16)
-        for name, changes in evidence.variants(200).items()
+        name: FillConfig.make(change).resolved(False, False, 200, 1e-3, 16)
+        for name, change in changes.items()
+        if "objective" not in change
     }
     assert found.pop(AS_IS) == default
     assert found["half the steps"].steps == 100
@@ -160,6 +163,8 @@ def test_changes_that_are_none_are_refused():
         evidence.changes_of(["steps"])
     with pytest.raises(InputError, match="stepz"):
         evidence.changes_of(["stepz=3"])
+    with pytest.raises(InputError, match="no objective 'guess'"):
+        evidence.changes_of(["objective=guess"])
     with pytest.raises(InputError, match="--arms"):
         evidence.changes_of(["choice=random"])
 

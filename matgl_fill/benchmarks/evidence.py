@@ -35,6 +35,7 @@ from matgl_fill.progress import console
 from matgl_fill.result import FillResult
 from matgl_fill.resume import RunState, what_it_depends_on
 from matgl_fill.summary import machine_facts
+from matgl_fill.train.registry import check_objective
 
 app = typer.Typer(no_args_is_help=True, help="The evidence: models, tasks, seeds and arms, and an ablation.")
 BASELINES = ("none", "descriptors")
@@ -54,8 +55,10 @@ ABLATION: dict[str, dict[str, Any]] = {
     "no averaging": {"average_from": 1.0},
     "overwrite": {"form": "overwrite"},
     "descriptor weight 0.3": {"descriptor_weight": 0.3},
+    "denoising alone": {"objective": "denoise"},
+    "descriptors and denoising": {"objective": "descriptor+denoise"},
 }
-"""Changes of the config by name; :func:`variants` adds those that depend on the model."""
+"""Changes by name, of the config and of the objective; :func:`variants` adds those that depend on the model."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Measurement:
         oracle: name.
         base: changes of the config that all variants share.
         variant: name of the further changes.
-        changes: these.
+        changes: these, of the config and of the objective.
         seed: of the whole run.
     """
 
@@ -103,10 +106,10 @@ def variants(steps: int) -> dict[str, dict[str, Any]]:
 
 
 def changes_of(pairs: Sequence[str]) -> dict[str, Any]:
-    """Config changes from ``FIELD=VALUE`` words.
+    """Changes of config and objective from ``FIELD=VALUE`` words.
 
     Raises:
-        InputError: a word is none, or no config has that field or value.
+        InputError: a word is none, or there is no such field, value or objective.
 
     Example:
         >>> changes_of(["steps=3", "form=overwrite"])
@@ -123,7 +126,8 @@ def changes_of(pairs: Sequence[str]) -> dict[str, Any]:
             found[name] = value
     if "choice" in found:
         raise InputError("choice is what --arms says; leave it out of --set.")
-    FillConfig.make(found)
+    check_objective(found.get("objective", "auto"), labels=True)
+    FillConfig.make({k: v for k, v in found.items() if k != "objective"})
     return found
 
 
@@ -189,6 +193,7 @@ class Bench:
     def filled(self, asked: Measurement) -> tuple[FillResult, dict[str, float], str]:
         """Fill-tune; seconds per stage, in which the search counts though another variant did it; crystals' key."""
         config = asked.base | asked.changes | {"choice": asked.arm}
+        objective = config.pop("objective", "auto")
         neighbours = FillConfig.make(config).neighbours
         asked_for = {"n": asked.n, "seed": asked.seed, "choice": asked.arm, "neighbours": neighbours}
         facts = what_it_depends_on(self.model, self.crystals.structures, self.crystals.ids, None, **asked_for)
@@ -196,7 +201,7 @@ class Bench:
         state, kept = RunState(self.folder / key, facts, resume=True), self.folder / key / SECONDS
         known = state.proposals(list) if kept.exists() else None
         n, seed = asked.n or 0, asked.seed or 0
-        result = fill_tune(self.model, self.crystals, n, oracle=self.oracle, seed=seed, config=config, proposals=known)
+        result = fill_tune(self.model, self.crystals, n, objective, self.oracle, seed, config, proposals=known)
         stages = dict(result.report["run"]["stages"])
         if known is None:
             state.proposals(lambda: result.proposals)
@@ -303,7 +308,8 @@ def run(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Crystals to fill with.")] = 100,
     oracle: Annotated[str | None, typer.Option(help="sevennet, chgnet or the directory of a MatGL potential.")] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change of the config; may be given again.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change of config or objective; may be given again."),
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="Name of the variant that --set makes; without it all variants have --set.")
