@@ -5,7 +5,7 @@ Molecular dynamics that finds its own gaps and fills them
 A potential is trusted where it was trained. In a simulation it goes elsewhere, and nothing tells. Here an alloy that
 the potential has never seen is heated. The calculator says at every step how new the place is, a watcher collects the
 newest frames, an oracle labels these few, and the potential learns them while its physics elsewhere is held. A second
-simulation, with other velocities, shows what that brought.
+simulation, with another seed, shows what that brought.
 
 Run it on your own with ``python md_fills_its_gaps.py POTENTIAL --crystal my.cif``. The oracle is SevenNet
 (``pip install 'matgl_fill[sevennet]'``); ``--oracle`` takes another: ``chgnet``, the directory of a MatGL potential, or
@@ -21,7 +21,6 @@ import numpy as np
 from ase import units
 from ase.build import bulk
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 import matgl_fill as mf
 from matgl_fill import bundled
@@ -74,8 +73,8 @@ def heat(seed, watch=False):
     atoms = crystal.copy()
     atoms.calc = calc
     rng = np.random.RandomState(seed)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=600, rng=rng)
-    dynamics = Langevin(atoms, 2 * units.fs, temperature_K=300, friction=0.02 / units.fs, rng=rng)
+    thermostat = {"temperature_K": 300, "friction": 0.02 / units.fs, "fixcm": False, "rng": rng}
+    dynamics = Langevin(atoms, 2 * units.fs, **thermostat)
     rows, frames = [], []
 
     def look():

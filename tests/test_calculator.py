@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import ase.io
 import numpy as np
 import pytest
@@ -10,7 +12,6 @@ from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
 from ase.md.langevin import Langevin
 from ase.md.nptberendsen import NPTBerendsen
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from ase.mep import NEB
 from ase.optimize import FIRE
@@ -25,13 +26,14 @@ from test_labelled import LENIENT
 
 import matgl_fill as mf
 from matgl_fill import bundled
+from matgl_fill.calculator.hold import physics_replay
 from matgl_fill.calculator.watch import Watcher, measured
 from matgl_fill.errors import InputError
 
 SAME = 1e-6
 """eV, eV/Angstrom and the stress unit: agreement with MatGL's own calculator."""
 LATENT = {"roughness", "novelty", "roughness_per_atom", "novelty_per_atom"}
-TEACHING = LENIENT | {"steps": 60, "lr": 3e-3, "replay_weight": 0.1, "prediction_weight": 0.1}
+TEACHING = LENIENT | {"steps": 40, "lr": 3e-3, "replay_weight": 0.1, "prediction_weight": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,11 @@ def salt(calc, repeat=(1, 1, 1), rattle=0.0) -> Atoms:
     atoms.rattle(rattle, seed=0)
     atoms.calc = calc
     return atoms
+
+
+def velocities(atoms, temperature):
+    width = np.sqrt(units.kB * temperature / atoms.get_masses())[:, None]
+    return width * np.random.default_rng(0).normal(size=(len(atoms), 3))
 
 
 @pytest.mark.parametrize("options", [{}, {"stress_unit": "eV/A3"}, {"stress_unit": "eV/A3", "use_voigt": True}])
@@ -123,7 +130,7 @@ def test_units_are_those_that_ase_and_matgl_state(potential, known, calc, crysta
     in_gpa = mf.FillCalculator(potential, pool=known)
     in_gpa.reference = calc.reference
     in_gpa.calculate(atoms)
-    np.testing.assert_allclose(in_gpa.results["stress"] * units.GPa, stress, rtol=1e-6)
+    np.testing.assert_allclose(in_gpa.results["stress"] * units.GPa, stress, rtol=0, atol=SAME)
 
 
 def test_one_forward_pass_gives_everything(calc, potential):
@@ -198,7 +205,7 @@ def test_relaxation_of_atoms_and_cell(calc):
 
 def test_energy_is_conserved(calc):
     atoms = salt(calc)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=600, rng=np.random.RandomState(0))
+    atoms.set_velocities(velocities(atoms, 600))
     start, kinetic = atoms.get_total_energy(), atoms.get_kinetic_energy()
     totals, kinetics = [], []
     dynamics = VelocityVerlet(atoms, 1 * units.fs)
@@ -210,7 +217,8 @@ def test_energy_is_conserved(calc):
 
 def test_a_thermostat_warms(calc):
     atoms = salt(calc)
-    Langevin(atoms, 2 * units.fs, temperature_K=900, friction=0.1 / units.fs, rng=np.random.RandomState(0)).run(80)
+    settings = {"temperature_K": 900, "friction": 0.1 / units.fs, "fixcm": False, "rng": np.random.RandomState(0)}
+    Langevin(atoms, 2 * units.fs, **settings).run(80)
     assert 300 < atoms.get_temperature() < 1800
 
 
@@ -218,7 +226,7 @@ def test_a_barostat_goes_where_the_pressure_pushes(calc):
     volumes = []
     for pressure in (0.0, 20.0):
         atoms = salt(calc)
-        MaxwellBoltzmannDistribution(atoms, temperature_K=100, rng=np.random.RandomState(0))
+        atoms.set_velocities(velocities(atoms, 100))
         options = {"compressibility_au": 0.02 / units.GPa, "taup": 200 * units.fs, "taut": 100 * units.fs}
         NPTBerendsen(atoms, 2 * units.fs, 100, pressure_au=pressure * units.GPa, **options).run(40)
         volumes.append(atoms.get_volume())
@@ -233,7 +241,7 @@ def test_a_band_of_images(calc):
     hopping = int(np.argmin(np.linalg.norm(first.positions - first.cell.sum(axis=0) * [0.5, 0.5, 0], axis=1)))
     last.positions[hopping] = 0
     images = [first, *(first.copy() for _ in range(3)), last]
-    band = NEB(images, allow_shared_calculator=True)
+    band = NEB(images, allow_shared_calculator=True, method="improvedtangent")
     band.interpolate(mic=True)
     for image in images:
         image.calc = calc
@@ -273,7 +281,7 @@ def test_a_property_model_is_refused(model):
     with pytest.raises(InputError, match="give a MatGL Potential"):
         mf.FillCalculator(model)
     with pytest.raises(InputError, match="only potentials have"):
-        mf.fill_tune(model, objective="descriptor+physics_replay")
+        physics_replay(SimpleNamespace(adapter=mf.get_adapter(model)))
 
 
 @pytest.fixture
@@ -315,7 +323,7 @@ def test_frames_are_written_without_results_and_taken_up_again(calc, heated, tmp
         np.testing.assert_allclose(frame.positions, kept.positions, atol=1e-7)
     again = Watcher(calc, novelty=1e-3, spacing=0.01, budget=10, path=tmp_path / name)
     assert len(again.frames) == 3
-    assert again(heated[7]) is False
+    assert again(found[1]) is False
     assert again(heated[20]) is True
     assert len(ase.io.read(tmp_path / name, index=":")) == 4
 
@@ -405,7 +413,7 @@ def test_physics_replay_holds_what_training_alone_loses(potential, known):
         atoms = bulk("Cu", cubic=True)
         atoms.rattle(0.1, seed=seed)
         frames.append(atoms)
-    config = TEACHING | {"steps": 40, "replay_weight": 0.0, "prediction_weight": 0.0}
+    config = TEACHING | {"steps": 25, "replay_weight": 0.0, "prediction_weight": 0.0}
     calc = mf.FillCalculator(potential, pool=known)
     held = {c["measure"]: c["value"] for c in calc.fill(EMT(), frames=frames, config=config).report["guard"]}
     labelled = list(_labelled(frames))

@@ -57,7 +57,7 @@ def calculator(
     ],
     structures: Annotated[str, typer.Argument(help="Crystals that are compared.")],
     pool: Annotated[str, typer.Option(help="Known crystals; 'default' are the package's own.")] = "default",
-    n: Annotated[int, typer.Option(help="Crystals.")] = 20,
+    n: Annotated[int, typer.Option("-n", help="Crystals.")] = 20,
     cells: Annotated[int, typer.Option(help="Largest supercell that is timed, n x n x n of the first one.")] = 3,
 ) -> None:
     """FillCalculator against MatGL's PESCalculator: largest differences of the results, and the time it takes more."""

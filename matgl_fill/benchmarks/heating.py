@@ -11,7 +11,6 @@ import numpy as np
 import typer
 from ase import Atoms, units
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from rich.console import Console
@@ -80,20 +79,20 @@ def supercell(structure: Structure) -> Atoms:
 def heat(
     calc: FillCalculator, crystal: Structure, steps: int, seed: int, watch: dict[str, Any] | None = None
 ) -> Heating:
-    """Langevin dynamics at the crystal's own volume under a temperature that rises evenly.
+    """Langevin dynamics at the crystal's own volume, from rest, under a temperature that rises evenly.
 
     Args:
         calc: calculator.
         crystal: what is heated.
         steps: of :data:`TIME_STEP` fs.
-        seed: of velocities and thermostat.
+        seed: of the thermostat.
         watch: settings of a watcher that looks on, if one is wanted.
     """
     atoms = supercell(crystal)
     atoms.calc = calc
     rng = np.random.RandomState(seed)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * COLD, rng=rng)  # half goes into the potential energy
-    dynamics = Langevin(atoms, TIME_STEP * units.fs, temperature_K=COLD, friction=FRICTION / units.fs, rng=rng)
+    thermostat = {"temperature_K": COLD, "friction": FRICTION / units.fs, "fixcm": False, "rng": rng}
+    dynamics = Langevin(atoms, TIME_STEP * units.fs, **thermostat)
     watcher = None if watch is None else calc.watch(atoms, **watch)
     temperature, rows, frames = [], [], []
 
@@ -124,7 +123,7 @@ def heated(
 ) -> dict[str, Any]:
     """Heat, fill what was met, and test on a second run.
 
-    The second run has other velocities and another thermostat, and is driven by the original potential; all potentials
+    The second run has another seed and is driven by the original potential; all potentials
     are tested on the same frames of it. The control is taught as many frames of the first run, drawn at random in time.
 
     Args:
@@ -230,7 +229,7 @@ def heating(
     oracle: Annotated[str, typer.Option(help="sevennet, chgnet, directory of a potential, or module:factory.")],
     pool: Annotated[str, typer.Option(help="Known crystals; 'default' are the package's own.")] = "default",
     known: Annotated[int, typer.Option(help="Crystals of the pool, the first ones.")] = 1000,
-    n: Annotated[int, typer.Option(help="Crystals to heat, drawn at random from those of 2 to 8 atoms.")] = 3,
+    n: Annotated[int, typer.Option("-n", help="Crystals to heat, drawn at random from those of 2 to 8 atoms.")] = 3,
     steps: Annotated[int, typer.Option(help="Steps of each run, 2 fs each.")] = 600,
     budget: Annotated[int, typer.Option(help="Frames that are taught at most.")] = 30,
     novelty: Annotated[float, typer.Option(help="Novelty from which frames are collected.")] = 0.3,
