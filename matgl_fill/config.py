@@ -32,6 +32,8 @@ class FillConfig(BaseModel):
         replay_batch: pool crystals per step; by default as many as the model's adapter says.
         lr: peak learning rate (one cycle of AdamW); by default what the model's adapter says.
         descriptor_weight: weight of the descriptor objective.
+        pool_descriptor_weight: weight, relative to it, of the descriptors of the pool crystals that are replayed, which
+            cost no further pass; by default 1 where the tuned copy is added and 0 where it overwrites the original.
         denoise_weight: weight of the denoising objective, where it is asked for.
         response_weight: weight of the response objective: stiffness, force constants, pressure and energy, from the
             oracle or, for potentials that are overwritten without one, from the model itself; by default 1 where the
@@ -71,6 +73,7 @@ class FillConfig(BaseModel):
     replay_batch: int | None = Field(None, ge=1)
     lr: float | None = Field(None, ge=0)
     descriptor_weight: float = Field(1.0, ge=0)
+    pool_descriptor_weight: float | None = Field(None, ge=0)
     denoise_weight: float = Field(0.3, ge=0)
     response_weight: float | None = Field(None, ge=0)
     oracle_weight: float | None = Field(None, ge=0)
@@ -105,6 +108,7 @@ class FillConfig(BaseModel):
             "replay_batch": replay_batch,
             "oracle_weight": 0.1 if add else 1.0,
             "response_weight": 0.3 if add else 1.0,
+            "pool_descriptor_weight": 1.0 if add else 0.0,
             "replay_weight": 0.0 if add else 10.0,
             "prediction_weight": 3.0 if add else 10.0,
         }

@@ -348,7 +348,7 @@ def _train(
     graphs = [pool.graphs[i] for i in replayed]
     atoms = np.array([len(pool.structures[i]) for i in replayed])
     weights = (config.replay_weight or 0.0, config.prediction_weight or 0.0)
-    replay = Replay(pool.Z, pool.Z[replayed], adapter.intensive(pool.y[replayed], atoms), weights)
+    replay = Replay(pool.Z, replayed, adapter.intensive(pool.y[replayed], atoms), weights)
     tuned = adapter.clone()
     seconds = training_seconds(pool.seconds_per_edge, made.objectives, graphs, config)
     console.print(f"training for {config.steps} steps, about {seconds:.0f} s", highlight=False)

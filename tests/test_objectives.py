@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import RidgeCV
 
 import matgl_fill as mf
 from matgl_fill.errors import InputError
@@ -86,3 +87,19 @@ def test_the_shortest_runs_train_too(model, pool, proposals, steps):
     result = mf.fill_tune(model, pool, proposals=proposals, config=LENIENT | {"steps": steps})
     assert len(result.report["history"]["descriptor"]) == steps
     assert np.isfinite(result.report["history"]["descriptor"]).all()
+
+
+def test_the_pool_teaches_descriptors_too(model, pool, proposals):
+    """On crystals that training never saw, a readout of the tuned copy knows more descriptors if the pool taught."""
+    Z, D = mf.embed(model, pool), mf.describe(pool)
+    known, unseen = np.arange(len(pool)) % 2 == 0, np.arange(len(pool)) % 2 == 1
+    losses = {}
+    for weight in (0.0, 1.0):
+        config = LENIENT | {"steps": 120, "replay_batch": 16, "pool_descriptor_weight": weight}
+        result = mf.fill_tune(model, pool.subset(np.flatnonzero(known)), proposals=proposals, config=config)
+        tuned = mf.embed(result.model, pool)
+        assert tuned.shape[1] == 2 * Z.shape[1]
+        Y = (D - D[known].mean(axis=0)) / np.maximum(D[known].std(axis=0), 1e-6)
+        head = RidgeCV(np.logspace(-1, 3, 9)).fit(tuned[known], Y[known])
+        losses[weight] = np.abs(head.predict(tuned[unseen]) - Y[unseen]).mean()
+    assert losses[1.0] < 0.97 * losses[0.0], losses

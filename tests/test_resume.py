@@ -45,7 +45,7 @@ def start(model, pool):
     def make(seed=0, rows=slice(14), **changes):
         adapter, scale = original.clone(), Standardiser(Z)
         objective = ReadoutObjective("descriptor", scale, (Z, D), known[rows], D[rows], 1.0)
-        replay = Replay(Z, Z[30:52], y[30:52], (1.0, 3.0))
+        replay = Replay(Z, np.arange(30, 52), y[30:52], (1.0, 3.0))
         config = FillConfig(**CONFIG | changes).resolved(False, False, STEPS, 1e-3, 5)
         return adapter, [objective], replay, adapter.graphs(known[30:52]), config, seed
 

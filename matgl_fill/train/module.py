@@ -23,7 +23,7 @@ from matgl_fill.config import FillConfig
 from matgl_fill.progress import console
 from matgl_fill.train.checkpoint import TrainingCheckpoint
 from matgl_fill.train.data import loader, unpack
-from matgl_fill.train.objectives import Objective
+from matgl_fill.train.objectives import Objective, ReadoutObjective
 from matgl_fill.train.replay import Replay
 
 WARM_UP = 0.2
@@ -130,7 +130,12 @@ class FillModule(pl.LightningModule):
             loss = objective.loss(self.adapter, self.adapter.forward(fill), fill, rows)
             terms[objective.name] = objective.weight * loss
         held, rows = unpack(batch["replay"], self.adapter)
-        terms["replay"] = self.replay.loss(self.adapter, held, rows)
+        output = self.adapter.forward(held)
+        terms["replay"] = self.replay.loss(self.adapter, output, held, rows)
+        for objective in self.objectives:
+            if isinstance(objective, ReadoutObjective) and objective.pool_weight:
+                also = objective.pool_loss(output, self.replay.rows[rows])
+                terms[objective.name] = terms[objective.name] + objective.weight * objective.pool_weight * also
         self._recent.append({name: float(value.detach()) for name, value in terms.items()})
         return torch.stack(list(terms.values())).sum()
 

@@ -84,6 +84,8 @@ class ReadoutObjective:
         structures: (m) generated crystals.
         targets: (m, k) their quantities.
         weight: in the loss.
+        pool_weight: of the same error on known crystals that are replayed, relative to that on the generated ones;
+            the known ones have to be the whole pool then.
     """
 
     needs_geometry = False
@@ -96,17 +98,25 @@ class ReadoutObjective:
         structures: Sequence[Structure],
         targets: np.ndarray,
         weight: float,
+        pool_weight: float = 0.0,
     ) -> None:
-        self.name, self.weight, self.structures = name, weight, structures
+        self.name, self.weight, self.structures, self.pool_weight = name, weight, structures, pool_weight
         self._scale = scale
         standard = Standardiser(known[1])
         self._targets = standard(torch.tensor(targets, dtype=torch.float32)).clamp(-CLIP, CLIP)
-        Y = standard(torch.tensor(known[1], dtype=torch.float32)).clamp(-CLIP, CLIP)
-        self._head = fitted_head(scale(torch.tensor(known[0])), Y)
+        self._known = standard(torch.tensor(known[1], dtype=torch.float32)).clamp(-CLIP, CLIP)
+        self._head = fitted_head(scale(torch.tensor(known[0])), self._known)
 
     def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:  # noqa: ARG002
         """Smooth-L1 error of the standardised quantities."""
-        return smooth_l1_loss(self._head(self._scale(output.embedding)), self._targets[rows])
+        return self._error(output, self._targets[rows])
+
+    def pool_loss(self, output: Output, rows: Tensor) -> Tensor:
+        """The same of known crystals, ``rows`` (B,) of the pool."""
+        return self._error(output, self._known[rows])
+
+    def _error(self, output: Output, targets: Tensor) -> Tensor:
+        return smooth_l1_loss(self._head(self._scale(output.embedding)), targets)
 
     def parameters(self) -> list[nn.Parameter]:
         """The head's."""

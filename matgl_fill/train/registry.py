@@ -113,7 +113,8 @@ def check_objective(objective: str, labels: bool) -> None:
 def _descriptor(m: Material) -> Objective:
     crystals = [*m.fill, *m.copies]
     targets = describe_structures(crystals)
-    return ReadoutObjective("descriptor", m.scale, (m.Z, m.D), crystals, targets, m.config.descriptor_weight)
+    weights = m.config.descriptor_weight, m.config.pool_descriptor_weight or 0.0
+    return ReadoutObjective("descriptor", m.scale, (m.Z, m.D), crystals, targets, *weights)
 
 
 @register_objective("denoise")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matgl_fill.adapters import Adapter, Batch
+from matgl_fill.adapters import Adapter, Batch, Output
 from matgl_fill.train.objectives import Standardiser
 
 FLOOR = 0.05
@@ -22,24 +22,24 @@ class Replay:
 
     Args:
         Z_pool: (m, dim) original embedding of the whole pool, for the metric.
-        Z: (n, dim) original embedding of the replayed crystals.
+        rows: (n) of the replayed crystals in the pool.
         y: (n,) original predictions for them, per atom where they are extensive.
         weights: of the embedding, and of the predictions, whose change is taken over their deviation.
     """
 
-    def __init__(self, Z_pool: np.ndarray, Z: np.ndarray, y: np.ndarray, weights: tuple[float, float]) -> None:
+    def __init__(self, Z_pool: np.ndarray, rows: np.ndarray, y: np.ndarray, weights: tuple[float, float]) -> None:
         self._weights = weights
         scale = Standardiser(Z_pool)
         X = scale(torch.tensor(Z_pool))
         variance, directions = torch.linalg.eigh(torch.cov(X.T))
         self._metric = directions / torch.sqrt(variance.clamp_min(FLOOR)) / scale.std[:, None]
-        self._Z = torch.tensor(Z)
+        self.rows = torch.tensor(rows)
+        self._Z = torch.tensor(Z_pool[rows])
         self._y = torch.tensor(y, dtype=torch.float32)
         self._y_scale = max(float(self._y.std()), 1e-6)
 
-    def loss(self, adapter: Adapter, batch: Batch, rows: Tensor) -> Tensor:
-        """Weighted mean squared changes of embedding and prediction."""
-        output = adapter.forward(batch)
+    def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:
+        """Weighted mean squared changes of embedding and prediction of the replayed crystals ``rows`` (B,)."""
         moved = (output.embedding - self._Z[rows]) @ self._metric
         own = (adapter.intensive(output.prediction, batch.n_atoms) - self._y[rows]) / self._y_scale
         return self._weights[0] * moved.square().mean() + self._weights[1] * own.square().mean()
