@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +26,7 @@ from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.roughness import RoughnessResult, graph_roughness
 from matgl_fill.roughness.pictures import WIDTH, draw_map, figure_bytes, house_style, project
 from matgl_fill.summary import machine_facts
+from matgl_fill.tables import csv_text
 
 TOLERANCE = 0.01
 """Angstrom; of the space group."""
@@ -141,8 +139,8 @@ class ProposalsReport:
         for old in (*out.glob("cif/fill-*.cif"), *out.glob("poscar/fill-*.vasp")):
             if old.stem not in ids:
                 old.unlink()
-        atomic_write(out / "proposals.csv", _csv(self.rows))
-        atomic_write(out / "targets.csv", _csv(self.targets))
+        atomic_write(out / "proposals.csv", csv_text(self.rows))
+        atomic_write(out / "targets.csv", csv_text(self.targets))
         figure = self.plot_map()
         atomic_write(out / "map.png", figure_bytes(figure, "png"))
         atomic_write(out / "map.svg", figure_bytes(figure, "svg"))
@@ -204,11 +202,3 @@ def _space_group(structure: Structure) -> str:
         return str(SpacegroupAnalyzer(structure, TOLERANCE).get_space_group_symbol())
     except SymmetryUndeterminedError:
         return ""
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()

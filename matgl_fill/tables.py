@@ -1,10 +1,13 @@
-"""Embeddings as a table on disk."""
+"""Tables on disk: rows as CSV, embeddings as Parquet."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,15 @@ import pyarrow.parquet as pq
 
 from matgl_fill.files import atomic_write
 from matgl_fill.io import StructureSet
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """At least one row as CSV; the first row's keys are the header."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def write_embedding(path: Path, pool: StructureSet, Z: np.ndarray, made_by: Mapping[str, str]) -> None:

@@ -267,4 +267,4 @@ def test_help_names_every_file_and_shows_a_call(monkeypatch, capsys):
     words = " ".join(text.replace("│", " ").split())
     for expected in ("proposals.extxyz", "proposals.csv", "targets.csv", "summary.json", "search.partial", "farthest"):
         assert expected in words
-    assert "Example: matgl-fill propose default" in words
+    assert "matgl-fill propose default" in words

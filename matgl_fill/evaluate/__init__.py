@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from matgl_fill.evaluate.probes import PROBES
-from matgl_fill.evaluate.scores import Change, Comparison, Score, compare, evaluate
+from matgl_fill.evaluate.scores import Change, Comparison, Score, compare, evaluate, score_rows
 from matgl_fill.evaluate.tasks import Task, make_task, read_tasks
 
-__all__ = ["PROBES", "Change", "Comparison", "Score", "Task", "compare", "evaluate", "make_task", "read_tasks"]
+__all__ = [
+    "PROBES",
+    "Change",
+    "Comparison",
+    "Score",
+    "Task",
+    "compare",
+    "evaluate",
+    "make_task",
+    "read_tasks",
+    "score_rows",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,16 @@ class Score:
     unit: str
     n: int
     mae: dict[str, np.ndarray]
+
+    @property
+    def mean(self) -> float:
+        """Mean error over probes and seeds."""
+        return float(np.mean([errors.mean() for errors in self.mae.values()]))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Bootstrap 95 % interval of that mean over fold shuffles."""
+        return _interval(np.mean([self.mae[p] for p in PROBES], axis=0))
 
 
 @dataclass(frozen=True)
@@ -157,10 +168,45 @@ def compare(before: Any, after: Any, tasks: Any = None, seeds: int = SEEDS) -> C
 def _change(before: Score, after: Score) -> Change:
     relative = np.array([100 * (1 - after.mae[p] / before.mae[p]) for p in PROBES])
     per_seed = relative.mean(axis=0)
+    probes = dict(zip(PROBES, relative.mean(axis=1).tolist(), strict=True))
+    change = (float(per_seed.mean()), *_interval(per_seed))
+    return Change(before.task, before.unit, before.n, before.mean, after.mean, *change, probes)
+
+
+def _interval(per_seed: np.ndarray) -> tuple[float, float]:
+    """Bootstrap 95 % interval of the mean of (seeds,) values."""
     rng = np.random.default_rng(0)
     means = per_seed[rng.integers(len(per_seed), size=(BOOTSTRAP, len(per_seed)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
-    first, second = (float(np.mean([s.mae[p].mean() for p in PROBES])) for s in (before, after))
-    probes = dict(zip(PROBES, relative.mean(axis=1).tolist(), strict=True))
-    mean = float(per_seed.mean())
-    return Change(before.task, before.unit, before.n, first, second, mean, float(low), float(high), probes)
+    return float(low), float(high)
+
+
+def score_rows(scores: Sequence[Score], comparison: Comparison | None = None) -> list[dict[str, Any]]:
+    """Scores as rows of a table, with their change against another model where it was compared.
+
+    Args:
+        scores: of m tasks.
+        comparison: of the same m tasks, from another model to this one.
+
+    Returns:
+        m rows: ``task``, ``unit``, ``n``, ``mae`` with ``mae_low`` and ``mae_high``, the error of each probe; and
+        ``mae_against``, ``change_percent`` with ``change_low`` and ``change_high``.
+    """
+    rows = []
+    for k, s in enumerate(scores):
+        low, high = s.interval
+        row: dict[str, Any] = {
+            "task": s.task,
+            "unit": s.unit,
+            "n": s.n,
+            "mae": s.mean,
+            "mae_low": low,
+            "mae_high": high,
+        }
+        row |= {f"mae_{p.replace(' ', '_')}": float(s.mae[p].mean()) for p in PROBES}
+        if comparison is not None:
+            c = comparison.changes[k]
+            row |= {"mae_against": c.mae_before, "change_percent": c.change_percent}
+            row |= {"change_low": c.low, "change_high": c.high}
+        rows.append(row)
+    return rows

@@ -1,0 +1,158 @@
+"""Commands that look at a latent space: ``embed``, ``roughness``, ``propose``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+
+from matgl_fill.adapters import get_adapter
+from matgl_fill.cli.common import Model, Out, Seed, State, Structures, command, console, load, print_skipped, read, say
+from matgl_fill.cost import SEARCH_COST, embedding_seconds
+from matgl_fill.embedding import embed as embed_crystals
+from matgl_fill.io import StructureSet
+from matgl_fill.proposals_report import CHECKPOINT, report_proposals
+from matgl_fill.roughness_report import report_roughness
+from matgl_fill.tables import write_embedding
+
+PANEL = "Latent space"
+SAMPLE = 32
+"""Crystals that are embedded first, to tell how long the rest will take."""
+
+
+@command(
+    PANEL,
+    "matgl-fill embed default crystals/ -o Z.parquet  # one row a crystal",
+    "matgl-fill embed my_model/ md.extxyz --level atom -o Z.parquet  # one row an atom",
+)
+def embed(
+    model: Model,
+    structures: Structures,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file: id, (atom,) z0, z1, ...")] = Path("Z.parquet"),
+    level: Annotated[Literal["structure", "atom"], typer.Option(help="One row a crystal, or an atom.")] = "structure",
+    pooling: Annotated[
+        Literal["model", "mean", "sum", "max"], typer.Option(help="The model's own embedding, or atoms pooled.")
+    ] = "model",
+    state: State = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keep embeddings here for later calls; default OUT.partial, until OUT is there."),
+    ] = None,
+) -> None:
+    """Embed STRUCTURES by MODEL; an interrupted call goes on where it stopped."""
+    loaded = load(model)
+    adapter = get_adapter(loaded, state)
+    pool, skipped = read(adapter, structures)
+    store = cache or out.with_name(out.name + ".partial")
+
+    def rows(some: StructureSet, progress: bool = False) -> np.ndarray:
+        return embed_crystals(loaded, some, level, progress=progress, pooling=pooling, state=state, cache=store)
+
+    first = pool.subset(np.linspace(0, len(pool) - 1, min(SAMPLE, len(pool))).astype(int))
+    start = time.perf_counter()
+    rows(first)
+    seconds = (time.perf_counter() - start) / len(first) * len(pool)
+    say(f"{len(pool)} crystals by {adapter.name}, about {seconds:.0f} s")
+    Z = rows(pool, progress=True)
+    write_embedding(out, pool, Z, {"model": model, "level": level, "pooling": pooling})
+    if cache is None:
+        store.unlink()
+    print_skipped(skipped)
+    say(f"{Z.shape[0]} rows of {Z.shape[1]} written to {out}")
+
+
+@command(
+    PANEL,
+    "matgl-fill roughness default crystals/ -o rough  # open rough/map.svg",
+    "matgl-fill roughness my_model/ crystals.jsonl --response hardness_GPa  # roughness of a property you measured",
+)
+def roughness(
+    model: Model,
+    structures: Structures,
+    out: Out = Path("roughness"),
+    response: Annotated[
+        str,
+        typer.Option(
+            help="What varies over latent space: neighbour_similarity (are latent neighbours alike?), "
+            "perturbation_sensitivity (does the model overreact to displaced atoms? eleven embeddings a crystal), "
+            "prediction (the model's own), or the name of a number that STRUCTURES carry."
+        ),
+    ] = "neighbour_similarity",
+    method: Annotated[
+        Literal["graph", "landscape"],
+        typer.Option(
+            help="graph: the data points as they are, any number of them. landscape: stationary points of a smooth "
+            "surface through them, as published, for a few hundred points in few dimensions."
+        ),
+    ] = "graph",
+    state: State = None,
+    seed: Seed = 0,
+    maxima: Annotated[int, typer.Option(min=1, help="Roughest places to list and to mark, at most.")] = 20,
+    projection: Annotated[
+        Literal["pca", "umap"], typer.Option(help="Of the map; umap shows clusters better and needs umap-learn.")
+    ] = "pca",
+) -> None:
+    """Find where MODEL's embedding of STRUCTURES is rough, without any label.
+
+    OUT holds frustration, measures and settings (summary.json), every crystal and the roughest places (crystals.csv,
+    maxima.csv), map, disconnectivity graph and what carries the frustration (PNG, SVG), minima and transition states
+    (network.json), and all of the analysis for matgl_fill.roughness.RoughnessResult.load (roughness.npz).
+    """
+    loaded = load(model)
+    adapter = get_adapter(loaded, state)
+    pool, skipped = read(adapter, structures)
+    report = report_roughness(loaded, replace(pool, skipped=skipped), response, method, state, seed, maxima, projection)
+    report.settings.update(model=model, structures=structures)
+    report.save(out)
+    console.print(report)
+    print_skipped(report.skipped, ", all in summary.json")
+    say(f"{len(report.pool)} crystals by {adapter.name}; tables and pictures in {out}")
+
+
+@command(
+    PANEL,
+    "matgl-fill propose default crystals/ -n 20 -o proposals",
+    "matgl-fill tune my_model/ crystals/ --labelled dft.extxyz  # after DFT: what it says of them comes back",
+)
+def propose(
+    model: Model,
+    structures: Structures,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Crystals to propose.")] = 100,
+    out: Out = Path("proposals"),
+    seed: Seed = 0,
+    choice: Annotated[
+        Literal["roughness", "random", "farthest"],
+        typer.Option(
+            help="Where to fill: at the maxima of the local roughness, or, to compare with, at crystals of STRUCTURES "
+            "taken at random or by farthest-point sampling."
+        ),
+    ] = "roughness",
+    state: State = None,
+) -> None:
+    """Propose new crystals where MODEL's embedding of STRUCTURES is rough, for your own DFT calculations.
+
+    OUT holds the crystals with their provenance (proposals.extxyz), each as a file (cif/ID.cif, poscar/ID.vasp), what
+    is known of them (proposals.csv), the latent points they are for (targets.csv), a latent map (PNG, SVG), and
+    settings, versions, what the filters refused and which crystals were skipped (summary.json).
+
+    An interrupted call goes on from OUT/search.partial when it is given again, and ends with the same files.
+    """
+    adapter = get_adapter(load(model), state)
+    pool, skipped = read(adapter, structures)
+    seconds = embedding_seconds(adapter, pool.structures)
+    embedding, search = seconds * len(pool), seconds * SEARCH_COST * n
+    say(f"{len(pool)} crystals by {adapter.name}: embedding about {embedding:.0f} s, search about {search:.0f} s")
+    checkpoint = out / CHECKPOINT
+    if checkpoint.exists():
+        say(f"going on from {checkpoint}")
+    report = report_proposals(adapter, replace(pool, skipped=skipped), n, seed, choice, checkpoint, model)
+    report.settings.update(structures=structures, state=state)
+    report.save(out)
+    checkpoint.unlink(missing_ok=True)
+    console.print(report)
+    print_skipped(report.pool.skipped, ", all in summary.json")
+    say(f"{len(report.rows)} crystals in {out}")

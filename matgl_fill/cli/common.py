@@ -1,0 +1,123 @@
+"""What all commands share: the application, options, words for what the package carries, crystals that are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import typer
+from rich.console import Console
+from torch import nn
+
+from matgl_fill import bundled
+from matgl_fill.adapters import Adapter
+from matgl_fill.errors import InputError
+from matgl_fill.io import Skipped, StructureSet, read_structures
+from matgl_fill.legacy import load_model
+
+SHOWN = 10
+"""Lines at most about crystals that were left out."""
+MODELS = {"default": bundled.MODEL, "potential": bundled.POTENTIAL}
+"""Words for the bundled models."""
+POOL = "default"
+"""Word for the bundled crystals, and for the bundled tasks."""
+
+CODES = """[bold]Exit codes[/bold]
+[cyan]  0[/cyan]  done, also when the guard returned the original
+[cyan]  1[/cyan]  any other failure
+[cyan]  2[/cyan]  input that cannot be used
+[cyan]  3[/cyan]  a model that cannot be used
+[cyan]  4[/cyan]  no crystal could be generated
+[cyan]  5[/cyan]  an oracle that is missing or fails
+[cyan]130[/cyan]  interrupted: the same call goes on, [cyan]run[/cyan] and [cyan]tune[/cyan] with --resume"""
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Fill-tuning for MatGL: find the rough regions of a pretrained model's latent space and fill them.\n\n"
+    "Try [cyan]matgl-fill doctor[/cyan] first, then [cyan]matgl-fill run default -n 20 -o out[/cyan] and open "
+    "out/report.html. [cyan]matgl-fill COMMAND --help[/cyan] shows examples.",
+    epilog=CODES,
+)
+console = Console()
+F = TypeVar("F", bound=Callable[..., None])
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Model directory or hub name; 'default' is the bundled property model, 'potential' the bundled potential.",
+    ),
+]
+Structures = Annotated[
+    str,
+    typer.Argument(
+        metavar="STRUCTURES",
+        help="CIF, POSCAR, extxyz, JSON(L)(.gz), ase.db or folder; 'default': the bundled crystals.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")]
+Seed = Annotated[int, typer.Option(help="Of all random choices; one seed gives one result.")]
+State = Annotated[int | None, typer.Option(help="Fidelity of multi-fidelity models.")]
+
+
+def command(panel: str, *examples: str) -> Callable[[F], F]:
+    """Make a function a command of the application.
+
+    Args:
+        panel: that the command is listed under.
+        examples: calls, each with what it does behind ``#``; shown under the command's help.
+    """
+    lines = ["[bold]Examples[/bold]"]
+    for example in examples:
+        call, _, what = example.partition("  # ")
+        lines += [f"[cyan]{call}[/cyan]", *([f"    [dim]{what}[/dim]"] if what else [])]
+
+    def register(function: F) -> F:
+        text = "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
+        return app.command(rich_help_panel=panel, help=text, epilog="\n".join(lines))(function)
+
+    return register
+
+
+def load(word: str) -> nn.Module:
+    """The model of a directory, a hub name or a word for a bundled one."""
+    return load_model(MODELS.get(word, word))
+
+
+def read(adapter: Adapter, source: str) -> tuple[StructureSet, list[Skipped]]:
+    """The crystals of a path, or the bundled ones, that a model can take; and what was left out and why.
+
+    Raises:
+        InputError: none can be used.
+    """
+    return usable(adapter, bundled.bundled_pool(adapter.element_types) if source == POOL else read_structures(source))
+
+
+def usable(adapter: Adapter, pool: StructureSet) -> tuple[StructureSet, list[Skipped]]:
+    """What a model can take, and what was left out and why.
+
+    Raises:
+        InputError: none can be used.
+    """
+    problems = [adapter.problem(s) for s in pool.structures]
+    skipped = pool.skipped + [Skipped(i, p) for i, p in zip(pool.ids, problems, strict=True) if p]
+    if all(problems):
+        raise InputError(f"no crystal that {adapter.name} can take; first: {skipped[0].where}: {skipped[0].reason}.")
+    return replace(pool.subset(np.array([p is None for p in problems])), skipped=[]), skipped
+
+
+def print_skipped(skipped: Sequence[Skipped], where_all: str = "") -> None:
+    """Tell the first crystals that were left out, and where all of them are told."""
+    for one in skipped[:SHOWN]:
+        console.print(f"skipped {one.where}: {one.reason}", style="yellow", highlight=False, markup=False)
+    if len(skipped) > SHOWN:
+        console.print(f"... and {len(skipped) - SHOWN} more{where_all}", style="yellow")
+
+
+def say(text: Any) -> None:
+    """A line or a table on the terminal, as it is."""
+    console.print(text, highlight=False, markup=False)

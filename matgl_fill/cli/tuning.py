@@ -1,0 +1,157 @@
+"""Commands that fill-tune: ``run``, ``tune``, ``config``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from matgl_fill import bundled
+from matgl_fill.cli.common import MODELS, POOL, Model, Out, Seed, command, console, load, print_skipped, say
+from matgl_fill.config import FillConfig
+from matgl_fill.config_file import settings_toml
+from matgl_fill.errors import InputError
+from matgl_fill.evaluate import read_tasks
+from matgl_fill.files import atomic_write
+from matgl_fill.io import Skipped
+from matgl_fill.pipeline import fill_tune
+
+PANEL = "Fill-tuning"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+Number = Annotated[int, typer.Option("--n", "-n", min=1, help="Crystals to generate.")]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(help="File of labelled crystals to evaluate on, never to train on; may be given again."),
+]
+Config = Annotated[
+    Path | None, typer.Option(help="TOML or YAML file of settings; [cyan]matgl-fill config[/cyan] prints them all.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the interrupted run in OUT; otherwise it starts over.")
+]
+Pool = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="STRUCTURES",
+        help="Pool of known crystals: CIF, POSCAR, extxyz, JSON(L)(.gz), ase.db or folder.",
+        show_default="the bundled crystals",
+    ),
+]
+
+
+@command(
+    PANEL,
+    "matgl-fill run default -o out  # the bundled model on the bundled crystals, about two minutes",
+    "matgl-fill run my_model/ crystals/ -n 100 --tasks labelled.jsonl -o out  # your own, and what your tasks gain",
+    "matgl-fill run my_model/ crystals/ --oracle sevennet -o out  # with energies and forces of SevenNet",
+    "matgl-fill run my_model/ crystals/ -o out --resume  # goes on where it was interrupted",
+)
+def run(
+    model: Model,
+    structures: Pool = None,
+    out: Out = Path("out"),
+    n: Number = 100,
+    seed: Seed = 0,
+    objective: Annotated[
+        str, typer.Option(help="auto, descriptor, denoise, oracle, or a sum: descriptor+denoise.")
+    ] = "auto",
+    oracle: Annotated[
+        str | None, typer.Option(help="sevennet, chgnet, potential, a MatGL potential's directory, or module:factory.")
+    ] = None,
+    tasks: Tasks = None,
+    config: Config = None,
+    resume: Resume = False,
+) -> None:
+    """Fill-tune MODEL on STRUCTURES and write the result to OUT.
+
+    OUT holds the model with its card (model/), the crystals (proposals.extxyz, cif/), the settings (config.toml), and
+    what the run did (report.json, report.html: open it first). The model is handed over only if the guard finds that
+    nothing was lost; otherwise model/ is the original.
+
+    A run that was interrupted goes on from OUT/run.partial when it is given again with --resume, and ends with the
+    same crystals, weights and report.
+    """
+    settings = {"n": n, "objective": objective, "oracle": oracle, "seed": seed, "config": config, "resume": resume}
+    _fill_tune(model, structures, out, tasks, **settings)
+
+
+@command(
+    PANEL,
+    "matgl-fill propose my_model/ crystals/ -o new  # then run DFT on new/poscar",
+    "matgl-fill tune my_model/ crystals/ --labelled dft.extxyz -o tuned  # what DFT says of them comes back",
+    "matgl-fill tune potential --oracle mypackage:make_calculator -n 50 -o tuned  # any ASE calculator as the oracle",
+)
+def tune(
+    model: Model,
+    structures: Pool = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(help="Extended XYZ of crystals with energy, and forces and stress if there are: from DFT."),
+    ] = None,
+    oracle: Annotated[
+        str | None,
+        typer.Option(
+            help="Or label generated crystals: sevennet, chgnet, potential, the directory of a MatGL potential, or "
+            "module:factory, a function that gives an ASE calculator."
+        ),
+    ] = None,
+    out: Out = Path("out"),
+    n: Number = 100,
+    seed: Seed = 0,
+    tasks: Tasks = None,
+    config: Config = None,
+    resume: Resume = False,
+) -> None:
+    """Fill-tune MODEL on energies, forces and stresses: labels back from DFT, or an oracle's.
+
+    Energies may be of another level of theory: elemental references are fitted, and what they leave unexplained is in
+    report.json. OUT holds what [cyan]run[/cyan] writes.
+    """
+    if (labelled is None) == (oracle is None):
+        raise typer.BadParameter("give either --labelled or --oracle.")
+    settings = {"n": n, "oracle": oracle, "labelled": labelled, "seed": seed, "config": config, "resume": resume}
+    _fill_tune(model, structures, out, tasks, **settings)
+
+
+@command(
+    PANEL,
+    "matgl-fill config --write settings.toml  # edit it",
+    "matgl-fill run my_model/ crystals/ --config settings.toml -o out",
+)
+def config(
+    write: Annotated[Path | None, typer.Option(help="Write to this file instead; one that is there is kept.")] = None,
+) -> None:
+    """Print every setting with its default and what it means, as a TOML file that --config takes.
+
+    The same names and values serve in Python: fill_tune(model, config="settings.toml") or config={"steps": 400}. A
+    file holds what you want to change; what is commented out is decided by the model.
+    """
+    text = settings_toml(FillConfig.make(None))
+    if write is None:
+        typer.echo(text, nl=False)
+        return
+    if write.exists():
+        raise InputError(f"'{write}' is there already; give another name.")
+    atomic_write(write, text)
+    say(f"written to {write}")
+
+
+def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] | None, **settings: Any) -> None:
+    """Fill-tune, write and say what came of it."""
+    chosen = [t for source in tasks or [] for t in read_tasks(source)] or None
+    loaded = load(model)
+    if model in MODELS and chosen is None:
+        chosen = read_tasks(bundled.EVALUATION, bundled.TASKS)
+    settings["oracle"] = MODELS.get(settings["oracle"], settings["oracle"])
+    pool = None if structures == POOL else structures
+    try:
+        result = fill_tune(loaded, pool, out=out, tasks=chosen, name=model, **settings)
+    except KeyboardInterrupt:
+        say("interrupted; the same call with --resume goes on")
+        raise typer.Exit(INTERRUPTED) from None
+    console.print(result)
+    print_skipped([Skipped(**row) for row in result.report["skipped"] or []], ", all in report.json")
+    say(f"{result.report['run']['wall_seconds']} s; report: {out / 'report.html'}")
