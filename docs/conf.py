@@ -53,6 +53,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/(?!dgl_)\w+\.py$",
     "within_subsection_order": "extension.GalleryOrder",
     "image_scrapers": ("extension.figures",),
+    "reset_argv": "extension.arguments",
     "reset_modules": (),
     "capture_repr": (),
     "download_all_examples": False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ class GalleryOrder:
     def __call__(self, name: str) -> int:
         """Place of a file."""
         return ORDER.index(Path(name).stem)
+
+
+def arguments(_conf: dict[str, Any], script: dict[str, Any]) -> list[str]:
+    """Arguments of an example: none, unless its oracle is not installed here."""
+    needs_oracle = "--oracle" in Path(script["src_file"]).read_text()
+    return ["--oracle", "ase.calculators.emt:EMT"] if needs_oracle and find_spec("sevenn") is None else []
 
 
 def figures(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:

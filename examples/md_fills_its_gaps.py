@@ -26,7 +26,7 @@ import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.train import resolve
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+parser = argparse.ArgumentParser()
 parser.add_argument("potential", nargs="?", default=bundled.POTENTIAL)
 parser.add_argument("--crystal", help="any file that ASE reads; default: Cu3Au, 32 atoms")
 parser.add_argument("--oracle", default="sevennet")

@@ -74,8 +74,10 @@ result = mf.fill_tune(
 )
 print(result.report["verdict"]["headline"])
 for name, losses in result.report["history"].items():
-    print(f"{name:12} weighted loss {losses[0]:.3f} at first, {losses[-1]:.3f} at last")
+    print(f"{name:12} weighted loss {losses[0]:.4f} at first, {losses[-1]:.4f} at last")
 
 # %%
+# These are losses on the labelled crystals themselves, and say nothing of others.
+#
 # The crystals stay what they are: proposals, not stable compounds. What a hundred labels bring, measured, is told in
 # :doc:`/training`: on the models tried, not more than the label-free objective.

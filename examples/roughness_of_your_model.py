@@ -81,7 +81,7 @@ print("smoothest:", ", ".join(formulas[i] for i in order[-8:]))
 # Principal components of the embedding, coloured by local roughness, with the maxima marked.
 
 folder = Path(tempfile.mkdtemp())
-latent_map = rough.plot_map(Z, points)
+latent_map = rough.plot_map(Z)
 latent_map.savefig(folder / "map.png")
 
 # %%

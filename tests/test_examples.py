@@ -1,4 +1,4 @@
-"""Every example of the gallery runs as a reader would run it, without an argument, and prints what matters."""
+"""Every example of the gallery runs as a reader would run it and prints what matters."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from conftest import DGL, shared
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NUMBER = r"([-+]?\d+\.?\d*(?:e[-+]?\d+)?)"
 ON_DGL = "dgl_m3gnet"
+EMT = "ase.calculators.emt:EMT"
+"""An oracle that comes with ASE; SevenNet, the examples' own, is not installed everywhere."""
 
 
 def run(name: str, folder: Path, *arguments: str | Path) -> str:
@@ -29,7 +31,7 @@ def run(name: str, folder: Path, *arguments: str | Path) -> str:
 
 def values(pattern: str, text: str) -> np.ndarray:
     """The numbers of a pattern's only group, wherever it occurs."""
-    found = re.findall(pattern, text)
+    found = re.findall(pattern, text, re.MULTILINE)
     assert found, f"nothing like {pattern!r} in:\n{text}"
     return np.array(found, dtype=float)
 
@@ -63,6 +65,22 @@ class TestExamples:
             values(rf"labels.* {NUMBER} at last", text)[0],
         )
         assert last < first / 2
+
+    def test_md_fills_its_gaps(self, tmp_path):
+        text = run("md_fills_its_gaps", tmp_path, "--oracle", EMT)
+        before, after = values(rf"force error against {EMT}: {NUMBER} eV/A", text)
+        assert after < before
+        assert "accepted" in text
+        assert values(r"(\d+) kept in gaps.extxyz", text)[0] > 5
+        assert values(rf"force drift {NUMBER} of", text)[0] <= 0.02
+        assert "undo gives the caller's own model back: True" in text
+
+    def test_relax_before_after(self, tmp_path):
+        text = run("relax_before_after", tmp_path, "--oracle", EMT)
+        before, after = (abs(values(rf"^{when} .* {NUMBER} % off", text)[0]) for when in ("before", "after"))
+        assert after < before / 2
+        assert "accepted" in text
+        assert "the same relaxation as before, to the bit: True" in text
 
     def test_add_an_architecture(self, tmp_path):
         text = run("add_an_architecture", tmp_path)
