@@ -62,10 +62,10 @@ print(f"its newest atom: {calc.results['novelty_per_atom'].max():.2f}")
 # Heating
 # -------
 #
-# Langevin dynamics from 300 K to 1500 K in 0.6 ps. The watcher keeps at most 24 frames, those whose atoms are furthest
+# Langevin dynamics from 300 K to 1500 K in 0.4 ps. The watcher keeps at most 16 frames, those whose atoms are furthest
 # from what is known, and no two that are alike. A plain function records the rest.
 
-STEPS, EVERY = 300, 5
+STEPS, EVERY = 200, 5
 
 
 def heat(seed, watch=False):
@@ -86,7 +86,7 @@ def heat(seed, watch=False):
     dynamics.attach(look, interval=EVERY)
     if watch:
         dynamics.attach(
-            calc.watch(atoms, novelty=None, per_atom=0.3, spacing=0.03, budget=24, path=gaps), interval=EVERY
+            calc.watch(atoms, novelty=None, per_atom=0.3, spacing=0.03, budget=16, path=gaps), interval=EVERY
         )
     dynamics.run(STEPS)
     return np.array(rows), frames
@@ -135,7 +135,7 @@ print(f"force error against {name}: {before.mean():.3f} eV/A, mean force {np.abs
 # by more than their budgets, it goes back towards the original until they do not. The calculator then goes on with the
 # model that was accepted.
 
-result = calc.fill(oracle, config={"steps": 150})
+result = calc.fill(oracle, config={"steps": 100})
 after = errors()
 print(result.report["verdict"]["headline"])
 for check in result.report["guard"]:
@@ -152,9 +152,8 @@ print(f"the crystal at rest: novelty {calc.results['novelty']:.2f}")
 # %%
 # ``undo`` brings back the potential that was given. It was never changed.
 
-forces = crystal.get_forces().copy()
 print("undo gives the caller's own model back:", calc.undo() is potential)
-print(f"forces differ by up to {np.abs(crystal.get_forces() - forces).max():.3f} eV/A from the filled model's")
+print("the same errors as before, to the bit:", np.array_equal(errors(), before))
 
 # %%
 # The picture

@@ -54,7 +54,7 @@ def relax(calculator, watcher=None):
     optimiser.attach(lambda: energies.append(atoms.get_potential_energy() / len(atoms)))
     if watcher is not None:
         optimiser.attach(lambda: watcher(atoms))
-    optimiser.run(fmax=0.02, steps=150)
+    optimiser.run(fmax=0.02, steps=100)
     return atoms, np.array(energies)
 
 
@@ -79,7 +79,7 @@ for frame in watcher.frames[-5:]:
         copy.set_cell(copy.cell.array @ (np.eye(3) + rng.normal(0, 0.03, (3, 3))), scale_atoms=True)
         copy.positions += rng.normal(0, 0.05, copy.positions.shape)
         frames.append(copy)
-result = calc.fill(oracle, frames=frames, config={"steps": 150})
+result = calc.fill(oracle, frames=frames, config={"steps": 100})
 print(result.report["verdict"]["headline"])
 relaxed["after"] = relax(calc)
 

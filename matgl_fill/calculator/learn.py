@@ -26,6 +26,9 @@ OBJECTIVE = "oracle+physics_replay"
 """Of potentials that learn an oracle's labels."""
 BATCH_ATOMS = 200
 """Atoms of the frames in a training step, unless the config says how many frames."""
+RATE = 2e-5
+"""Peak learning rate with an oracle, unless the config gives one. At ten times as much, forces around the pool leave the
+guard's budget within a few steps, and what it accepts is a tenth of the way."""
 Settings = FillConfig | dict[str, Any] | str | Path | None
 Answers = dict[bytes, dict[str, Any] | None]
 """An oracle's results by crystal and oracle; None where it failed."""
@@ -59,6 +62,8 @@ class Lesson:
         if oracle is None:
             return fill_tune(self.adapter.model, self.pool, proposals=self.proposals(), **given)
         labelled = self.labelled(oracle)
+        if settings.lr is None:
+            given["config"] = settings.model_copy(update={"lr": RATE})
         return fill_tune(self.adapter.model, self.pool, objective=OBJECTIVE, labelled=labelled, **given)
 
     def proposals(self) -> list[Proposal]:
