@@ -27,8 +27,8 @@ OBJECTIVE = "oracle+physics_replay"
 BATCH_ATOMS = 200
 """Atoms of the frames in a training step, unless the config says how many frames."""
 RATE = 2e-5
-"""Peak learning rate with an oracle, unless the config gives one. At ten times as much, forces around the pool leave the
-guard's budget within a few steps, and what it accepts is a tenth of the way."""
+"""Peak learning rate with an oracle, unless the config gives one. At ten times as much, forces around the pool leave
+the guard's budget within a few steps, and what it accepts is a tenth of the way."""
 Settings = FillConfig | dict[str, Any] | str | Path | None
 Answers = dict[bytes, dict[str, Any] | None]
 """An oracle's results by crystal and oracle; None where it failed."""
