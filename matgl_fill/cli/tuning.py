@@ -44,7 +44,7 @@ Pool = Annotated[
 
 @command(
     PANEL,
-    "matgl-fill run default -o out  # the bundled model on the bundled crystals, about two minutes",
+    "matgl-fill run default -o out  # the bundled model on the bundled crystals, a few minutes",
     "matgl-fill run my_model/ crystals/ -n 100 --tasks labelled.jsonl -o out  # your own, and what your tasks gain",
     "matgl-fill run my_model/ crystals/ --oracle sevennet -o out  # with energies and forces of SevenNet",
     "matgl-fill run my_model/ crystals/ -o out --resume  # goes on where it was interrupted",

@@ -19,7 +19,7 @@ SPHERE = 0.6
 MAX_SPHERES = 150
 """Of larger cells only so many are drawn, those nearest to the viewer: a page of 100 crystals has to stay small."""
 ON_FACE = 0.02
-"""Fractional coordinate below which an atom is drawn on the opposite face of the cell as well."""
+"""Fractional distance from a face of the cell within which an atom is drawn on the opposite face as well."""
 VIEW = Rotation.from_euler("zx", [-22, -78], degrees=True).as_matrix()
 CORNERS = np.array(list(product((0, 1), repeat=3)), dtype=float)
 EDGES = [(i, j) for i, j in combinations(range(8), 2) if np.abs(CORNERS[i] - CORNERS[j]).sum() == 1]
@@ -35,7 +35,7 @@ def thumbnail(structure: Structure, name: str) -> str:
     Returns:
         SVG text with a title; the cell's edges take the colour of the text around.
     """
-    frac = np.mod(structure.frac_coords, 1.0)
+    frac = np.mod(structure.frac_coords + ON_FACE, 1.0) - ON_FACE
     z = np.asarray(structure.atomic_numbers)
     places, owner = _with_faces(frac)
     cell = structure.lattice.matrix
