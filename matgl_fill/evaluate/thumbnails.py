@@ -20,13 +20,14 @@ MAX_SPHERES = 150
 """Of larger cells only so many are drawn, those nearest to the viewer: a page of 100 crystals has to stay small."""
 ON_FACE = 0.02
 """Fractional distance from a face of the cell within which an atom is drawn on the opposite face as well."""
-VIEW = Rotation.from_euler("zx", [-22, -78], degrees=True).as_matrix()
+VIEWS = [Rotation.from_euler("zx", [angle, -78], degrees=True).as_matrix() for angle in range(-22, 158, 30)]
+"""A little from above and from around the vertical; a cell is seen from where it looks least like a needle."""
 CORNERS = np.array(list(product((0, 1), repeat=3)), dtype=float)
 EDGES = [(i, j) for i, j in combinations(range(8), 2) if np.abs(CORNERS[i] - CORNERS[j]).sum() == 1]
 
 
 def thumbnail(structure: Structure, name: str) -> str:
-    """A crystal's cell seen from the front, a little from above and from the side; Jmol's colours.
+    """A crystal's cell seen from the side and a little from above; Jmol's colours.
 
     Args:
         structure: ordered crystal.
@@ -39,7 +40,8 @@ def thumbnail(structure: Structure, name: str) -> str:
     z = np.asarray(structure.atomic_numbers)
     places, owner = _with_faces(frac)
     cell = structure.lattice.matrix
-    atoms, corners = (places @ cell) @ VIEW.T, (CORNERS @ cell) @ VIEW.T
+    view = max(VIEWS, key=lambda v: round(_roundness(CORNERS @ cell @ v.T), 3))
+    atoms, corners = places @ cell @ view.T, CORNERS @ cell @ view.T
     radius = SPHERE * covalent_radii[z][owner]
     low = np.minimum((atoms[:, :2] - radius[:, None]).min(axis=0), corners[:, :2].min(axis=0))
     high = np.maximum((atoms[:, :2] + radius[:, None]).max(axis=0), corners[:, :2].max(axis=0))
@@ -70,6 +72,12 @@ def _with_faces(frac: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     places = (frac[:, None] + CORNERS).reshape(-1, 3)
     inside = (places <= 1 + ON_FACE).all(axis=1)
     return places[inside], np.repeat(np.arange(len(frac)), len(CORNERS))[inside]
+
+
+def _roundness(points: np.ndarray) -> float:
+    """Short over long side of the box around points, as they are seen."""
+    sides = np.ptp(points[:, :2], axis=0)
+    return float(sides.min() / sides.max())
 
 
 def _title(structure: Structure, name: str, spheres: int) -> str:
