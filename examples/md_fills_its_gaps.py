@@ -85,9 +85,7 @@ def heat(seed, watch=False):
 
     dynamics.attach(look, interval=EVERY)
     if watch:
-        dynamics.attach(
-            calc.watch(atoms, novelty=None, per_atom=0.3, spacing=0.03, budget=16, path=gaps), interval=EVERY
-        )
+        dynamics.attach(calc.watch(atoms, novelty=None, per_atom=0.3, budget=16, path=gaps), interval=EVERY)
     dynamics.run(STEPS)
     return np.array(rows), frames
 

@@ -300,9 +300,9 @@ def test_a_watcher_keeps_the_strangest_frames_apart_from_each_other(calc, heated
     assert not any(k for k, v in zip(kept, values, strict=True) if v < limit)
     assert 2 < len(watcher.frames) <= watcher.seen
     assert watcher(heated[-1]) is False  # a frame that is there already
-    places = calc.reference.crystals.standard(np.stack(watcher._places))
-    apart = torch.cdist(places, places) / calc.reference.crystals.unit
-    assert apart[~torch.eye(len(apart), dtype=bool)].min() >= 0.05
+    known = calc.reference.atoms
+    for k, place in enumerate(watcher._places[1:], 1):
+        assert known.distance(place, known.standard(np.concatenate(watcher._places[:k]))).max() >= 0.05
     few = Watcher(calc, novelty=limit, per_atom=None, spacing=0.0, budget=4)
     for a in heated:
         few(a)

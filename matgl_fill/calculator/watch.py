@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 class Watcher:
     """Collects frames, to attach to dynamics or an optimiser: ``dynamics.attach(calc.watch(atoms), interval=10)``.
 
-    A frame is kept if its novelty or roughness reaches a threshold, unless a frame kept already lies within ``spacing``
-    in latent space. Beyond the budget it takes the place of the frame that is least above its threshold, if it is
-    further above its own: a simulation that goes on to stranger places ends with the strangest.
+    A frame is kept if its novelty or roughness reaches a threshold, unless all its atoms lie within ``spacing`` of
+    atoms of frames that are kept already: the mean over many atoms hardly moves in dynamics, single atoms do. Beyond
+    the budget it takes the place of the frame that is least above its threshold, if it is further above its own: a
+    simulation that goes on to stranger places ends with the strangest.
 
     Kept frames hold atoms and cell without results: a label can only come from an oracle.
 
@@ -33,7 +34,7 @@ class Watcher:
         novelty: keep frames whose novelty is at least this; None to leave it out.
         per_atom: the same for the largest novelty of an atom: one atom in a strange place is enough.
         roughness: the same for roughness, 0 to 1.
-        spacing: least novelty of a kept frame with respect to the others kept, in the same unit.
+        spacing: least distance of the newest atom of a kept frame from the atoms of the others, in units of novelty.
         budget: frames at most.
         path: ``.extxyz`` file or ASE ``.db``, rewritten whole or not at all at every new frame. Frames that are there
             already are taken up and count.
@@ -94,6 +95,7 @@ class Watcher:
         if excess < 1:
             return False
         self.seen += 1
+        place = self.calc.embedding[1]
         others = list(self._places)
         full = len(self.frames) >= self.budget
         if full:
@@ -102,8 +104,8 @@ class Watcher:
                 return False
             del others[least]
         if others:
-            known = self.calc.reference.crystals
-            if known.distance(self.calc.embedding[0][None], known.standard(np.stack(others)))[0] < self.spacing:
+            known = self.calc.reference.atoms
+            if known.distance(place, known.standard(np.concatenate(others))).max() < self.spacing:
                 return False
         if full:
             del self.frames[least], self._places[least]
@@ -124,7 +126,7 @@ class Watcher:
     def _add(self, frame: Atoms, facts: dict[str, float]) -> None:
         frame.info = facts | {"call": self.calls}
         self.frames.append(frame)
-        self._places.append(self.calc.embedding[0])
+        self._places.append(self.calc.embedding[1])
 
     def _write(self, path: Path) -> None:
         """Put everything that was kept in the file."""
