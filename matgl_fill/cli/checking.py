@@ -76,9 +76,7 @@ def evaluate(
 
 @command(PANEL, "matgl-fill report out  # then open out/report.html")
 def report(
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Folder that [cyan]run[/cyan] or [cyan]tune[/cyan] wrote.")
-    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that `run` or `tune` wrote.")],
 ) -> None:
     """Draw OUT/report.html again from OUT/report.json and OUT/proposals.extxyz; no model is needed."""
     say(f"written to {rebuild_report(out)}")

@@ -25,21 +25,23 @@ MODELS = {"default": bundled.MODEL, "potential": bundled.POTENTIAL}
 POOL = "default"
 """Word for the bundled crystals, and for the bundled tasks."""
 
-CODES = """[bold]Exit codes[/bold]
-[cyan]  0[/cyan]  done, also when the guard returned the original
-[cyan]  1[/cyan]  any other failure
-[cyan]  2[/cyan]  input that cannot be used
-[cyan]  3[/cyan]  a model that cannot be used
-[cyan]  4[/cyan]  no crystal could be generated
-[cyan]  5[/cyan]  an oracle that is missing or fails
-[cyan]130[/cyan]  interrupted: the same call goes on, [cyan]run[/cyan] and [cyan]tune[/cyan] with --resume"""
+CODES = """**Exit codes**
+
+- 0: done, also when the guard returned the original
+- 1: any other failure
+- 2: input that cannot be used
+- 3: a model that cannot be used
+- 4: no crystal could be generated
+- 5: an oracle that is missing or fails
+- 130: interrupted; the same call goes on, `run` and `tune` with `--resume`
+"""
 app = typer.Typer(
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Fill-tuning for MatGL: find the rough regions of a pretrained model's latent space and fill them.\n\n"
-    "Try [cyan]matgl-fill doctor[/cyan] first, then [cyan]matgl-fill run default -n 20 -o out[/cyan] and open "
-    "out/report.html. [cyan]matgl-fill COMMAND --help[/cyan] shows examples.",
+    "Try `matgl-fill doctor` first, then `matgl-fill run default -n 20 -o out` and open "
+    "out/report.html. `matgl-fill COMMAND --help` shows examples.",
     epilog=CODES,
 )
 console = Console()
@@ -71,10 +73,10 @@ def command(panel: str, *examples: str) -> Callable[[F], F]:
         panel: that the command is listed under.
         examples: calls, each with what it does behind ``#``; shown under the command's help.
     """
-    lines = ["[bold]Examples[/bold]"]
+    lines = ["**Examples**", ""]
     for example in examples:
         call, _, what = example.partition("  # ")
-        lines += [f"[cyan]{call}[/cyan]", *([f"    [dim]{what}[/dim]"] if what else [])]
+        lines.append(f"- {what}: `{call}`" if what else f"- `{call}`")
 
     def register(function: F) -> F:
         text = "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))

@@ -27,7 +27,7 @@ Tasks = Annotated[
     typer.Option(help="File of labelled crystals to evaluate on, never to train on; may be given again."),
 ]
 Config = Annotated[
-    Path | None, typer.Option(help="TOML or YAML file of settings; [cyan]matgl-fill config[/cyan] prints them all.")
+    Path | None, typer.Option(help="TOML or YAML file of settings; `matgl-fill config` prints them all.")
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the interrupted run in OUT; otherwise it starts over.")
@@ -108,7 +108,7 @@ def tune(
     """Fill-tune MODEL on energies, forces and stresses: labels back from DFT, or an oracle's.
 
     Energies may be of another level of theory: elemental references are fitted, and what they leave unexplained is in
-    report.json. OUT holds what [cyan]run[/cyan] writes.
+    report.json. OUT holds what `run` writes.
     """
     if (labelled is None) == (oracle is None):
         raise typer.BadParameter("give either --labelled or --oracle.")
