@@ -16,7 +16,6 @@ from pathlib import Path
 
 import matgl
 import numpy as np
-from rich import print
 
 import matgl_fill as mf
 from matgl_fill import bundled
