@@ -75,7 +75,8 @@ def examine(models: Sequence[str | Path] = ()) -> list[Finding]:
         Findings by group: package, backend, model, device, oracle, extra.
     """
     steps: list[Callable[[], Finding]] = [_lightning, _active_backend, _inactive_backend]
-    steps += [partial(_model, "default", bundled.MODEL, True), partial(_model, "potential", bundled.POTENTIAL, True)]
+    steps += [partial(_model, "default", bundled.MODEL, True)]
+    steps += [partial(_model, "potential", bundled.POTENTIAL, True)] if backend.NAME != "DGL" else []  # saved on PyG
     steps += [partial(_model, str(path), path) for path in models]
     steps += [partial(_device, name) for name in ("cpu", "cuda", "mps") if name != "mps" or sys.platform == "darwin"]
     steps += [partial(_oracle, name) for name in ORACLES]

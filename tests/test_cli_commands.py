@@ -133,6 +133,13 @@ def test_report_wants_the_folder_of_a_run(tmp_path):
         call("report", tmp_path)
 
 
+def test_report_is_drawn_again_without_a_model(tmp_path):
+    facts = {"title": "Fill-tuning of nothing", "run": {"model": "none"}, "verdict": {"accepted": False}}
+    (tmp_path / "report.json").write_text(json.dumps(facts))
+    assert str(tmp_path / "report.html") in call("report", tmp_path).replace("\n", "")
+    assert "Original returned" in (tmp_path / "report.html").read_text()
+
+
 def test_doctor_tries_what_is_here_and_says_how_to_get_the_rest(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _name: None)
     text = call("doctor", bundled.MODEL, tmp_path / "nothing", code=0 if bundled.POTENTIAL.exists() else 1)

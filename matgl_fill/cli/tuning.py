@@ -80,8 +80,8 @@ def run(
 
 @command(
     PANEL,
-    "matgl-fill propose my_model/ crystals/ -o new  # then run DFT on new/poscar",
-    "matgl-fill tune my_model/ crystals/ --labelled dft.extxyz -o tuned  # what DFT says of them comes back",
+    "matgl-fill propose my_model/ crystals/ -o new  # first, crystals for DFT in new/poscar",
+    "matgl-fill tune my_model/ crystals/ --labelled dft.extxyz -o tuned  # then, what DFT says of them",
     "matgl-fill tune potential --oracle mypackage:make_calculator -n 50 -o tuned  # any ASE calculator as the oracle",
 )
 def tune(
