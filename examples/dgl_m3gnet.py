@@ -6,7 +6,7 @@ The pretrained M3GNet models were made with MatGL 2 on DGL and predict right onl
 environment is another one::
 
     pip install torch==2.13.0
-    pip install "matgl_fill[dgl]"
+    pip install ".[dgl]"  # in a clone of the repository
     MATGL_BACKEND=DGL DGLBACKEND=pytorch python dgl_m3gnet.py M3GNet-MP-2021.2.8-PES STRUCTURES
 
 MODEL is a model directory. Without it a small M3GNet with **random weights** shows the way: what it prints is real, but
