@@ -62,7 +62,9 @@ class Heating:
     frames: list[Atoms]
 
     def correlation(self, name: str) -> float:
-        """Spearman's rank correlation of a measure with the temperature."""
+        """Spearman's rank correlation of a measure with the temperature; NaN if it never changes."""
+        if np.ptp(self.measures[name]) == 0:
+            return float("nan")
         return float(spearmanr(self.temperature, self.measures[name]).statistic)
 
 
