@@ -26,7 +26,7 @@ $(VENV_DGL)/.ready: pyproject.toml
 setup: $(VENV)/.ready
 
 demo: setup
-	$(BIN)/matgl-fill run default -o demo-out --seed 0
+	OMP_NUM_THREADS=1 $(BIN)/matgl-fill run default -o demo-out --seed 0
 
 lint: setup
 	$(BIN)/ruff check .

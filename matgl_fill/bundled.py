@@ -14,6 +14,8 @@ MODEL = ASSETS / "default_model"
 """MEGNet trained on CHGNet formation energies; read it with :func:`matgl_fill.load_model`."""
 POTENTIAL = ASSETS / "potential"
 """Small TensorNet potential trained on SevenNet labels of altered pool crystals, made by examples/make_potential.py."""
+MODELS = {"default": MODEL, "potential": POTENTIAL}
+"""Words by which :func:`matgl_fill.load_model` and the command line know them."""
 EVALUATION = ASSETS / "crystals_eval.jsonl.gz"
 """Crystals with three downstream labels, formula-disjoint from the pool."""
 TASKS = ("volume_per_atom_A3", "bulk_modulus_GPa", "max_phonon_frequency_THz")

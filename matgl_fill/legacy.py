@@ -16,7 +16,7 @@ from torch import nn
 
 from matgl_fill.adapters import core_of, get_adapter, read_checkpoint
 from matgl_fill.adapters.backend import backend
-from matgl_fill.bundled import MODEL, bundled_pool
+from matgl_fill.bundled import MODEL, MODELS, bundled_pool
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import MatglFillWarning, ModelError
 
@@ -47,7 +47,8 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
       whose mean force on relaxed crystals is beyond ``MAX_FORCE`` is refused, as are those that MatGL itself refuses.
 
     Args:
-        name_or_path: model directory (``model.pt``, ``state.pt``, ``model.json``) or pretrained name.
+        name_or_path: model directory (``model.pt``, ``state.pt``, ``model.json``), pretrained name, or ``"default"``
+            and ``"potential"`` for the models that the package carries.
         legacy: None to find out; True if the checkpoint is from before MatGL 3, False if it is not.
 
     Returns:
@@ -56,6 +57,7 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
     Raises:
         ModelError: the model does not exist, cannot be read, or is too old to be upgraded.
     """
+    name_or_path = MODELS.get(str(name_or_path), name_or_path)
     try:
         model = read_checkpoint(name_or_path)
     except ModelError as err:

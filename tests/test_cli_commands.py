@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 import matgl_fill as mf
 from matgl_fill import bundled, doctor, errors
 from matgl_fill.cli import app
-from matgl_fill.cli.common import MODELS
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate import PROBES, read_tasks
@@ -75,8 +74,8 @@ def test_config_prints_and_writes_the_defaults_and_keeps_what_is_there(tmp_path)
 
 
 def test_words_lead_to_bundled_models():
-    assert MODELS["default"] == bundled.MODEL
-    assert MODELS["potential"] == bundled.POTENTIAL
+    assert bundled.MODELS["default"] == bundled.MODEL
+    assert bundled.MODELS["potential"] == bundled.POTENTIAL
 
 
 @pytest.fixture(scope="module")

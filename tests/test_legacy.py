@@ -108,3 +108,8 @@ def test_upgrade_writes_what_plain_matgl_predicts_right(tmp_path):
     rows, crystals = published(name)
     model = matgl.load_model(str(tmp_path / "new"))
     assert float(model.predict_structure(crystals[0])) == pytest.approx(rows[0]["prediction"], abs=ENERGY)
+
+
+def test_the_bundled_models_have_names():
+    assert mf.get_adapter(mf.load_model("default")).name == "MEGNet"
+    assert mf.get_adapter(mf.load_model("potential")).is_potential

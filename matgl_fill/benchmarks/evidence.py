@@ -326,7 +326,7 @@ def run(
     if ablation and label:
         raise typer.BadParameter("--ablation names its variants itself; leave --label out.")
     chosen, listed, given = _arms(arms), _seeds(seeds), changes_of(changes or [])
-    loaded = load_model(bundled.MODEL if model == "default" else model)
+    loaded = load_model(model)
     named: dict[str, dict[str, Any]] = {label: given} if label else {AS_IS: {}}
     base = {} if label else given
     if ablation:

@@ -11,10 +11,11 @@ import numpy as np
 import typer
 
 from matgl_fill.adapters import get_adapter
-from matgl_fill.cli.common import Model, Out, Seed, State, Structures, command, console, load, print_skipped, read, say
+from matgl_fill.cli.common import Model, Out, Seed, State, Structures, command, console, print_skipped, read, say
 from matgl_fill.cost import SEARCH_COST, embedding_seconds
 from matgl_fill.embedding import embed as embed_crystals
 from matgl_fill.io import StructureSet
+from matgl_fill.legacy import load_model
 from matgl_fill.proposals_report import CHECKPOINT, report_proposals
 from matgl_fill.roughness_report import report_roughness
 from matgl_fill.tables import write_embedding
@@ -44,7 +45,7 @@ def embed(
     ] = None,
 ) -> None:
     """Embed STRUCTURES by MODEL; an interrupted call goes on where it stopped."""
-    loaded = load(model)
+    loaded = load_model(model)
     adapter = get_adapter(loaded, state)
     pool, skipped = read(adapter, structures)
     store = cache or out.with_name(out.name + ".partial")
@@ -102,7 +103,7 @@ def roughness(
     maxima.csv), map, disconnectivity graph and what carries the frustration (PNG, SVG), minima and transition states
     (network.json), and all of the analysis for matgl_fill.roughness.RoughnessResult.load (roughness.npz).
     """
-    loaded = load(model)
+    loaded = load_model(model)
     adapter = get_adapter(loaded, state)
     pool, skipped = read(adapter, structures)
     report = report_roughness(loaded, replace(pool, skipped=skipped), response, method, state, seed, maxima, projection)
@@ -141,7 +142,7 @@ def propose(
 
     An interrupted call goes on from OUT/search.partial when it is given again, and ends with the same files.
     """
-    adapter = get_adapter(load(model), state)
+    adapter = get_adapter(load_model(model), state)
     pool, skipped = read(adapter, structures)
     seconds = embedding_seconds(adapter, pool.structures)
     embedding, search = seconds * len(pool), seconds * SEARCH_COST * n

@@ -11,7 +11,7 @@ from torch import nn
 
 from matgl_fill import bundled
 from matgl_fill.adapters import get_adapter
-from matgl_fill.cli.common import POOL, Model, command, console, load, print_skipped, say, usable
+from matgl_fill.cli.common import POOL, Model, command, console, print_skipped, say, usable
 from matgl_fill.doctor import examine
 from matgl_fill.evaluate import PROBES, Score, Task, compare, read_tasks, score_rows
 from matgl_fill.evaluate import evaluate as evaluate_model
@@ -57,7 +57,7 @@ def evaluate(
     Positive values whose distribution has a long tail are predicted as logarithms. Intervals are 95 % of the bootstrap
     over fold shuffles. With --against, positive changes mean smaller errors than OTHER's.
     """
-    first, second = load(model), load(against) if against else None
+    first, second = load_model(model), load_model(against) if against else None
     chosen, skipped = [], []
     for source in tasks:
         some, left_out = _tasks(source, [first] + ([second] if second is not None else []))

@@ -10,18 +10,14 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 import typer
 from rich.console import Console
-from torch import nn
 
 from matgl_fill import bundled
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError
 from matgl_fill.io import Skipped, StructureSet, read_structures
-from matgl_fill.legacy import load_model
 
 SHOWN = 10
 """Lines at most about crystals that were left out."""
-MODELS = {"default": bundled.MODEL, "potential": bundled.POTENTIAL}
-"""Words for the bundled models."""
 POOL = "default"
 """Word for the bundled crystals, and for the bundled tasks."""
 
@@ -83,11 +79,6 @@ def command(panel: str, *examples: str) -> Callable[[F], F]:
         return app.command(rich_help_panel=panel, help=text, epilog="\n".join(lines))(function)
 
     return register
-
-
-def load(word: str) -> nn.Module:
-    """The model of a directory, a hub name or a word for a bundled one."""
-    return load_model(MODELS.get(word, word))
 
 
 def read(adapter: Adapter, source: str) -> tuple[StructureSet, list[Skipped]]:

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from matgl_fill import bundled
-from matgl_fill.cli.common import MODELS, POOL, Model, Out, Seed, command, console, load, print_skipped, say
+from matgl_fill.cli.common import POOL, Model, Out, Seed, command, console, print_skipped, say
 from matgl_fill.config import FillConfig
 from matgl_fill.config_file import settings_toml
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate import read_tasks
 from matgl_fill.files import atomic_write
 from matgl_fill.io import Skipped
+from matgl_fill.legacy import load_model
 from matgl_fill.pipeline import fill_tune
 
 PANEL = "Fill-tuning"
@@ -142,10 +143,10 @@ def config(
 def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] | None, **settings: Any) -> None:
     """Fill-tune, write and say what came of it."""
     chosen = [t for source in tasks or [] for t in read_tasks(source)] or None
-    loaded = load(model)
-    if model in MODELS and chosen is None:
+    loaded = load_model(model)
+    if model in bundled.MODELS and chosen is None:
         chosen = read_tasks(bundled.EVALUATION, bundled.TASKS)
-    settings["oracle"] = MODELS.get(settings["oracle"], settings["oracle"])
+    settings["oracle"] = bundled.MODELS.get(settings["oracle"], settings["oracle"])
     pool = None if structures == POOL else structures
     try:
         result = fill_tune(loaded, pool, out=out, tasks=chosen, name=model, **settings)
