@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import matgl_fill as mf
 from matgl_fill import bundled, doctor, errors
-from matgl_fill.cli import app
+from matgl_fill.cli import app, common
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate import PROBES, read_tasks
@@ -141,6 +141,7 @@ def test_report_is_drawn_again_without_a_model(tmp_path):
 
 def test_doctor_tries_what_is_here_and_says_how_to_get_the_rest(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _name: None)
+    monkeypatch.setattr(common.console, "width", 200)  # no cell is wrapped
     text = call("doctor", bundled.MODEL, tmp_path / "nothing", code=0 if bundled.POTENTIAL.exists() else 1)
     for remedy in ("'matgl_fill[sevennet]'", "'matgl_fill[chgnet]'", "'matgl_fill[dgl]'", "'matgl_fill[plots]'"):
         assert f"pip install {remedy}" in text
@@ -155,6 +156,7 @@ def test_doctor_tries_what_is_here_and_says_how_to_get_the_rest(tmp_path, monkey
 
 def test_doctor_fails_where_the_basics_do(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _name: None)
+    monkeypatch.setattr(common.console, "width", 200)  # no cell is wrapped
     monkeypatch.setattr(doctor, "version", lambda name: "2.6.3" if name == "lightning" else real_version(name))
     text = call("doctor", code=1)
     assert "carried malware" in text
@@ -165,6 +167,7 @@ def test_a_model_that_predicts_nonsense_is_found_out(model, tmp_path, monkeypatc
     import torch
 
     monkeypatch.setattr(doctor, "find_spec", lambda _name: None)
+    monkeypatch.setattr(common.console, "width", 200)  # no cell is wrapped
     broken = mf.get_adapter(model).clone()
     with torch.no_grad():
         next(broken.core.parameters()).fill_(torch.nan)
