@@ -80,17 +80,18 @@ def settings_toml(config: FillConfig, explain: bool = True) -> str:
     # "random", "farthest".
     choice = "random"
     """
+    docs = field_docs(type(config)) if explain else {}
     lines = []
     for name, value in config.model_dump().items():
-        lines += [*_comment(type(config), name)] if explain else []
+        lines += _comment(docs[name], type(config).model_fields[name].annotation) if explain else []
         lines += [f"# {name} = (left open)" if value is None else f"{name} = {json.dumps(value)}"]
         lines += [""] if explain else []
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _comment(model: type[BaseModel], name: str) -> list[str]:
-    """Lines that say what a field means and, where few words are allowed, which."""
-    text, kind = field_docs(model)[name].replace("``", ""), model.model_fields[name].annotation
+def _comment(text: str, kind: Any) -> list[str]:
+    """Lines that say what a field of a kind means and, where few words are allowed, which."""
+    text = text.replace("``", "")
     if get_origin(kind) is Literal:
         text += " One of " + ", ".join(map(json.dumps, get_args(kind))) + "."
     return textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ")

@@ -14,7 +14,7 @@ from matgl_fill.cache import structure_key
 from matgl_fill.errors import InputError
 from matgl_fill.generate import Proposal
 from matgl_fill.io import Skipped
-from matgl_fill.pool import graph_or_problem
+from matgl_fill.pool import usable_graphs
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.train import Labels, read_labelled
 
@@ -56,15 +56,8 @@ def labelled_crystals(adapter: Adapter, roughness: RoughnessResult, source: Any)
         InputError: none can be used.
     """
     found = read_labelled(source)
-    skipped = list(found.skipped)
-    keep, graphs = [], []
-    for i, (name, structure) in enumerate(zip(found.ids, found.structures, strict=True)):
-        graph = graph_or_problem(adapter, structure)
-        if isinstance(graph, str):
-            skipped.append(Skipped(name, graph))
-        else:
-            keep.append(i)
-            graphs.append(graph)
+    keep, graphs, refused = usable_graphs(adapter, found.ids, found.structures)
+    skipped = [*found.skipped, *refused]
     if not keep:
         raise InputError(f"no labelled crystal that {adapter.name} can take; first: {skipped[0].reason}.")
     structures = [found.structures[i] for i in keep]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,23 @@ def graph_or_problem(adapter: Adapter, structure: Structure) -> Graph | str:
     return graph
 
 
+def usable_graphs(
+    adapter: Adapter, ids: Sequence[str], structures: Sequence[Structure]
+) -> tuple[list[int], list[Graph], list[Skipped]]:
+    """Rows of the crystals that the model can take, their graphs, and the others with the reason."""
+    keep: list[int] = []
+    graphs: list[Graph] = []
+    skipped: list[Skipped] = []
+    for i, (name, structure) in enumerate(zip(ids, structures, strict=True)):
+        found = graph_or_problem(adapter, structure)
+        if isinstance(found, str):
+            skipped.append(Skipped(name, found))
+        else:
+            keep.append(i)
+            graphs.append(found)
+    return keep, graphs, skipped
+
+
 def prepare_pool(adapter: Adapter, source: Any) -> Pool:
     """Read crystals, drop those the model cannot take (with the reason), embed and describe the rest.
 
@@ -50,16 +68,8 @@ def prepare_pool(adapter: Adapter, source: Any) -> Pool:
         InputError: fewer than ``MIN_POOL`` usable crystals.
     """
     data = read_structures(source)
-    skipped = list(data.skipped)
-    keep: list[int] = []
-    graphs: list[Graph] = []
-    for i, (name, structure) in enumerate(zip(data.ids, data.structures, strict=True)):
-        found = graph_or_problem(adapter, structure)
-        if isinstance(found, str):
-            skipped.append(Skipped(name, found))
-        else:
-            keep.append(i)
-            graphs.append(found)
+    keep, graphs, refused = usable_graphs(adapter, data.ids, data.structures)
+    skipped = [*data.skipped, *refused]
     if len(keep) < MIN_POOL:
         first = "; ".join(f"{s.where}: {s.reason}" for s in skipped[:3])
         raise InputError(

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from matgl_fill import FillCalculator, get_adapter, load_model, read_structures
-from matgl_fill.bundled import POTENTIAL
 from matgl_fill.pool import graph_or_problem
 
 console = Console(width=120)
@@ -61,7 +60,7 @@ def calculator(
     cells: Annotated[int, typer.Option(help="Largest supercell that is timed, n x n x n of the first one.")] = 3,
 ) -> None:
     """FillCalculator against MatGL's PESCalculator: largest differences of the results, and the time it takes more."""
-    loaded = load_model(POTENTIAL if model == "potential" else model)
+    loaded = load_model(model)
     ours = FillCalculator(loaded, pool=None if pool == "default" else pool, stress_unit="eV/A3")
     theirs = PESCalculator(loaded, stress_unit="eV/A3")
     adapter = get_adapter(loaded)

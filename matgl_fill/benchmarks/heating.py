@@ -21,8 +21,7 @@ from torch import nn
 from matgl_fill import FillCalculator, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.benchmarks.ledger import Lines
-from matgl_fill.benchmarks.teaching import _settings
-from matgl_fill.bundled import POTENTIAL
+from matgl_fill.benchmarks.teaching import settings_of
 from matgl_fill.calculator.watch import bare, measured
 from matgl_fill.errors import InputError
 from matgl_fill.io import StructureSet
@@ -240,14 +239,14 @@ def heating(
     json: Annotated[Path | None, typer.Option(help="File to which the figures are appended, a line a crystal.")] = None,
 ) -> None:
     """Roughness and novelty of a crystal that is heated, and what filling brings on a second run."""
-    loaded = load_model(POTENTIAL if model == "potential" else model)
+    loaded = load_model(model)
     calc = FillCalculator(loaded, pool=None if pool == "default" else _first(read_structures(pool), known))
     unknown = _unknown(calc, read_structures(crystals))
     order = np.random.default_rng(seed).permutation(len(unknown))[:n]
     for name, crystal in (unknown[i] for i in order):
         settings = {"steps": steps, "budget": budget, "seed": seed}
         result = heated(
-            calc, crystal, oracle, **settings, watch={"novelty": novelty}, settings=_settings(changes or [])
+            calc, crystal, oracle, **settings, watch={"novelty": novelty}, settings=settings_of(changes or [])
         )
         title = f"{name}, {crystal.composition.reduced_formula}"
         for table in _tables(title, result):

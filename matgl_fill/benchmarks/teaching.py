@@ -265,7 +265,7 @@ def _table(result: dict[str, Any]) -> Table:
     return table
 
 
-def _settings(changes: Sequence[str]) -> dict[str, Any]:
+def settings_of(changes: Sequence[str]) -> dict[str, Any]:
     """``FIELD=VALUE`` pairs; the values are converted by the config.
 
     Raises:
@@ -287,7 +287,7 @@ def teach(
     json: Annotated[Path | None, typer.Option(help="File to which the figures are appended as a line.")] = None,
 ) -> None:
     """What half of the proposed crystals teach a potential about the other half, with and without replay and guard."""
-    settings = _settings(changes or [])
+    settings = settings_of(changes or [])
     result = taught(load_model(model), read_structures(pool), proposals, oracle, seed, settings, out)
     console.print(_table(result))
     text = "Errors are mean absolute ones against the oracle; energies without elemental references, which least "

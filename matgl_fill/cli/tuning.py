@@ -146,7 +146,6 @@ def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] |
     loaded = load_model(model)
     if model in bundled.MODELS and chosen is None:
         chosen = read_tasks(bundled.EVALUATION, bundled.TASKS)
-    settings["oracle"] = bundled.MODELS.get(settings["oracle"], settings["oracle"])
     pool = None if structures == POOL else structures
     try:
         result = fill_tune(loaded, pool, out=out, tasks=chosen, name=model, **settings)
