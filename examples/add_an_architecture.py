@@ -23,7 +23,7 @@ from torch import nn
 import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.adapters import Adapter, evaluation_mode
-from matgl_fill.adapters.base import mean_over_atoms
+from matgl_fill.adapters.batch import mean_over_atoms
 from matgl_fill.adapters.filled import Filled
 from matgl_fill.evaluate import read_tasks
 from matgl_fill.testing import AdapterContract, low_symmetry_crystals

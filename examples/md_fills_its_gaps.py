@@ -4,7 +4,7 @@ Molecular dynamics that finds its own gaps and fills them
 
 A potential is trusted where it was trained. In a simulation it goes elsewhere, and nothing tells. Here an alloy that
 the potential has never seen is heated. The calculator says at every step how new the place is, a watcher collects the
-newest frames, an oracle labels these few, and the potential learns them while its physics elsewhere is held. A second
+newest frames, an oracle labels these few, and the potential is corrected there and nowhere else. A second
 simulation, with another seed, shows what that brought.
 
 Run it on your own with ``python md_fills_its_gaps.py POTENTIAL --crystal my.cif``. The oracle is SevenNet
@@ -129,11 +129,11 @@ print(f"force error against {name}: {before.mean():.3f} eV/A, mean force {np.abs
 # Filling
 # -------
 #
-# One call labels the collected frames, trains, and lets the guard judge: if energies or forces of known crystals moved
-# by more than their budgets, it goes back towards the original until they do not. The calculator then goes on with the
-# model that was accepted.
+# One call labels the collected frames, solves a correction of the potential in closed form, and lets the guard judge:
+# if energies or forces of known crystals moved by more than their budgets, the correction is scaled down until they do
+# not. The calculator then goes on with the model that was accepted.
 
-result = calc.fill(oracle, config={"steps": 100})
+result = calc.fill(oracle)
 after = errors()
 print(result.report["verdict"]["headline"])
 for check in result.report["guard"]:

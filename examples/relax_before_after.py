@@ -79,7 +79,7 @@ for frame in watcher.frames[-5:]:
         copy.set_cell(copy.cell.array @ (np.eye(3) + rng.normal(0, 0.03, (3, 3))), scale_atoms=True)
         copy.positions += rng.normal(0, 0.05, copy.positions.shape)
         frames.append(copy)
-result = calc.fill(oracle, frames=frames, config={"steps": 100})
+result = calc.fill(oracle, frames=frames)
 print(result.report["verdict"]["headline"])
 relaxed["after"] = relax(calc)
 

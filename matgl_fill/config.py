@@ -16,10 +16,11 @@ class FillConfig(BaseModel):
 
     Attributes:
         choice: where to fill: maxima of the local roughness, or one of the two controls.
-        form: what becomes of the tuned weights. ``"add"``: the original stays as it is, bitwise, and the tuned copy is
-            carried beside it, so that the embedding is original ⊕ tuned. ``"overwrite"``: they replace the original's,
-            held back by replay, and the embedding keeps its width. ``"auto"``: overwrite where an oracle is to improve
-            the predictions of a potential, else add.
+        form: what becomes of what is learnt. ``"add"``: the original stays as it is, bitwise, and the tuned copy is
+            carried beside it, so that the embedding is original ⊕ tuned; where there are labels for a potential, a
+            correction of its energies in closed form is carried too, if it holds on labelled crystals left out.
+            ``"correct"``: that correction alone, without any gradient step. ``"overwrite"``: the tuned weights replace
+            the original's, held back by replay, and the embedding keeps its width.
         neighbours: latent neighbours in the response and in the graph.
         copies: altered copies of every generated crystal that are trained on with it: strained, rattled, and with
             probability ``redecorate`` other elements put in.
@@ -61,7 +62,7 @@ class FillConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     choice: Literal["roughness", "random", "farthest"] = "roughness"
-    form: Literal["auto", "add", "overwrite"] = "auto"
+    form: Literal["add", "correct", "overwrite"] = "add"
     neighbours: int = Field(10, ge=2)
     copies: int = Field(20, ge=0)
     oracle_copies: int = Field(1, ge=0)
@@ -90,19 +91,17 @@ class FillConfig(BaseModel):
     min_recovery: float = Field(0.92, le=1)
     max_proxy_loss: float = Field(1.0, ge=0)
 
-    def resolved(self, is_potential: bool, oracle: bool, steps: int, lr: float, replay_batch: int) -> FillConfig:
+    def resolved(self, is_potential: bool, steps: int, lr: float, replay_batch: int) -> FillConfig:
         """The same config with everything decided that was left open.
 
         Args:
             is_potential: the model is a potential.
-            oracle: an oracle is given.
             steps: what the model's adapter trains for.
             replay_batch: pool crystals per step that it takes.
             lr: its learning rate; a tenth of it where a potential is overwritten, whose forces have to be kept.
         """
-        add = not (is_potential and oracle) if self.form == "auto" else self.form == "add"
+        add = self.form == "add"
         defaults = {
-            "form": "add" if add else "overwrite",
             "steps": steps,
             "lr": lr if add or not is_potential else 0.1 * lr,
             "replay_batch": replay_batch,
@@ -112,7 +111,7 @@ class FillConfig(BaseModel):
             "replay_weight": 0.0 if add else 10.0,
             "prediction_weight": 3.0 if add else 10.0,
         }
-        return self.model_copy(update={k: v for k, v in defaults.items() if getattr(self, k) in (None, "auto")})
+        return self.model_copy(update={k: v for k, v in defaults.items() if getattr(self, k) is None})
 
     @classmethod
     def make(cls, config: FillConfig | dict[str, Any] | str | Path | None) -> FillConfig:

@@ -38,10 +38,15 @@ from matgl_fill.summary import (
     roughness_table,
     run_facts,
 )
-from matgl_fill.train import Guard, Labels, Replay, fit
+from matgl_fill.train import Guard, Labels, Replay, Verdict, fit
+from matgl_fill.train.correction import Corrected, can_correct, make_correction
 from matgl_fill.train.registry import check_objective
 from matgl_fill.train.setup import Made, make_objectives
 
+NOT_CORRECTED = (
+    "form 'correct' corrects energies: it needs a MatGL Potential on PyG, and an oracle or labelled crystals; "
+    "for anything else leave form out."
+)
 MAX_HOLDOUT = 400
 """Crystals that the guard judges on at most; more cost time and decide nothing."""
 
@@ -63,12 +68,28 @@ class Clock:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves: the tuned model, its losses, its objectives, and the guard that is to judge it."""
+    """What training leaves.
 
-    tuned: Adapter
+    Attributes:
+        tuned: the tuned copy; None where only a correction was asked for.
+        history: its losses.
+        made: its objectives.
+        corrected: the correction of a potential's energies, where there were labels for one.
+        guard: that is to judge it.
+    """
+
+    tuned: Adapter | None
     history: dict[str, list[float]]
     made: Made
+    corrected: Corrected | None
     guard: Guard
+
+    def judged(self, original: Adapter) -> tuple[Adapter, Verdict]:
+        """The accepted model and the guard's verdict; where nothing was learnt there is nothing to judge."""
+        correction = self.corrected.correction if self.corrected else None
+        if self.tuned is None and correction is None:
+            return original.clone(), Verdict(False, 0.0, (), {})
+        return self.guard.judge(original, self.tuned, correction)
 
 
 def analyze_roughness(
@@ -209,20 +230,19 @@ def fill_tune(
         raise InputError("resume goes on with the run in a folder; give that as out.")
     if labelled is not None and (oracle is not None or proposals is not None):
         raise InputError("labelled crystals need neither an oracle nor proposals; give one of them.")
-    check_objective(objective, oracle is not None or labelled is not None)
+    has_labels = oracle is not None or labelled is not None
+    check_objective(objective, has_labels)
     crystals_given = {"structures": structures, "proposals": proposals, "labelled": labelled}
     call = call_facts(model=name or model, **crystals_given, n=n, objective=objective, oracle=oracle, seed=seed)
     clock = Clock()
     settings = FillConfig.make(config)
     adapter = get_adapter(model)
-    if len(adapter.cores) > 1:
+    if adapter.is_filled:
         raise ModelError("this model is fill-tuned already; give the original (result.undo()) and the larger pool.")
+    if settings.form == "correct" and not (has_labels and can_correct(adapter)):
+        raise InputError(NOT_CORRECTED)
     settings = settings.resolved(
-        adapter.is_potential,
-        oracle is not None or labelled is not None,
-        adapter.training_steps,
-        adapter.training_rate,
-        adapter.training_replay,
+        adapter.is_potential, adapter.training_steps, adapter.training_rate, adapter.training_replay
     )
     chosen_tasks = read_tasks(tasks) if tasks is not None else None
     with clock.stage("embed pool"):
@@ -241,7 +261,7 @@ def fill_tune(
         labels = given.labels if given else None
         trained = _train(adapter, pool, fill, objective, oracle, settings, seed, state, labels)
     with clock.stage("guard"):
-        accepted, verdict = trained.guard.judge(adapter, trained.tuned)
+        accepted, verdict = trained.judged(adapter)
     make_savable(accepted.model)
     with clock.stage("evaluate"):
         crystals = adapter.graphs([p.structure for p in fill])
@@ -252,7 +272,7 @@ def fill_tune(
         comparison = _scored(model, accepted.model if verdict.accepted else None, chosen_tasks)
     report = {
         "title": f"Fill-tuning of {adapter.name}",
-        "verdict": headline(verdict, comparison),
+        "verdict": headline(verdict, comparison, trained.corrected.problem if trained.corrected else None),
         "run": run_facts(model, adapter, accepted, len(pool.structures), len(fill), seed, trained.made, clock.stages)
         | ({"model": name} if name else {}),
         "call": call,
@@ -295,6 +315,7 @@ def _background(skipped: list[Skipped], trained: Trained) -> dict[str, Any]:
     """Parts of the report that a run may not have."""
     return {
         "alignment": trained.made.alignment,
+        "correction": trained.corrected.facts if trained.corrected else None,
         "history": trained.history or None,
         "skipped": [asdict(s) for s in skipped] or None,
     }
@@ -349,8 +370,14 @@ def _train(
     atoms = np.array([len(pool.structures[i]) for i in replayed])
     weights = (config.replay_weight or 0.0, config.prediction_weight or 0.0)
     replay = Replay(pool.Z, replayed, adapter.intensive(pool.y[replayed], atoms), weights)
+    corrected = None
+    if made.lesson is not None and can_correct(adapter) and config.form != "overwrite":
+        apart = [pool.structures[i] for i in rest]
+        corrected = make_correction(adapter, made.lesson, apart, config, seed, state.tangents)
+    if config.form == "correct":
+        return Trained(None, {}, made, corrected, guard)
     tuned = adapter.clone()
     seconds = training_seconds(pool.seconds_per_edge, made.objectives, graphs, config)
     console.print(f"training for {config.steps} steps, about {seconds:.0f} s", highlight=False)
     history = fit(tuned, made.objectives, replay, graphs, config, seed, state.file(TRAINING))
-    return Trained(tuned, history, made, guard)
+    return Trained(tuned, history, made, corrected, guard)

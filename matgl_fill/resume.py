@@ -8,6 +8,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from matgl_fill.progress import console
 from matgl_fill.summary import machine_facts
 from matgl_fill.train import Labels
 from matgl_fill.train.response import responses
+from matgl_fill.train.tangents import Tangents
 
 FOLDER = "run.partial"
 """Name in the run's folder."""
@@ -135,7 +137,9 @@ class RunState:
             write_arrays(path, {"rows": json.dumps(table), "targets": np.array([p.target for p in made])})
         return made
 
-    def responses(self, structures: Sequence[Structure], source: Calculator | Adapter) -> tuple[np.ndarray, Labels]:
+    def responses(
+        self, structures: Sequence[Structure], source: Calculator | Adapter, plain: bool = False
+    ) -> tuple[np.ndarray, Labels]:
         """As :func:`matgl_fill.train.response.responses`, :data:`TOGETHER` crystals at a time, saved after each.
 
         What is left is told after the first that had to be calculated.
@@ -145,7 +149,7 @@ class RunState:
         for first in range(0, len(structures), TOGETHER):
             start = time.perf_counter()
             some = structures[first : first + TOGETHER]
-            part, known = self._responses(some, source, first)
+            part, known = self._responses(some, source, first, plain)
             parts.append(part)
             left = len(structures) - first - len(some)
             if left and not known and not told:
@@ -157,20 +161,31 @@ class RunState:
         return Y, Labels(energy, [f for _, x in parts for f in x.forces], stress)
 
     def _responses(
-        self, structures: Sequence[Structure], source: Calculator | Adapter, seed: int
+        self, structures: Sequence[Structure], source: Calculator | Adapter, seed: int, plain: bool
     ) -> tuple[tuple[np.ndarray, Labels], bool]:
         """Responses of a few crystals, and whether they had been saved."""
-        key = hashlib.sha256(str(seed).encode() + b"".join(structure_key("", s) for s in structures))
+        key = hashlib.sha256(f"{seed} {plain}".encode() + b"".join(structure_key("", s) for s in structures))
         path = self.file(f"labels-{key.hexdigest()[:20]}.npz")
         if path is not None and path.exists():
             saved = _read(path)
             forces = np.split(saved["forces"], np.cumsum([len(s) for s in structures])[:-1])
             return (saved["Y"], Labels(saved["energy"], forces, saved["stress"])), True
-        Y, labels = responses(structures, source, seed)
+        Y, labels = responses(structures, source, seed, plain)
         if path is not None:
             joined = np.concatenate(labels.forces)
             write_arrays(path, {"Y": Y, "energy": labels.energy, "forces": joined, "stress": labels.stress})
         return (Y, labels), False
+
+    def tangents(self, number: int, make: Callable[[], Tangents]) -> Tangents:
+        """The saved derivatives of crystal ``number``, or those that ``make`` gives, which are then saved."""
+        path = self.file(f"tangents-{number:05d}.npz")
+        if path is not None and path.exists():
+            saved = _read(path)
+            return Tangents(float(saved.pop("energy")), float(saved.pop("volume")), **saved)
+        made = make()
+        if path is not None:
+            write_arrays(path, {f.name: np.asarray(getattr(made, f.name)) for f in fields(Tangents)})
+        return made
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

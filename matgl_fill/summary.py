@@ -31,10 +31,17 @@ def machine_facts() -> dict[str, Any]:
     return {"versions": {p: version(p) for p in PACKAGES}, "machine": machine}
 
 
-def headline(verdict: Verdict, comparison: Comparison | None) -> dict[str, Any]:
-    """Verdict of the guard in words, with mean and worst change."""
+def headline(verdict: Verdict, comparison: Comparison | None, problem: str | None = None) -> dict[str, Any]:
+    """Verdict of the guard in words, with mean and worst change.
+
+    Args:
+        verdict: of the guard.
+        comparison: of the downstream tasks, if there are any.
+        problem: why there is no correction, where there should have been one.
+    """
     failed = {a: names for a, names in verdict.tried.items() if names}
     reasons = [f"at weight {a:g}: {', '.join(names)} outside the budget" for a, names in failed.items()]
+    reasons += [f"no correction: {problem}"] if problem else []
     if verdict.accepted:
         words = "accepted" if verdict.alpha == 1 else f"accepted, interpolated back to weight {verdict.alpha:g}"
     else:
@@ -75,15 +82,17 @@ def run_facts(
 ) -> dict[str, Any]:
     """What was run, on what, what became of the embedding, and how long each stage took."""
     added = f"original ⊕ tuned, {adapter.dim} + {accepted.dim - adapter.dim} dimensions"
+    correction = accepted.core.correction if accepted.is_filled else None
     return {
         "model": type(model).__name__,
         "architecture": adapter.name,
         "n_pool": n_pool,
         "n": n,
         "seed": seed,
-        "objective": [o.name for o in made.objectives],
+        "objective": [o.name for o in made.objectives] or ["correction"],
         "oracle": made.oracle,
         "embedding": added if accepted.dim > adapter.dim else f"{adapter.dim} dimensions",
+        "correction": f"{correction.size[0]} environments" if correction else None,
         "wall_seconds": round(sum(stages.values()), 1),
         "stages": stages,
     } | machine_facts()

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import ase.io
 import numpy as np
 import pytest
@@ -26,14 +24,12 @@ from test_labelled import LENIENT
 
 import matgl_fill as mf
 from matgl_fill import bundled
-from matgl_fill.calculator.hold import physics_replay
 from matgl_fill.calculator.watch import Watcher, measured
 from matgl_fill.errors import InputError
 
 SAME = 1e-6
 """eV, eV/Angstrom and the stress unit: agreement with MatGL's own calculator."""
 LATENT = {"roughness", "novelty", "roughness_per_atom", "novelty_per_atom"}
-TEACHING = LENIENT | {"steps": 40, "lr": 3e-3, "replay_weight": 0.1, "prediction_weight": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -280,8 +276,6 @@ def test_a_given_roughness_is_used_and_one_of_another_width_refused(potential, k
 def test_a_property_model_is_refused(model):
     with pytest.raises(InputError, match="give a MatGL Potential"):
         mf.FillCalculator(model)
-    with pytest.raises(InputError, match="only potentials have"):
-        physics_replay(SimpleNamespace(adapter=mf.get_adapter(model)))
 
 
 @pytest.fixture
@@ -354,7 +348,7 @@ def test_filling_improves_the_model_in_place_and_undo_brings_the_original_back(p
     truth.calc = EMT()
     test.calc = calc
     before, novelty = test.get_forces().copy(), calc.get_property("novelty", test)
-    result = calc.fill(EMT(), config=TEACHING, seed=1)
+    result = calc.fill(EMT(), config=LENIENT, seed=1)
     assert result.accepted
     assert calc.potential is result.model
     assert not watcher.frames
@@ -405,29 +399,3 @@ def test_an_oracle_is_asked_once_about_each_frame(potential, known):
     assert len(result.proposals) == 6
     assert _Counting.asked == asked * 6 // 4
     assert len(calc.learnt) == 6
-
-
-def test_physics_replay_holds_what_training_alone_loses(potential, known):
-    frames = []
-    for seed in range(6):
-        atoms = bulk("Cu", cubic=True)
-        atoms.rattle(0.1, seed=seed)
-        frames.append(atoms)
-    config = TEACHING | {"steps": 25, "replay_weight": 0.0, "prediction_weight": 0.0}
-    calc = mf.FillCalculator(potential, pool=known)
-    held = {c["measure"]: c["value"] for c in calc.fill(EMT(), frames=frames, config=config).report["guard"]}
-    labelled = list(_labelled(frames))
-    free = mf.fill_tune(potential, known, objective="oracle", labelled=labelled, config=config | {"batch_size": 25})
-    lost = {c["measure"]: c["value"] for c in free.report["guard"]}
-    assert held["force drift"] < 0.6 * lost["force drift"]
-
-
-def _labelled(frames):
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    for frame in frames:
-        atoms = frame.copy()
-        atoms.calc = EMT()
-        results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(), "stress": atoms.get_stress()}
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        yield atoms

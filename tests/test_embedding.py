@@ -110,3 +110,11 @@ def test_command_goes_on_from_a_cache(tmp_path):
         assert run("default", str(POOL), "-o", str(out), "--level", "atom", "--cache", str(cache)).returncode == 0
     assert sqlite3.connect(cache).execute("SELECT count(*) FROM embedding").fetchone() == (300,)
     assert pq.read_table(out).column_names[:2] == ["id", "atom"]
+
+
+def test_a_crystal_that_pymatgen_strained_is_taken(model, crystals):
+    """Its lattice is a transposed array, which pymatgen's own neighbour search refuses."""
+    strained = crystals[0].copy().apply_strain([0.02, 0.0, -0.01])
+    assert not strained.lattice.matrix.flags.c_contiguous
+    same = Structure(Lattice(np.ascontiguousarray(strained.lattice.matrix)), strained.species, strained.frac_coords)
+    np.testing.assert_array_equal(mf.embed(model, [strained]), mf.embed(model, [same]))

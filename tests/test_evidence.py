@@ -145,11 +145,11 @@ def test_correlation_needs_runs_that_differ():
 
 
 def test_every_variant_is_a_config_that_differs():
-    default = FillConfig().resolved(False, False, 200, 1e-3, 16)
+    default = FillConfig().resolved(False, 200, 1e-3, 16)
     changes = evidence.variants(200)
     assert len({c.get("objective") for c in changes.values()}) == 3
     found = {
-        name: FillConfig.make(change).resolved(False, False, 200, 1e-3, 16)
+        name: FillConfig.make(change).resolved(False, 200, 1e-3, 16)
         for name, change in changes.items()
         if "objective" not in change
     }

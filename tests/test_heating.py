@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 from pymatgen.core import Lattice, Structure
-from test_calculator import TEACHING
+from test_labelled import LENIENT
 from typer.testing import CliRunner
 
 import matgl_fill as mf
@@ -14,8 +14,6 @@ from matgl_fill import bundled
 from matgl_fill.benchmarks.__main__ import app
 from matgl_fill.benchmarks.heating import COLD, HOT, MEASURES, heat, heated
 from matgl_fill.errors import InputError
-
-QUICK = TEACHING | {"steps": 40}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +31,7 @@ def alloy():
 
 def test_a_heated_crystal_gets_newer_and_what_it_met_teaches(calc, alloy):
     watch = {"novelty": None, "per_atom": 1e-3, "spacing": 0.01}
-    result = heated(calc, alloy, EMT(), steps=120, budget=8, watch=watch, settings=QUICK)
+    result = heated(calc, alloy, EMT(), steps=120, budget=8, watch=watch)
     first, test, errors = result["heating"], result["test"], result["errors"]
     assert len(first.frames[0]) == 32
     assert first.temperature[0] == pytest.approx(COLD)
@@ -46,8 +44,7 @@ def test_a_heated_crystal_gets_newer_and_what_it_met_teaches(calc, alloy):
     )
     assert len(test.structures) == len(test.labels.energy) == 24
     assert not np.allclose(test.structures[-1].cart_coords, first.frames[-1].positions)
-    hottest = slice(-6, None)  # what the watcher collects; eight hot frames say little of cold ones
-    assert errors["watched"][hottest].mean() < 0.95 * errors["before"][hottest].mean()
+    assert errors["watched"].mean() < 0.8 * errors["before"].mean()
     assert errors["control"].shape == errors["watched"].shape == errors["before"].shape
     assert all(result["guard"][arm]["accepted"] for arm in ("watched", "control"))
     assert calc.potential is calc.original
@@ -64,7 +61,7 @@ def test_one_seed_gives_one_run(calc, alloy):
 def test_the_command_prints_a_table_and_appends_a_line(alloy, tmp_path):
     known = Structure(Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     mf.io.write_structures([alloy], tmp_path / "crystals.extxyz")
-    settings = [f"--set={k}={v}" for k, v in (QUICK | {"steps": 1}).items()]
+    settings = [f"--set={k}={v}" for k, v in LENIENT.items()]
     short = ["-n", "1", "--steps", "20", "--budget", "2", "--novelty", "0.01", "--json", str(tmp_path / "line.jsonl")]
     oracle = ["--oracle", "ase.calculators.emt:EMT"]
     command = ["heating", "potential", str(tmp_path / "crystals.extxyz"), *oracle, *short, *settings]

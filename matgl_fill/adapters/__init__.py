@@ -6,7 +6,8 @@ from importlib.metadata import entry_points
 
 from torch import nn
 
-from matgl_fill.adapters.base import Adapter, Batch, Graph, Output, evaluation_mode
+from matgl_fill.adapters.base import Adapter, evaluation_mode
+from matgl_fill.adapters.batch import Batch, Graph, Output
 from matgl_fill.adapters.chgnet import CHGNetAdapter
 from matgl_fill.adapters.m3gnet import M3GNetAdapter
 from matgl_fill.adapters.megnet import MEGNetAdapter

@@ -6,104 +6,22 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from matgl.ext.pymatgen import Structure2Graph
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 from torch import Tensor, nn
 
 from matgl_fill.adapters.backend import backend
+from matgl_fill.adapters.batch import Batch, Graph, Output
 from matgl_fill.adapters.budget import edges_per_batch, packed
+from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.adapters.filled import Filled, filled
 from matgl_fill.adapters.parallel import in_threads
 from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
-
-
-@dataclass
-class Graph:
-    """One crystal as the model sees it.
-
-    Attributes:
-        data: graph of PyG or DGL as MatGL builds it.
-        lattice: (3, 3) lattice vectors in Angstrom, rows.
-        state: state attribute of the model, shape (k,) or scalar.
-    """
-
-    data: Any
-    lattice: Tensor
-    state: Tensor
-
-    @property
-    def n_edges(self) -> int:
-        """Number of directed edges."""
-        return len(backend.edges(self.data)[0])
-
-    def isolated_atoms(self) -> list[int]:
-        """Indices of atoms without any neighbour inside the cutoff."""
-        degree = torch.bincount(backend.edges(self.data)[0], minlength=backend.n_nodes(self.data))
-        return torch.nonzero(degree == 0).flatten().tolist()
-
-
-@dataclass
-class Batch:
-    """Several crystals joined for one model call.
-
-    Attributes:
-        data: joined backend graph.
-        lattice: (B, 3, 3) lattices in Angstrom.
-        state: (B, ...) state attributes.
-        node_batch: (N,) crystal index of each atom.
-        n_atoms: (B,) atoms per crystal.
-        displacement: (N, 3) Cartesian displacement in Angstrom, differentiable if it requires grad.
-        strain: (B, 3, 3) strain; the lattice becomes ``lattice @ (1 + strain)``.
-    """
-
-    data: Any
-    lattice: Tensor
-    state: Tensor
-    node_batch: Tensor
-    n_atoms: Tensor
-    displacement: Tensor | None = None
-    strain: Tensor | None = None
-
-    def __len__(self) -> int:
-        """Number of crystals."""
-        return int(self.lattice.shape[0])
-
-    def movable(self) -> Batch:
-        """The same batch with zero displacement and strain that require grad."""
-        n = int(self.node_batch.shape[0])
-        return replace(
-            self,
-            displacement=torch.zeros(n, 3, dtype=self.lattice.dtype, device=self.lattice.device, requires_grad=True),
-            strain=torch.zeros_like(self.lattice, requires_grad=True),
-        )
-
-    @property
-    def volume(self) -> Tensor:
-        """(B,) cell volumes in cubic Angstrom, without strain."""
-        return torch.abs(torch.linalg.det(self.lattice))
-
-
-@dataclass
-class Output:
-    """What one forward pass gives.
-
-    Attributes:
-        embedding: (B, dim) structure embedding.
-        atoms: (N, dim_atom) atom embedding.
-        prediction: (B,) the model's own prediction in its own unit (eV for potentials).
-        layers: invariant atom features (N, k) after every block, if they were asked for.
-    """
-
-    embedding: Tensor
-    atoms: Tensor
-    prediction: Tensor
-    layers: tuple[Tensor, ...] = ()
 
 
 class Adapter(ABC):
@@ -118,7 +36,7 @@ class Adapter(ABC):
     """
 
     core_class: ClassVar[type[nn.Module]]
-    filled_class: ClassVar[type[nn.Module]]
+    filled_class: ClassVar[type[Filled]]
     """``core_class`` with :class:`matgl_fill.adapters.filled.Filled` mixed in."""
     training_steps: ClassVar[int] = 200
     """Steps of continued pretraining unless the config says otherwise; fewer where a step costs more."""
@@ -134,7 +52,8 @@ class Adapter(ABC):
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         self.model = model
         self.core: Any = core_of(model)
-        self.cores: list[Any] = [self.core, self.core.side] if isinstance(self.core, Filled) else [self.core]
+        side = self.core.side if self.is_filled else None
+        self.cores: list[Any] = [self.core] if side is None else [self.core, side]
         self.is_potential = is_potential(model)
         self.element_types: tuple[str, ...] = tuple(self.core.element_types)
         self.cutoff = float(self.core.cutoff)
@@ -202,10 +121,19 @@ class Adapter(ABC):
             vars(twin)["edges_per_batch"] = self.edges_per_batch
         return twin
 
-    def filled(self, side: Adapter) -> Adapter:
-        """An adapter on a new model: this one's, with the core of ``side`` beside it."""
+    @property
+    def is_filled(self) -> bool:
+        """Whether the model carries something that was learnt."""
+        return isinstance(self.core, Filled)
+
+    def filled(self, side: Adapter | None = None, correction: KernelCorrection | None = None) -> Adapter:
+        """An adapter on a new model: this one's, with the core of ``side`` and a correction of its energies, in eV."""
         self.release()
-        return type(self)(filled(self.model, side.core, self.filled_class), self.fidelity)
+        if correction is not None:
+            model: Any = self.model
+            correction = correction.scaled(1 / float(model.data_std))
+        core = None if side is None else side.core
+        return type(self)(filled(self.model, self.filled_class, core, correction), self.fidelity)
 
     def side(self) -> Adapter:
         """The adapter of the fill-tuned copy alone, where there is one."""
@@ -229,6 +157,10 @@ class Adapter(ABC):
 
     def graph(self, structure: Structure) -> Graph:
         """Graph of one structure, built by MatGL's own converter."""
+        matrix = structure.lattice.matrix
+        if not matrix.flags.c_contiguous:  # as pymatgen's apply_strain leaves it; its neighbour search refuses that
+            lattice = Lattice(np.ascontiguousarray(matrix))
+            structure = Structure(lattice, structure.species, structure.frac_coords)
         data, lattice, state = self._converter.get_graph(structure)
         return Graph(data, lattice.reshape(3, 3), self.state_attribute(state))
 
@@ -363,16 +295,6 @@ class Adapter(ABC):
 
         with evaluation_mode(self.model):
             return np.concatenate(list(in_threads(self, job, self.groups(graphs))))
-
-
-def sum_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
-    """(B, k) sum of atom features (N, k) over the atoms of each crystal."""
-    return atoms.new_zeros(len(batch), atoms.shape[1]).index_add(0, batch.node_batch, atoms)
-
-
-def mean_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
-    """(B, k) mean of atom features (N, k) over the atoms of each crystal."""
-    return sum_over_atoms(atoms, batch) / batch.n_atoms.unsqueeze(1)
 
 
 @contextmanager

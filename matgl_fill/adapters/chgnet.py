@@ -7,7 +7,8 @@ from typing import Any
 from matgl.models import CHGNet
 from torch import Tensor, nn
 
-from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms, sum_over_atoms
+from matgl_fill.adapters.base import Adapter
+from matgl_fill.adapters.batch import Batch, mean_over_atoms, sum_over_atoms
 from matgl_fill.adapters.filled import FilledCHGNet
 
 
@@ -28,7 +29,7 @@ class CHGNetAdapter(Adapter):
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean over atoms, and last atom features."""
-        atoms = features[f"gc_{self.core.n_blocks}"]["atom_feat"]
+        atoms = self.filled_class.atom_features(self.core, features)
         return mean_over_atoms(atoms, batch), atoms
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:  # noqa: ARG002

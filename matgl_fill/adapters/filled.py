@@ -1,4 +1,4 @@
-"""Core models that carry a fill-tuned copy of themselves beside the untouched original."""
+"""Core models that carry what was learnt beside the untouched original: a fill-tuned copy, a correction, or both."""
 
 from __future__ import annotations
 
@@ -7,65 +7,125 @@ from typing import Any
 
 from matgl.apps.pes import Potential
 from matgl.models import QET, CHGNet, M3GNet, MEGNet, SO3Net, TensorNet, TransformedTargetModel
-from torch import nn
+from torch import Tensor, nn
 
+from matgl_fill.adapters.correction import KernelCorrection, add_correction
 from matgl_fill.adapters.wrappers import core_of
+from matgl_fill.errors import ModelError
 
 
 class Filled:
-    """A MatGL core model whose embedding is original ⊕ fill-tuned.
+    """A MatGL core model that carries beside itself what it learnt.
 
-    It *is* the original model: class, weights, forward pass and predictions are inherited and bitwise the same. Beside
-    them it carries ``side``, a copy of the same architecture that was fill-tuned, and :func:`matgl_fill.embed`
-    concatenates the embeddings of both. What the original embedding knew cannot be lost, because it is still in it.
+    It *is* the original model: class, weights and forward pass are inherited and bitwise the same. It may carry
+
+    - ``side``, a copy of the same architecture that was fill-tuned: :func:`matgl_fill.embed` concatenates the
+      embeddings of both, and predictions stay the original's. What the original embedding knew cannot be lost, because
+      it is still in it;
+    - ``correction``, a :class:`~matgl_fill.adapters.correction.KernelCorrection` of the energies of a potential; the
+      embedding stays the original's.
 
     ``save`` and ``matgl.load_model`` work as for any MatGL model; this package has to be installed where it is read.
+
+    Args:
+        side: whether there is a copy.
+        correction: environments and width of the correction, None where there is none.
+        kwargs: of the core model.
     """
 
-    side: nn.Module
+    side: nn.Module | None
+    correction: KernelCorrection | None
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, side: bool = True, correction: tuple[int, int] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._init_args = kwargs
-        self.side = type(self).__mro__[2](**kwargs)
+        self._init_args = kwargs | {"side": side, "correction": correction}
+        copied = type(self).__mro__[2](**kwargs) if side else None
+        carry(self, copied, KernelCorrection(*correction) if correction else None)
+
+    @staticmethod
+    def atom_features(core: Any, features: dict[str, Any]) -> Tensor:  # noqa: ARG004
+        """(N, k) atom embedding of a core, from its ``feature_dict``; every architecture has its own."""
+        raise ModelError(f"{type(core).__name__} has no atom features; its Filled class should define atom_features.")
 
 
 class FilledMEGNet(Filled, MEGNet):
-    """MEGNet and its fill-tuned copy."""
+    """MEGNet and what it learnt."""
+
+    @staticmethod
+    def atom_features(core: Any, features: dict[str, Any]) -> Tensor:
+        """After the last block."""
+        return features[f"gc_{len(core.blocks)}"]["node_feat"]
 
 
 class FilledTensorNet(Filled, TensorNet):
-    """TensorNet and its fill-tuned copy."""
+    """TensorNet and what it learnt."""
+
+    @staticmethod
+    def atom_features(core: Any, features: dict[str, Any]) -> Tensor:  # noqa: ARG004
+        """Invariant norms after the last interaction, mixed by the network's own linear layer."""
+        return features["readout"]
 
 
 class FilledM3GNet(Filled, M3GNet):
-    """M3GNet and its fill-tuned copy."""
+    """M3GNet and what it learnt."""
+
+    @staticmethod
+    def atom_features(core: Any, features: dict[str, Any]) -> Tensor:
+        """After the last block."""
+        return features[f"gc_{core.n_blocks}"]["node_feat"]
 
 
 class FilledCHGNet(Filled, CHGNet):
-    """CHGNet and its fill-tuned copy."""
+    """CHGNet and what it learnt."""
+
+    @staticmethod
+    def atom_features(core: Any, features: dict[str, Any]) -> Tensor:
+        """After the last atom block."""
+        return features[f"gc_{core.n_blocks}"]["atom_feat"]
 
 
 class FilledSO3Net(Filled, SO3Net):
-    """SO3Net and its fill-tuned copy."""
+    """SO3Net and what it learnt."""
+
+    @staticmethod
+    def atom_features(core: Any, features: dict[str, Any]) -> Tensor:  # noqa: ARG004
+        """The l = 0 part after the last block."""
+        return features["scalar_representation"]
 
 
 class FilledQET(Filled, QET):
-    """QET and its fill-tuned copy."""
+    """QET and what it learnt."""
+
+    @staticmethod
+    def atom_features(core: Any, features: dict[str, Any]) -> Tensor:  # noqa: ARG004
+        """What enters the output network."""
+        return features["node_feat"]
 
 
-def filled(model: nn.Module, side: nn.Module, filled_class: type[Any]) -> nn.Module:
-    """A copy of ``model`` whose core carries ``side``.
+def carry(core: Any, side: nn.Module | None, correction: KernelCorrection | None) -> None:
+    """Let a core model of a :class:`Filled` class carry what was learnt."""
+    core.side, core.correction = side, correction
+    if correction is not None:
+        core.register_forward_hook(add_correction, with_kwargs=True)
+
+
+def filled(
+    model: nn.Module, filled_class: type[Any], side: nn.Module | None, correction: KernelCorrection | None
+) -> nn.Module:
+    """A copy of ``model`` whose core carries ``side``, ``correction`` or both.
 
     Args:
         model: original model, wrapped or bare; untouched.
-        side: fill-tuned core of the same architecture; becomes part of the new model.
         filled_class: the core's class with :class:`Filled` mixed in.
+        side: fill-tuned core of the same architecture; becomes part of the new model.
+        correction: of the energies, in the unit of the core's output; becomes part of the new model.
     """
     new = copy.deepcopy(model)
     core = core_of(new)
     core.__class__ = filled_class
-    core.side = side
+    core._init_args |= {"side": side is not None, "correction": correction.size if correction else None}
+    carry(core, side, correction)
     if isinstance(new, Potential | TransformedTargetModel):
-        new._init_args["model"] |= {"@class": filled_class.__name__, "@module": filled_class.__module__}
+        named = {"@class": filled_class.__name__, "@module": filled_class.__module__, "init_args": core._init_args}
+        new._init_args["model"] |= named
     return new

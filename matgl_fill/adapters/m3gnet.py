@@ -9,7 +9,8 @@ from matgl.models import M3GNet
 from torch import Tensor, nn
 
 from matgl_fill.adapters.backend import backend
-from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms, sum_over_atoms
+from matgl_fill.adapters.base import Adapter
+from matgl_fill.adapters.batch import Batch, mean_over_atoms, sum_over_atoms
 from matgl_fill.adapters.filled import FilledM3GNet
 
 
@@ -35,7 +36,7 @@ class M3GNetAdapter(Adapter):
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Readout of intensive models, mean over atoms of the others, and last atom features."""
-        atoms = features[f"gc_{self.core.n_blocks}"]["node_feat"]
+        atoms = self.filled_class.atom_features(self.core, features)
         if self.core.is_intensive:
             return features["readout"].reshape(len(batch), -1), atoms
         return mean_over_atoms(atoms, batch), atoms

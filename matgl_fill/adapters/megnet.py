@@ -8,7 +8,8 @@ import torch
 from matgl.models import MEGNet
 from torch import Tensor, nn
 
-from matgl_fill.adapters.base import Adapter, Batch
+from matgl_fill.adapters.base import Adapter
+from matgl_fill.adapters.batch import Batch
 from matgl_fill.adapters.filled import FilledMEGNet
 
 
@@ -44,7 +45,7 @@ class MEGNetAdapter(Adapter):
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Set2Set readout and last atom features."""
-        atoms = features[f"gc_{len(self.core.blocks)}"]["node_feat"]
+        atoms = self.filled_class.atom_features(self.core, features)
         return features["readout"].reshape(len(batch), -1), atoms
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002

@@ -8,7 +8,8 @@ from matgl.models import QET
 from torch import Tensor, nn
 
 from matgl_fill.adapters.backend import backend
-from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms, sum_over_atoms
+from matgl_fill.adapters.base import Adapter
+from matgl_fill.adapters.batch import Batch, mean_over_atoms, sum_over_atoms
 from matgl_fill.adapters.filled import FilledQET
 from matgl_fill.adapters.tensornet import tensor_norms
 from matgl_fill.errors import ModelError
@@ -34,7 +35,7 @@ class QETAdapter(Adapter):
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean over atoms, and normalised atom features with charge and potential."""
-        atoms = features["node_feat"]
+        atoms = self.filled_class.atom_features(self.core, features)
         return mean_over_atoms(atoms, batch), atoms
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002

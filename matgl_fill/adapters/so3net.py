@@ -8,7 +8,8 @@ from matgl.models import SO3Net
 from torch import Tensor, nn
 
 from matgl_fill.adapters.backend import backend
-from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms, sum_over_atoms
+from matgl_fill.adapters.base import Adapter
+from matgl_fill.adapters.batch import Batch, mean_over_atoms, sum_over_atoms
 from matgl_fill.adapters.filled import FilledSO3Net
 
 
@@ -31,7 +32,7 @@ class SO3NetAdapter(Adapter):
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Readout or mean over atoms, and scalar atom features."""
-        atoms = features["scalar_representation"]
+        atoms = self.filled_class.atom_features(self.core, features)
         if self.core.target_property == "graph":
             return features["readout"].reshape(len(batch), -1), atoms
         return mean_over_atoms(atoms, batch), atoms

@@ -8,7 +8,8 @@ import torch
 from matgl.models import TensorNet
 from torch import Tensor, nn
 
-from matgl_fill.adapters.base import Adapter, Batch, mean_over_atoms, sum_over_atoms
+from matgl_fill.adapters.base import Adapter
+from matgl_fill.adapters.batch import Batch, mean_over_atoms, sum_over_atoms
 from matgl_fill.adapters.filled import FilledTensorNet
 
 
@@ -30,7 +31,7 @@ class TensorNetAdapter(Adapter):
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean over atoms, and per-atom features."""
-        atoms = features["readout"]
+        atoms = self.filled_class.atom_features(self.core, features)
         return mean_over_atoms(atoms, batch), atoms
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:  # noqa: ARG002

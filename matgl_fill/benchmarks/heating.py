@@ -218,7 +218,7 @@ def _tables(name: str, result: dict[str, Any]) -> list[Table]:
         lessons.add_column(column, justify="left" if k in (0, 4) else "right")
     for arm, guard in result["guard"].items():
         change = 100 * (errors[arm].mean() / errors["before"].mean() - 1)
-        lessons.add_row(arm, f"{change:+.1f} %", *(f"{guard[m]:.4f}" for m in DRIFTS), guard["verdict"])
+        lessons.add_row(arm, f"{change:+.1f} %", *(f"{guard.get(m, 0.0):.4f}" for m in DRIFTS), guard["verdict"])
     return [table, lessons]
 
 
@@ -257,7 +257,8 @@ def heating(
     text += (
         "with another seed, driven by the original. watched: the frames that the watcher collected in the first run; "
     )
-    text += "control: as many drawn from it at random in time. Drifts are of the model that is handed over."
+    text += "control: as many drawn from it at random in time. Drifts are of the model that is handed over; without a "
+    text += "correction there is none."
     console.print(text, highlight=False)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-import matgl_fill.calculator.hold  # noqa: F401  registers the objective
 from matgl_fill.adapters import Adapter
 from matgl_fill.cache import structure_key
 from matgl_fill.calculator.reference import LatentReference
@@ -21,14 +20,8 @@ from matgl_fill.io import StructureSet, read_structures
 from matgl_fill.pipeline import fill_tune
 from matgl_fill.result import FillResult
 from matgl_fill.train import label, resolve
+from matgl_fill.train.correction import can_correct
 
-OBJECTIVE = "oracle+physics_replay"
-"""Of potentials that learn an oracle's labels."""
-BATCH_ATOMS = 200
-"""Atoms of the frames in a training step, unless the config says how many frames."""
-RATE = 2e-5
-"""Peak learning rate with an oracle, unless the config gives one. At ten times as much, forces around the pool leave
-the guard's budget within a few steps, and what it accepts is a tenth of the way."""
 Settings = FillConfig | dict[str, Any] | str | Path | None
 Answers = dict[bytes, dict[str, Any] | None]
 """An oracle's results by crystal and oracle; None where it failed."""
@@ -55,16 +48,12 @@ class Lesson:
     def learn(self, oracle: Any, seed: int, config: Settings, out: str | Path | None) -> FillResult:
         """:func:`matgl_fill.fill_tune` on the frames; arguments and errors as there."""
         settings = FillConfig.make(config)
-        if "batch_size" not in settings.model_fields_set:
-            atoms = sum(len(frame) for frame in self.frames) / len(self.frames)
-            settings = settings.model_copy(update={"batch_size": max(1, round(BATCH_ATOMS / atoms))})
         given: dict[str, Any] = {"seed": seed, "config": settings, "out": out, "n": len(self.frames)}
         if oracle is None:
             return fill_tune(self.adapter.model, self.pool, proposals=self.proposals(), **given)
-        labelled = self.labelled(oracle)
-        if settings.lr is None:
-            given["config"] = settings.model_copy(update={"lr": RATE})
-        return fill_tune(self.adapter.model, self.pool, objective=OBJECTIVE, labelled=labelled, **given)
+        if "form" not in settings.model_fields_set and can_correct(self.adapter):
+            given["config"] = settings.model_copy(update={"form": "correct"})
+        return fill_tune(self.adapter.model, self.pool, labelled=self.labelled(oracle), **given)
 
     def proposals(self) -> list[Proposal]:
         """The frames as proposals of their own places."""

@@ -166,9 +166,10 @@ class FillCalculator(PESCalculator):
     ) -> FillResult:
         """Fill-tune on collected frames and go on with the tuned model, if the guard accepts it.
 
-        With an oracle the weights are overwritten, so that energies and forces improve, while the potential's own
-        energies and forces are held around the pool. Without one the embedding alone is refined: the original stays,
-        with its energies and forces, and a tuned copy is carried beside it.
+        With an oracle the potential is corrected in closed form: energies and forces change around the environments
+        that the frames showed and, within the guard's budgets, nowhere else; no weight is touched (``form="correct"``,
+        on DGL, where there is none, ``"add"``). Without one the embedding alone is refined: the original stays, with
+        its energies and forces, and a tuned copy is carried beside it.
 
         Every filling starts from the original with all frames so far, so that drift does not add up; an oracle is
         asked about each frame once.

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from matgl_fill.adapters import Adapter, Graph
+from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.config import FillConfig
 from matgl_fill.train.proxies import NAMES, proxies
 
@@ -140,12 +141,15 @@ class Guard:
             out.append(_at_most(f"proxy probe: {name}", loss, c.max_proxy_loss, "% MAE, resolved"))
         return tuple(out)
 
-    def judge(self, original: Adapter, tuned: Adapter) -> tuple[Adapter, Verdict]:
-        """Interpolate back from the tuned weights until every check passes (WiSE-FT, arXiv 2109.01903).
+    def judge(
+        self, original: Adapter, tuned: Adapter | None, correction: KernelCorrection | None = None
+    ) -> tuple[Adapter, Verdict]:
+        """Interpolate back from what was learnt until every check passes (WiSE-FT, arXiv 2109.01903).
 
         Args:
             original: adapter of the original model.
             tuned: adapter of the tuned one, which replaces the original or is carried beside it (``config.form``).
+            correction: of the energies, which is scaled by the same weight.
 
         Returns:
             The adapter of the accepted model (a copy of the original if none passed) and the verdict.
@@ -153,9 +157,9 @@ class Guard:
         tried: dict[float, tuple[str, ...]] = {}
         checks: tuple[Check, ...] = ()
         for alpha in ALPHAS:
-            candidate = interpolate(original, tuned, alpha)
-            if self.config.form == "add":
-                candidate = original.filled(candidate)
+            candidate = None if tuned is None else interpolate(original, tuned, alpha)
+            if candidate is None or self.config.form == "add":
+                candidate = original.filled(candidate, correction.scaled(alpha) if correction else None)
             checks = self.checks(candidate)
             tried[alpha] = tuple(c.measure for c in checks if not c.passed)
             if not tried[alpha]:

@@ -154,7 +154,7 @@ class OracleObjective:
         known: tuple[np.ndarray, np.ndarray] | None,
     ) -> None:
         self.name, self.weight, self.structures = name, weight, structures
-        self._labels, self._scale = labels, scale
+        self.labels, self._scale = labels, scale
         self._head: nn.Linear | None = None
         if known is not None:
             target = torch.tensor(known[1], dtype=torch.float32)[:, None]
@@ -168,7 +168,7 @@ class OracleObjective:
         if self._head is not None:
             energy = self._head(self._scale(output.embedding)).squeeze(-1) * batch.n_atoms
         gradient, virial = torch.autograd.grad(energy.sum(), [batch.displacement, batch.strain], create_graph=True)
-        e, f, s = self._labels.gather(rows)
+        e, f, s = self.labels.gather(rows)
         pairs = (
             (energy / batch.n_atoms / ENERGY_SCALE, e / batch.n_atoms / ENERGY_SCALE),
             (-gradient / FORCE_SCALE, f / FORCE_SCALE),

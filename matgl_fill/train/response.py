@@ -47,7 +47,7 @@ def _altered(structure: Structure, displacements: np.ndarray) -> list[Structure]
 
 
 def responses(
-    structures: Sequence[Structure], source: Calculator | Adapter, seed: int = 0
+    structures: Sequence[Structure], source: Calculator | Adapter, seed: int = 0, plain: bool = False
 ) -> tuple[np.ndarray, Labels]:
     r"""Invariant second-order response, by finite differences of forces and stress.
 
@@ -60,10 +60,13 @@ def responses(
         structures: (n) crystals.
         source: energy model.
         seed: of the displacements.
+        plain: only the labels, one calculation a crystal instead of nine.
 
     Returns:
-        (n, 6) responses in the order of :data:`NAMES`, NaN where the model failed, and the plain labels.
+        (n, 6) responses in the order of :data:`NAMES`, NaN where the model failed, or (n, 0); and the plain labels.
     """
+    if plain:
+        return np.empty((len(structures), 0)), label(structures, source)
     rng = np.random.default_rng(seed)
     draws = [rng.standard_normal((DRAWS, len(s), 3)) for s in structures]
     many = [t for s, d in zip(structures, draws, strict=True) for t in _altered(s, d)]

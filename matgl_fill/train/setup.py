@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import Calculator
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
@@ -22,6 +21,8 @@ from matgl_fill.train.response import responses
 
 ALIGN_ATOMS = 12
 """Pool crystals up to this size align the oracle and start its head."""
+GIVEN = "labelled crystals"
+"""What the oracle is called where the labels came with the crystals."""
 COVERED = 3
 """Of them at least so many hold each element of the crystals that are learnt from."""
 
@@ -34,11 +35,13 @@ class Made:
         objectives: terms of the loss.
         oracle: name of the oracle, if one was used.
         alignment: what aligning the oracle's level of theory found, if one was used.
+        lesson: labelled crystals and their aligned labels, if there are any.
     """
 
     objectives: list[Objective]
-    oracle: str | None
-    alignment: dict[str, Any] | None
+    oracle: str | None = None
+    alignment: dict[str, Any] | None = None
+    lesson: tuple[list[Structure], Labels] | None = None
 
 
 def make_objectives(
@@ -53,7 +56,7 @@ def make_objectives(
     oracle: Any,
     config: FillConfig,
     rng: np.random.Generator,
-    respond: Callable[[Sequence[Structure], Calculator | Adapter], tuple[np.ndarray, Labels]] = responses,
+    respond: Callable[..., tuple[np.ndarray, Labels]] = responses,
     labels: Labels | None = None,
 ) -> Made:
     """Objectives for the crystals ``fill``.
@@ -76,23 +79,26 @@ def make_objectives(
     Raises:
         OracleError: the oracle fails on more than half of the crystals.
     """
+    if config.form == "correct":
+        return _lesson(adapter, pool, y, fill, oracle, config, rng, respond, labels)
     scale = Standardiser(Z)
     objectives = label_free(objective, Material(adapter, scale, pool, Z, D, fill, copies, config, rng))
     if labels is not None:
         term, unexplained = _labelled(adapter, scale, fill, labels, config)
-        return Made([*objectives, term], "labelled crystals", unexplained)
+        return Made([*objectives, term], GIVEN, unexplained, (fill, term.labels))
     if oracle is None and not (adapter.is_potential and config.form == "overwrite"):
-        return Made(objectives, None, None)
+        return Made(objectives)
     name, source = resolve(oracle) if oracle is not None else (None, adapter)
     sample = alignment_sample(pool, fill, config.align_size, rng)
     usable, Y, labels = _usable(*respond(fill, source), name or "model itself")
     good, Y_known, known_labels = _usable(*respond([pool[i] for i in sample], source), name or "model itself")
     sample = [sample[i] for i in good]
-    crystals, alignment = [fill[i] for i in usable], None
+    crystals, alignment, lesson = [fill[i] for i in usable], None, None
     if oracle is not None:
         known_crystals = [pool[i] for i in sample]
         energy, known_energy, alignment = _aligned(adapter, known_crystals, known_labels, y[sample], crystals, labels)
         aligned = Labels(energy, labels.forces, labels.stress)
+        lesson = (crystals, aligned)
         head = None if adapter.is_potential else (Z[sample], _per_atom(known_energy, known_crystals))
         objectives.append(OracleObjective("oracle", crystals, aligned, config.oracle_weight or 0.0, scale, head))
         Y, Y_known = (
@@ -105,7 +111,33 @@ def make_objectives(
     objectives.append(
         ReadoutObjective("response", scale, (Z[sample], Y_known), crystals, Y, config.response_weight or 0.0)
     )
-    return Made(objectives, name, alignment)
+    return Made(objectives, name, alignment, lesson)
+
+
+def _lesson(
+    adapter: Adapter,
+    pool: Sequence[Structure],
+    y: np.ndarray,
+    fill: list[Structure],
+    oracle: Any,
+    config: FillConfig,
+    rng: np.random.Generator,
+    respond: Callable[..., tuple[np.ndarray, Labels]],
+    labels: Labels | None,
+) -> Made:
+    """Aligned labels alone, for a correction without objectives; arguments as of :func:`make_objectives`."""
+    if labels is not None:
+        own = adapter.embed_graphs(adapter.graphs(fill))[1]
+        energy, _, alignment = _aligned(adapter, fill, labels, own, fill, labels)
+        return Made([], GIVEN, alignment, (fill, Labels(energy, labels.forces, labels.stress)))
+    name, source = resolve(oracle)
+    sample = alignment_sample(pool, fill, config.align_size, rng)
+    usable, _, labels = _usable(*respond(fill, source, plain=True), name)
+    good, _, known_labels = _usable(*respond([pool[i] for i in sample], source, plain=True), name)
+    sample, crystals = [sample[i] for i in good], [fill[i] for i in usable]
+    known = [pool[i] for i in sample]
+    energy, _, alignment = _aligned(adapter, known, known_labels, y[sample], crystals, labels)
+    return Made([], name, alignment, (crystals, Labels(energy, labels.forces, labels.stress)))
 
 
 def _labelled(
