@@ -364,18 +364,18 @@ def _train(
     known = (pool.structures, pool.Z, pool.y, pool.D)
     teaching = (crystals + copies[:cut], copies[cut:])
     made = make_objectives(adapter, *known, *teaching, objective, oracle, config, rng, state.responses, labels)
-    small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
-    replayed = rng.permutation(small)[: config.replay_size]
-    graphs = [pool.graphs[i] for i in replayed]
-    atoms = np.array([len(pool.structures[i]) for i in replayed])
-    weights = (config.replay_weight or 0.0, config.prediction_weight or 0.0)
-    replay = Replay(pool.Z, replayed, adapter.intensive(pool.y[replayed], atoms), weights)
     corrected = None
     if made.lesson is not None and can_correct(adapter) and config.form != "overwrite":
         apart = [pool.structures[i] for i in rest]
         corrected = make_correction(adapter, made.lesson, apart, config, seed, state.tangents)
     if config.form == "correct":
         return Trained(None, {}, made, corrected, guard)
+    small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
+    replayed = rng.permutation(small)[: config.replay_size]
+    graphs = [pool.graphs[i] for i in replayed]
+    atoms = np.array([len(pool.structures[i]) for i in replayed])
+    weights = (config.replay_weight or 0.0, config.prediction_weight or 0.0)
+    replay = Replay(pool.Z, replayed, adapter.intensive(pool.y[replayed], atoms), weights)
     tuned = adapter.clone()
     seconds = training_seconds(pool.seconds_per_edge, made.objectives, graphs, config)
     console.print(f"training for {config.steps} steps, about {seconds:.0f} s", highlight=False)

@@ -57,7 +57,7 @@ def potential(request):
 def test_derivatives_are_those_of_the_potential(potential, crystals):
     """Along every direction the energy's slope is -F.d or V stress:e, and the embedding's that of differences."""
     structure = crystals[0]
-    found = tangents(potential, potential.graph(structure), 5, 3, np.random.default_rng(0))
+    found = tangents(potential, structure, 5, 3, np.random.default_rng(0))
     own = label([structure], potential)
     assert found.energy == pytest.approx(own.energy[0], abs=1e-5)
     forces = -np.einsum("qnc,nc->q", found.displacements, own.forces[0])
@@ -189,14 +189,14 @@ def test_what_is_not_known_is_not_learnt(own, known, met):
 
 
 def test_one_crystal_is_not_enough(own, known, met):
-    made = [tangents(own, own.graph(s), 8, 3, np.random.default_rng(0)) for s in (*met[:1], *known[:10])]
+    made = [tangents(own, s, 8, 3, np.random.default_rng(0)) for s in (*met[:1], *known[:10])]
     labels = label(met[:1], corrected(own, met, seed=1, size=1.0))
     assert solve_correction(made[:1], labels, made[1:], FillConfig(), np.random.default_rng(0)).correction is None
 
 
 def test_derivatives_are_kept_for_a_run_that_goes_on(own, met, tmp_path):
     state = RunState(tmp_path, {"a": 1}, resume=False)
-    made = tangents(own, own.graph(met[0]), 3, 2, np.random.default_rng(0))
+    made = tangents(own, met[0], 3, 2, np.random.default_rng(0))
     state.tangents(7, lambda: made)
 
     def never():

@@ -22,6 +22,8 @@ from matgl_fill.result import FillResult
 from matgl_fill.train import label, resolve
 from matgl_fill.train.correction import can_correct
 
+BATCH_ATOMS = 200
+"""Atoms of the frames in a training step, unless the config says how many frames."""
 Settings = FillConfig | dict[str, Any] | str | Path | None
 Answers = dict[bytes, dict[str, Any] | None]
 """An oracle's results by crystal and oracle; None where it failed."""
@@ -48,6 +50,9 @@ class Lesson:
     def learn(self, oracle: Any, seed: int, config: Settings, out: str | Path | None) -> FillResult:
         """:func:`matgl_fill.fill_tune` on the frames; arguments and errors as there."""
         settings = FillConfig.make(config)
+        if "batch_size" not in settings.model_fields_set:
+            atoms = sum(len(frame) for frame in self.frames) / len(self.frames)
+            settings = settings.model_copy(update={"batch_size": max(1, round(BATCH_ATOMS / atoms))})
         given: dict[str, Any] = {"seed": seed, "config": settings, "out": out, "n": len(self.frames)}
         if oracle is None:
             return fill_tune(self.adapter.model, self.pool, proposals=self.proposals(), **given)

@@ -202,7 +202,7 @@ def make_correction(
     found = []
     for k, (structure, moves, strains) in enumerate(track(asked, "differentiating")):
         draws = np.random.default_rng([seed, k])
-        found.append(keep(k, partial(tangents, adapter, adapter.graph(structure), moves, strains, draws)))
+        found.append(keep(k, partial(tangents, adapter, structure, moves, strains, draws)))
     return solve_correction(found[: len(crystals)], labels, found[len(crystals) :], config, rng)
 
 
@@ -238,14 +238,18 @@ def solve_correction(
     unit = max(unit, float(np.median(cdist(places, places))) / 10)
     targets = Targets.of(taught, labels)
     parts = np.array_split(np.arange(len(taught)), min(FOLDS, len(taught)))
+    subsets = [~np.isin(np.arange(len(taught)), part) for part in [*parts, np.array([], dtype=int)]]
+    budgets = _budgets(known[1::2], config)
     best: tuple[float, Kernel, np.ndarray, dict[str, Any]] | None = None
     for factor in WIDTHS:
         kernel = Kernel(origin, spread, places, factor * unit)
         rows = kernel.rows(taught)
         held, judged = (kernel.rows(half) for half in (known[::2], known[1::2]))
-        budgets = _budgets(known[1::2], config)
+        systems = [(chosen, *normal_equations(rows, targets, chosen)) for chosen in subsets]
+        protection = _protection(held, budgets)
         for ridge in RIDGES:
-            error, scale, w = _cross_validated(rows, targets, _protection(held, budgets), judged, budgets, ridge, parts)
+            penalty = protection + ridge * np.eye(len(protection))
+            error, scale, w = _cross_validated(rows, targets, systems, penalty, judged, budgets)
             if best is None or error < best[0]:
                 best = error, kernel, scale * w, {"width": factor, "ridge": ridge, "scale": round(scale, 4)}
     assert best is not None
@@ -276,29 +280,29 @@ def _protection(held: Rows, budgets: tuple[float, float]) -> np.ndarray:
 def _cross_validated(
     rows: Rows,
     targets: Targets,
-    protection: np.ndarray,
+    systems: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    penalty: np.ndarray,
     judged: Rows,
     budgets: tuple[float, float],
-    ridge: float,
-    parts: Sequence[np.ndarray],
 ) -> tuple[float, float, np.ndarray]:
-    """Force error of crystals left out (eV/Angstrom), allowed scale and coefficients of one width and penalty."""
-    n = len(rows.energy)
-    penalty = protection + ridge * np.eye(len(protection))
+    """Force error of crystals left out (eV/Angstrom), allowed scale and coefficients of one width and penalty.
 
-    def solved(chosen: np.ndarray) -> np.ndarray:
-        A, b = normal_equations(rows, targets, chosen)
-        return np.asarray(solve(A + penalty, b, assume_a="pos"))
+    Args:
+        rows: of all taught crystals.
+        targets: theirs.
+        systems: crystals (n,) that are taught, and their normal equations: those without each part, and all last.
+        penalty: matrix that is added.
+        judged: of known crystals, on which the change is measured.
+        budgets: of that change.
+    """
 
     def allowed(w: np.ndarray) -> float:
         changes = abs(float((judged.energy @ w).mean())), float(np.abs(judged.slopes[~judged.cell] @ w).mean())
         return min(1.0, *(budget / max(change, 1e-12) for budget, change in zip(budgets, changes, strict=True)))
 
     errors = np.full(len(rows.owner), np.nan)
-    for part in parts:
-        chosen = np.ones(n, dtype=bool)
-        chosen[part] = False
-        w, out = solved(chosen), ~chosen[rows.owner]
-        errors[out] = targets.slopes[out] - allowed(w) * (rows.slopes[out] @ w)
-    w = solved(np.ones(n, dtype=bool))
-    return float(np.nanmean(np.abs(errors[~rows.cell]))), allowed(w), w
+    for chosen, A, b in systems:
+        w, out = np.asarray(solve(A + penalty, b, assume_a="pos")), ~chosen[rows.owner]
+        scale = allowed(w)
+        errors[out] = targets.slopes[out] - scale * (rows.slopes[out] @ w)
+    return float(np.nanmean(np.abs(errors[~rows.cell]))), scale, w

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from pymatgen.core import Structure
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from matgl_fill.adapters import Adapter, Graph, evaluation_mode
+from matgl_fill.adapters import Adapter, evaluation_mode
 
 ATOMS_AT_ONCE = 250
 """Atoms of the copies of a crystal that go through the model together."""
@@ -54,7 +55,9 @@ def random_directions(n: int, displacements: int, strains: int, rng: np.random.G
     return torch.tensor(moves, dtype=torch.float32), torch.tensor(cell, dtype=torch.float32)
 
 
-def tangents(adapter: Adapter, graph: Graph, displacements: int, strains: int, rng: np.random.Generator) -> Tangents:
+def tangents(
+    adapter: Adapter, structure: Structure, displacements: int, strains: int, rng: np.random.Generator
+) -> Tangents:
     """Derivatives of one crystal along random directions.
 
     Every direction is a copy of the crystal in a batch that is differentiated once, forwards: exact, and as many
@@ -63,11 +66,12 @@ def tangents(adapter: Adapter, graph: Graph, displacements: int, strains: int, r
 
     Args:
         adapter: of a potential.
-        graph: crystal.
+        structure: crystal.
         displacements: directions in which atoms move.
         strains: directions in which the cell is strained, 6 at most.
         rng: draws them.
     """
+    graph = adapter.graph(structure)
     single = adapter.collate([graph])
     n = int(single.n_atoms[0])
     moves, cell = random_directions(n, displacements, strains, rng)
