@@ -19,6 +19,7 @@ from matgl_fill.benchmarks import (
     calculator,
     decoding,
     evidence,
+    finetuning,
     heating,
     measures,
     moves,
@@ -42,6 +43,7 @@ app.command()(decoding.decode)
 app.command()(relaxation.relax)
 app.command()(potentials.physics)
 app.command()(teaching.teach)
+app.command()(finetuning.finetune)
 app.command()(heating.heating)
 app.command()(calculator.calculator)
 console = Console(width=120)
