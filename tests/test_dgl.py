@@ -50,7 +50,7 @@ def test_m3gnet_potential_is_fill_tuned_end_to_end(pool, tmp_path):
     model = mf.load_model(shared("models_legacy/M3GNet-MP-2021.2.8-PES"))
     tasks = mf.read_structures(shared("data/phonons_eval.jsonl.gz")).subset(range(200))
     config = {"steps": 40, "batch_size": 12, "replay_batch": 8}
-    result = mf.fill_tune(model, pool.subset(range(400)), n=20, config=config, tasks=tasks, out=tmp_path)
+    result = mf.fill_tune(model, pool.subset(range(300)), n=8, config=config, tasks=tasks, out=tmp_path)
     assert result.accepted
     assert result.comparison.mean > 0
     some = pool.subset(range(30))

@@ -51,10 +51,16 @@ def tuned(model, pool):
     return mf.fill_tune(model, pool, n=8, seed=3, config=LENIENT)
 
 
+@pytest.fixture(scope="module")
+def few(tuned):
+    """Crystals for the tests that are not about the search."""
+    return tuned.proposals[:4]
+
+
 @pytest.mark.parametrize("config", [{"steps": 0}, {"lr": 0.0}])
 @pytest.mark.parametrize("form", ["add", "overwrite"])
-def test_no_training_is_the_identity_bitwise(model, pool, config, form):
-    result = mf.fill_tune(model, pool, n=4, config=QUICK | config | {"form": form})
+def test_no_training_is_the_identity_bitwise(model, pool, few, config, form):
+    result = mf.fill_tune(model, pool, proposals=few, config=QUICK | config | {"form": form})
     assert same(original_part(result.model), weights(model))
     if form == "add":
         assert same(side_part(result.model), weights(core_of(model)))
@@ -64,14 +70,14 @@ def test_one_seed_gives_the_same_weights_to_the_bit(model, pool, tuned):
     again = mf.fill_tune(model, pool, n=8, seed=3, config=LENIENT)
     assert same(weights(again.model), weights(tuned.model))
     assert [p.structure for p in again.proposals] == [p.structure for p in tuned.proposals]
-    other = mf.fill_tune(model, pool, n=8, seed=4, config=LENIENT)
+    other = mf.fill_tune(model, pool, proposals=tuned.proposals, seed=4, config=LENIENT)
     assert not same(weights(other.model), weights(tuned.model))
 
 
-def test_the_callers_model_is_untouched_and_undo_returns_it(model, pool):
+def test_the_callers_model_is_untouched_and_undo_returns_it(model, pool, few):
     before, random_state = weights(model), torch.get_rng_state()
     flags = [p.requires_grad for p in model.parameters()]
-    result = mf.fill_tune(model, pool, n=4, seed=0, config=LENIENT)
+    result = mf.fill_tune(model, pool, proposals=few, seed=0, config=LENIENT)
     assert same(weights(model), before)
     assert flags == [p.requires_grad for p in model.parameters()]
     assert result.undo() is model
@@ -79,12 +85,12 @@ def test_the_callers_model_is_untouched_and_undo_returns_it(model, pool):
     assert torch.equal(random_state, torch.get_rng_state())
 
 
-def test_threads_do_not_disturb_the_bits(model, pool):
+def test_threads_do_not_disturb_the_bits(model, pool, few):
     """Two threads add in a fixed order; without deterministic algorithms the last bits differ from run to run."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        runs = [weights(mf.fill_tune(model, pool, n=4, config=LENIENT).model) for _ in range(2)]
+        runs = [weights(mf.fill_tune(model, pool, proposals=few, config=LENIENT).model) for _ in range(2)]
     finally:
         torch.set_num_threads(threads)
     assert same(*runs)
@@ -103,8 +109,8 @@ def test_what_is_added_leaves_the_original_bitwise(model, pool, tuned):
     np.testing.assert_array_equal(*predictions)
 
 
-def test_overwriting_keeps_class_and_width(model, pool):
-    result = mf.fill_tune(model, pool, n=4, config=LENIENT | {"form": "overwrite"})
+def test_overwriting_keeps_class_and_width(model, pool, few):
+    result = mf.fill_tune(model, pool, proposals=few, config=LENIENT | {"form": "overwrite"})
     assert result.accepted
     assert type(core_of(result.model)) is type(core_of(model))
     assert weights(result.model).keys() == weights(model).keys()
@@ -121,8 +127,8 @@ def test_training_lowers_the_descriptor_loss(tuned):
     assert np.mean(losses[-3:]) < 0.97 * losses[0]
 
 
-def test_refused_model_is_the_original(model, pool):
-    result = mf.fill_tune(model, pool, n=4, config=QUICK | {"form": "overwrite", "max_prediction_drift": 0.0})
+def test_refused_model_is_the_original(model, pool, few):
+    result = mf.fill_tune(model, pool, proposals=few, config=QUICK | {"form": "overwrite", "max_prediction_drift": 0.0})
     assert not result.accepted
     assert same(weights(result.model), weights(model))
     assert "original model is returned" in result.report["verdict"]["headline"]
@@ -146,8 +152,8 @@ def test_guard_interpolates_back_from_a_spoiled_model(model, pool):
     assert all(c.passed for c in guard.checks(kept))
 
 
-def test_interpolation_ends_are_exact(model, pool):
-    tuned = mf.fill_tune(model, pool, n=4, config=LENIENT | {"form": "overwrite"})
+def test_interpolation_ends_are_exact(model, pool, few):
+    tuned = mf.fill_tune(model, pool, proposals=few, config=LENIENT | {"form": "overwrite"})
     a, b = mf.get_adapter(model), mf.get_adapter(tuned.model)
     assert same(weights(interpolate(a, b, 0).model), weights(model))
     assert same(weights(interpolate(a, b, 1).model), weights(tuned.model))
@@ -196,10 +202,10 @@ def test_elemental_shifts_are_recovered(pool):
 
 
 @pytest.mark.filterwarnings("ignore:1 of 16 crystals dropped")
-def test_any_calculator_is_an_oracle_and_the_embedding_learns_its_response(model, pool):
+def test_any_calculator_is_an_oracle_and_the_embedding_learns_its_response(model, pool, tuned):
     oracle = LennardJones(sigma=2.2, epsilon=0.05, rc=5.0)
     config = LENIENT | {"steps": 60, "align_size": 60}
-    result = mf.fill_tune(model, pool, n=8, oracle=oracle, config=config)
+    result = mf.fill_tune(model, pool, proposals=tuned.proposals, oracle=oracle, config=config)
     assert result.report["run"]["objective"] == ["descriptor", "oracle", "response"]
     losses = result.report["history"]["response"]
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
@@ -251,9 +257,9 @@ class _Broken(Calculator):
 
 
 @pytest.mark.filterwarnings("ignore:the oracle failed")
-def test_oracle_that_fails_everywhere_is_an_oracle_error(model, pool):
+def test_oracle_that_fails_everywhere_is_an_oracle_error(model, pool, few):
     with pytest.raises(OracleError, match="usable labels for 0 of"):
-        mf.fill_tune(model, pool, n=4, oracle=_Broken(), config=QUICK)
+        mf.fill_tune(model, pool, proposals=few, oracle=_Broken(), config=QUICK)
 
 
 @pytest.mark.parametrize("oracle", [3.5, torch.nn.Linear(1, 1)])
@@ -267,11 +273,11 @@ def test_oracle_objective_without_an_oracle_is_an_input_error(model, pool):
         mf.fill_tune(model, pool, n=4, objective="oracle", config=QUICK)
 
 
-def test_potential_is_tuned_on_its_own_energy_and_stays_one(pool):
+def test_potential_is_tuned_on_its_own_energy_and_stays_one(pool, few):
     """TensorNet: forces after tuning are still the derivative of its energy, and its references did not move."""
     teacher = mf.load_model(shared("models/TensorNet-MatPES-PBE-v2025.1-PES"))
     student = fresh_tensornet()
-    result = mf.fill_tune(student, pool, n=4, oracle=teacher, config=QUICK | {"steps": 4, "align_size": 20})
+    result = mf.fill_tune(student, pool, proposals=few, oracle=teacher, config=QUICK | {"steps": 4, "align_size": 20})
     assert type(result.model) is type(student)
     assert result.report["run"]["objective"] == ["descriptor", "oracle", "response"]
     atoms = AseAtomsAdaptor.get_atoms(pool.structures[0] * (2, 2, 2))
