@@ -57,6 +57,8 @@ class FillConfig(BaseModel):
         min_recovery: how much of the original embedding a linear map must recover from the tuned one on the held-out
             pool: R2 over standardised dimensions, as a fraction of what the same map recovers from the original.
         max_proxy_loss: how much worse (percent MAE) a label-free proxy probe may become.
+        processes: that share the crystals of every step of the training by PyTorch's DDP, one thread each; at most as
+            many as the smallest batch has crystals. Not on Windows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,6 +92,7 @@ class FillConfig(BaseModel):
     max_force_drift: float = Field(0.02, ge=0)
     min_recovery: float = Field(0.92, le=1)
     max_proxy_loss: float = Field(1.0, ge=0)
+    processes: int = Field(1, ge=1)
 
     def resolved(self, is_potential: bool, steps: int, lr: float, replay_batch: int) -> FillConfig:
         """The same config with everything decided that was left open.

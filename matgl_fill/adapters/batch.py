@@ -48,6 +48,8 @@ class Batch:
         n_atoms: (B,) atoms per crystal.
         displacement: (N, 3) Cartesian displacement in Angstrom, differentiable if it requires grad.
         strain: (B, 3, 3) strain; the lattice becomes ``lattice @ (1 + strain)``.
+        atom_weight: what a mean over its atoms counts in a loss beside one over its crystals; not 1 where the batch is
+            one process's part of a larger one.
     """
 
     data: Any
@@ -57,6 +59,7 @@ class Batch:
     n_atoms: Tensor
     displacement: Tensor | None = None
     strain: Tensor | None = None
+    atom_weight: float = 1.0
 
     def __len__(self) -> int:
         """Number of crystals."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import lightning as pl
 import torch
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from matgl.graph.data import MGLDataLoader, MGLDataset, collate_fn_graph
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
@@ -37,7 +39,7 @@ class CrystalDataset(MGLDataset):
 def batch_rows(n: int, size: int, steps: int, seed: int) -> Tensor:
     """Rows (steps, size) of n crystals that every step takes, from one shuffle after the other.
 
-    A shuffle gives whole batches; what is left of it is dropped.
+    A step takes n where there are no more. A shuffle gives whole batches; what is left of it is dropped.
 
     Example:
         >>> whole = batch_rows(5, 2, 7, seed=0)
@@ -45,29 +47,48 @@ def batch_rows(n: int, size: int, steps: int, seed: int) -> Tensor:
         [4, 4, 4, 2]
     """
     generator = torch.Generator().manual_seed(seed)
+    size = min(size, n)
     batches = n // size
     epochs = [torch.randperm(n, generator=generator)[: batches * size] for _ in range(-(-steps // batches))]
     return torch.cat(epochs).reshape(-1, size)[:steps]
 
 
-def loader(graphs: Sequence[Graph], batch_size: int, seed: int, steps: int, done: int = 0) -> DataLoader:
-    """MatGL loader of ``graphs``, one batch a step from ``done`` to ``steps``; each is what ``collate_fn_graph`` gives.
+def loader(graphs: Sequence[Graph], rows: Tensor) -> DataLoader:
+    """MatGL loader of ``graphs``: batch by batch those in ``rows`` (steps, size), as ``collate_fn_graph`` gives them.
 
-    Every step's batch is known beforehand (:func:`batch_rows`), so that a training that goes on after ``done`` steps
-    sees the same ones. MatGL's shuffling loader is therefore left aside, and the one that keeps an order is taken.
+    Every step's batch is known beforehand (:func:`batch_rows`), so that a training that goes on after some steps sees
+    the same ones, and several processes share them. MatGL's shuffling loader is therefore left aside, and the one that
+    keeps an order is taken.
     """
     data = CrystalDataset(graphs)
-    size = min(batch_size, len(graphs))
-    rows = batch_rows(len(graphs), size, steps, seed)[done:]
     _, ordered = MGLDataLoader(
         data,
         Subset(data, rows.flatten().tolist()),
         collate_fn=collate_fn_graph,
-        batch_size=size,
+        batch_size=rows.shape[1],
         num_workers=0,
         generator=torch.Generator(),  # otherwise every loader draws from the global one
     )
     return ordered
+
+
+class Crystals(pl.LightningDataModule):
+    """The crystals of every term of the loss; each process takes its part of every batch.
+
+    Args:
+        graphs: of each term.
+        rows: (steps, size) of its graphs that every step takes, all processes together.
+    """
+
+    def __init__(self, graphs: Mapping[str, Sequence[Graph]], rows: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self._graphs, self._rows = graphs, rows
+
+    def train_dataloader(self) -> CombinedLoader:
+        """Batches of this process; parts differ by one crystal at most."""
+        rank, processes = self.trainer.global_rank, self.trainer.world_size
+        parts = {name: rows.tensor_split(processes, dim=1)[rank] for name, rows in self._rows.items()}
+        return CombinedLoader({name: loader(self._graphs[name], part) for name, part in parts.items()}, "min_size")
 
 
 def unpack(collated: tuple[object, Tensor, Tensor, Tensor], adapter: Adapter) -> tuple[Batch, Tensor]:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import multiprocessing
+import os
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning as pl
 import torch
-from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 
-from matgl_fill.adapters import Adapter, Graph
+from matgl_fill.adapters import Adapter, Batch, Graph
 from matgl_fill.adapters.base import deterministic
 from matgl_fill.cache import fingerprint, structure_key
 from matgl_fill.config import FillConfig
 from matgl_fill.progress import console
 from matgl_fill.train.checkpoint import TrainingCheckpoint
-from matgl_fill.train.data import loader, unpack
+from matgl_fill.train.data import Crystals, batch_rows, unpack
 from matgl_fill.train.objectives import Objective, ReadoutObjective
 from matgl_fill.train.replay import Replay
 
@@ -73,11 +75,12 @@ class FillModule(pl.LightningModule):
         self.before: int = self._saved["step"] if self._saved else 0
         """Steps that an interrupted training has done."""
         if self._saved:
-            self._restore(self._saved)
+            self.load_state_dict(self._saved["weights"])
 
     def _key(self, seed: int) -> str:
         """What the training depends on; the heads were fitted to pool and targets."""
-        digest = hashlib.sha256(f"{fingerprint(self)} {self.config.model_dump_json()} {seed}".encode())
+        weights = fingerprint(torch.nn.ModuleList([self.core, self.heads]))
+        digest = hashlib.sha256(f"{weights} {self.config.model_dump_json()} {seed}".encode())
         for objective in self.objectives:
             digest.update(objective.name.encode())
             for structure in objective.structures:
@@ -92,17 +95,18 @@ class FillModule(pl.LightningModule):
             "weights": self.state_dict(),
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
-            "average": self._average,
-            "averaged": self._averaged,
-            "history": self.history,
-            "recent": self._recent,
             "random": torch.get_rng_state(),
         }
 
-    def _restore(self, saved: dict[str, Any]) -> None:
-        self.load_state_dict(saved["weights"])
-        self.history, self._recent = saved["history"], saved["recent"]
-        self._average, self._averaged = saved["average"], saved["averaged"]
+    def get_extra_state(self) -> dict[str, Any]:
+        """What belongs to the weights in a checkpoint, and comes back with them from other processes."""
+        kept = {"average": self._average, "averaged": self._averaged}
+        return kept | {"history": self.history, "recent": self._recent}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`get_extra_state` gave."""
+        self._average, self._averaged = state["average"], state["averaged"]
+        self.history, self._recent = state["history"], state["recent"]
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
@@ -115,6 +119,12 @@ class FillModule(pl.LightningModule):
             schedule.load_state_dict(self._saved["schedule"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def setup(self, stage: str) -> None:  # noqa: ARG002
+        """Make one of several processes, forked from the caller's, able to compute and quick to end."""
+        if self.trainer.world_size > 1:
+            torch.set_num_threads(1)  # OpenMP's threads are not forked, and waiting for them would never end
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # also sent by Linux when the calling process dies
+
     def on_train_start(self) -> None:
         """Go on with the random numbers of an interrupted training."""
         if self._saved:
@@ -124,20 +134,34 @@ class FillModule(pl.LightningModule):
         """One step on a batch of generated crystals per objective and a batch of replayed ones."""
         terms = {}
         for objective in self.objectives:
-            fill, rows = unpack(batch[objective.name], self.adapter)
+            fill, rows, share = self._part(batch[objective.name])
             if objective.needs_geometry:
                 fill = fill.movable()
             loss = objective.loss(self.adapter, self.adapter.forward(fill), fill, rows)
-            terms[objective.name] = objective.weight * loss
-        held, rows = unpack(batch["replay"], self.adapter)
+            terms[objective.name] = share * objective.weight * loss
+        held, rows, share = self._part(batch["replay"])
         output = self.adapter.forward(held)
-        terms["replay"] = self.replay.loss(self.adapter, output, held, rows)
+        terms["replay"] = share * self.replay.loss(self.adapter, output, held, rows)
         for objective in self.objectives:
             if isinstance(objective, ReadoutObjective) and objective.pool_weight:
                 also = objective.pool_loss(output, self.replay.rows[rows])
-                terms[objective.name] = terms[objective.name] + objective.weight * objective.pool_weight * also
-        self._recent.append({name: float(value.detach()) for name, value in terms.items()})
-        return torch.stack(list(terms.values())).sum()
+                weight = share * objective.weight * objective.pool_weight
+                terms[objective.name] = terms[objective.name] + weight * also
+        losses = torch.stack(list(terms.values()))
+        mean = self.trainer.strategy.reduce(losses.detach().clone(), reduce_op="mean")
+        self._recent.append(dict(zip(terms, mean.tolist(), strict=True)))
+        return losses.sum()
+
+    def _part(self, collated: tuple[object, Tensor, Tensor, Tensor]) -> tuple[Batch, Tensor, float]:
+        """This process's part of a batch, its row numbers, and the weight of its loss.
+
+        DDP takes the mean of the processes' gradients. Means over parts, weighted by their sizes over the mean size,
+        have the mean over the whole batch as mean. One process has the whole batch, and all weights are 1.
+        """
+        batch, rows = unpack(collated, self.adapter)
+        sizes = torch.tensor([len(batch), len(batch.node_batch)], dtype=torch.float64)
+        crystals, atoms = (sizes / self.trainer.strategy.reduce(sizes.clone(), reduce_op="mean")).tolist()
+        return replace(batch, atom_weight=atoms / crystals), rows, crystals
 
     def on_train_epoch_start(self) -> None:
         """Keep evaluation mode (Lightning switches to training mode)."""
@@ -156,7 +180,7 @@ class FillModule(pl.LightningModule):
             for name, p in self.core.named_parameters():
                 mean = self._average.setdefault(name, torch.zeros_like(p))
                 mean += (p.detach() - mean) / self._averaged
-        if self._checkpoint.due or step == steps:
+        if self.trainer.is_global_zero and (self._checkpoint.due or step == steps):
             self._checkpoint.save(self._state(step))
 
     def take_average(self) -> None:
@@ -208,16 +232,24 @@ def fit(
 
 def _train(module: FillModule, held: Sequence[Graph], seed: int) -> None:
     """The steps that are left."""
-    adapter, config, left = module.adapter, module.config, (module.steps, module.before)
-    loaders = {o.name: loader(adapter.graphs(o.structures), config.batch_size, seed, *left) for o in module.objectives}
-    loaders["replay"] = loader(held, config.replay_batch or 1, seed + 1, *left)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), deterministic(), _interruptible():
+    adapter, config = module.adapter, module.config
+    graphs = {o.name: adapter.graphs(o.structures) for o in module.objectives}
+    rows = {name: batch_rows(len(g), config.batch_size, module.steps, seed) for name, g in graphs.items()}
+    graphs["replay"] = list(held)
+    rows["replay"] = batch_rows(len(held), config.replay_batch or 1, module.steps, seed + 1)
+    processes = min(config.processes, *(r.shape[1] for r in rows.values()))
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), deterministic(), _interruptible(), _alone():
         warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         torch.manual_seed(seed)
         trainer = pl.Trainer(
             max_epochs=1,
             accelerator="cpu",
+            devices=processes,
+            strategy="ddp_fork_find_unused_parameters_true" if processes > 1 else "auto",
+            use_distributed_sampler=False,  # Crystals are shared out already
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -225,7 +257,7 @@ def _train(module: FillModule, held: Sequence[Graph], seed: int) -> None:
             gradient_clip_val=GRADIENT_CLIP,
             inference_mode=False,
         )
-        trainer.fit(module, CombinedLoader(loaders, mode="min_size"))
+        trainer.fit(module, datamodule=Crystals(graphs, {name: r[module.before :] for name, r in rows.items()}))
 
 
 @contextmanager
@@ -237,3 +269,21 @@ def _interruptible() -> Iterator[None]:
     except SystemExit as error:
         signal.signal(signal.SIGINT, answer)
         raise KeyboardInterrupt from error
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No process that was started in the block outlives an error, and no setting of theirs stays."""
+    others, port = multiprocessing.active_children(), os.environ.get("MASTER_PORT")
+    try:
+        yield
+    except BaseException:
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.kill()
+                child.join()
+        raise
+    finally:
+        os.environ.pop("MASTER_PORT", None)
+        if port is not None:
+            os.environ["MASTER_PORT"] = port

@@ -40,7 +40,7 @@ class Objective(Protocol):
     needs_geometry: bool
 
     def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:
-        """Scalar loss of the crystals ``rows`` (B,)."""
+        """Scalar loss of crystals ``rows`` (B,): means over them, and means over atoms times ``batch.atom_weight``."""
 
     def parameters(self) -> list[nn.Parameter]:
         """Parameters of heads, trained along and thrown away afterwards."""
@@ -175,7 +175,8 @@ class OracleObjective:
             (virial / batch.volume[:, None, None] / STRESS_SCALE, s / STRESS_SCALE),
         )
         errors = [torch.where(torch.isfinite(known), own - known, 0.0) for own, known in pairs]
-        terms = [w * smooth_l1_loss(x, torch.zeros_like(x)) for w, x in zip(TERM_WEIGHTS, errors, strict=True)]
+        weights = (TERM_WEIGHTS[0], TERM_WEIGHTS[1] * batch.atom_weight, TERM_WEIGHTS[2])
+        terms = [w * smooth_l1_loss(x, torch.zeros_like(x)) for w, x in zip(weights, errors, strict=True)]
         return torch.stack(terms).sum()
 
     def parameters(self) -> list[nn.Parameter]:
