@@ -84,8 +84,8 @@ def assert_same(one, two) -> None:
 @pytest.mark.parametrize(("name", "kind", "replay"), [
     ("default", "descriptor", NOTHING), ("default", "oracle", NOTHING), ("potential", "oracle", REPLAY),
 ])  # fmt: skip
-def test_two_processes_give_the_weights_of_one(known, name, kind, replay):
-    model = mf.load_model(name)
+def test_two_processes_give_the_weights_of_one(model, known, name, kind, replay):
+    model = model if name == "default" else mf.load_model(name)
     one, two = (trained(parts(model, known, kind, replay, processes=n)) for n in (1, 2))
     before = list(mf.get_adapter(model).core.state_dict().values())
     assert difference(before, one[2][: len(before)]) > 10 * AGREE
@@ -99,22 +99,23 @@ def _double():
     matgl.set_default_dtype("float", 32)
 
 
-def in_double_precision(known, kind, processes, **changes):
-    given = parts(mf.load_model("default").double(), known, kind, processes=processes, **changes)
+def in_double_precision(model, known, processes, **changes):
+    double = mf.get_adapter(model).clone().model.double()
+    given = parts(double, known, "descriptor", steps=3, processes=processes, **changes)
     given[2]._metric = given[2]._metric.double()
     given[1][0]._head.double()
     return trained(given)
 
 
 @pytest.mark.usefixtures("_double")
-def test_two_processes_replay_as_one_in_double_precision(known):
+def test_two_processes_replay_as_one_in_double_precision(model, known):
     """Replay starts at no change: in single precision its first gradient is rounding, which Adam makes full steps."""
-    assert_same(*(in_double_precision(known, "descriptor", n, steps=3) for n in (1, 2)))
+    assert_same(*(in_double_precision(model, known, n) for n in (1, 2)))
 
 
 @pytest.mark.usefixtures("_double")
-def test_a_batch_of_two_is_for_two_processes_at_most(known):
-    assert_same(*(in_double_precision(known, "descriptor", n, steps=3, batch_size=2) for n in (1, 5)))
+def test_a_batch_of_two_is_for_two_processes_at_most(model, known):
+    assert_same(*(in_double_precision(model, known, n, batch_size=2) for n in (1, 5)))
 
 
 def test_fill_tune_takes_as_many_processes_as_it_is_told(model, pool, monkeypatch):
