@@ -361,9 +361,11 @@ def _train(
     elements = elements_of(pool.structures)
     copies = altered_copies(crystals, config.copies, rng, config.rattle, config.strain, config.redecorate, elements)
     cut = config.oracle_copies * len(crystals) if labels is None else 0
-    known = (pool.structures, pool.Z, pool.y, pool.D)
+    tuned = adapter.side() if config.form == "add" else adapter.clone()
+    Z = tuned.embed_graphs(pool.graphs)[0] if tuned.is_side and tuned.reads_sides_apart else pool.Z
+    known = (pool.structures, Z, pool.y, pool.D)
     teaching = (crystals + copies[:cut], copies[cut:])
-    made = make_objectives(adapter, *known, *teaching, objective, oracle, config, rng, state.responses, labels)
+    made = make_objectives(tuned, *known, *teaching, objective, oracle, config, rng, state.responses, labels)
     corrected = None
     if made.lesson is not None and can_correct(adapter) and config.form != "overwrite":
         apart = [pool.structures[i] for i in rest]
@@ -375,8 +377,7 @@ def _train(
     graphs = [pool.graphs[i] for i in replayed]
     atoms = np.array([len(pool.structures[i]) for i in replayed])
     weights = (config.replay_weight or 0.0, config.prediction_weight or 0.0)
-    replay = Replay(pool.Z, replayed, adapter.intensive(pool.y[replayed], atoms), weights)
-    tuned = adapter.clone()
+    replay = Replay(Z, replayed, adapter.intensive(pool.y[replayed], atoms), weights)
     seconds = training_seconds(pool.seconds_per_edge, made.objectives, graphs, config)
     console.print(f"training for {config.steps} steps, about {seconds:.0f} s", highlight=False)
     history = fit(tuned, made.objectives, replay, graphs, config, seed, state.file(TRAINING))

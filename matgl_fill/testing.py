@@ -136,13 +136,17 @@ class AdapterContract:
 
     @pytest.mark.parametrize("change", CHANGES)
     def test_embedding_is_invariant_in_double(self, adapted: Adapter, crystals: list[Structure], change: str) -> None:
+        """Of the model, and of a copy carried beside it, which may be read in another way."""
         self._expect_order_dependence(adapted)
         if adapted.name == "SO3Net" and change == "rotation":
             pytest.xfail("MatGL makes its Clebsch-Gordan coefficients in complex64, whatever the default precision")
         with double_precision(adapted) as twin, torch.no_grad():
-            Z = twin.embed_batch(batch_of(twin, crystals)).numpy()
-            changed = twin.embed_batch(batch_of(twin, [CHANGES[change](s) for s in crystals])).numpy()
+            both = twin.filled(twin.side())
+            both.model.eval()
+            Z = both.embed_batch(batch_of(both, crystals)).numpy()
+            changed = both.embed_batch(batch_of(both, [CHANGES[change](s) for s in crystals])).numpy()
         assert Z.dtype == np.float64
+        assert Z.shape[1] == both.dim == twin.core_dim + twin.side_dim
         assert relative(changed, Z) < INVARIANCE_DOUBLE
 
     def _expect_order_dependence(self, adapted: Adapter) -> None:

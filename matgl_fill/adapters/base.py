@@ -52,6 +52,8 @@ class Adapter(ABC):
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         self.model = model
         self.core: Any = core_of(model)
+        self.is_side = False
+        """Whether the model is a copy that learns to be carried beside the original, and is read as such."""
         side = self.core.side if self.is_filled else None
         self.cores: list[Any] = [self.core] if side is None else [self.core, side]
         self.is_potential = is_potential(model)
@@ -73,7 +75,12 @@ class Adapter(ABC):
     @property
     def dim(self) -> int:
         """Width of the structure embedding."""
-        return self.core_dim * len(self.cores)
+        return self.side_dim if self.is_side else self.core_dim + self.side_dim * (len(self.cores) - 1)
+
+    @property
+    def side_dim(self) -> int:
+        """Width of the structure embedding of a copy that is carried beside the original."""
+        return self.core_dim
 
     @property
     def dim_atom(self) -> int:
@@ -83,6 +90,23 @@ class Adapter(ABC):
     @abstractmethod
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """(structure embedding (B, core_dim), atom embedding (N, core_dim_atom)) from a core's ``feature_dict``."""
+
+    def read_side(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
+        """As :meth:`read`, (B, side_dim) and (N, core_dim_atom), of a copy that is carried beside the original.
+
+        What a copy learns need not pass through the readout that the original's prediction was made by.
+        """
+        return self.read(features, batch)
+
+    @property
+    def reads_sides_apart(self) -> bool:
+        """Whether :meth:`read_side` is not :meth:`read`, so that a copy's embedding is not the original's."""
+        return type(self).read_side is not Adapter.read_side
+
+    @property
+    def readers(self) -> list[Callable[[dict[str, Any], Batch], tuple[Tensor, Tensor]]]:
+        """What reads each of ``cores``."""
+        return [self.read_side if self.is_side or i else self.read for i in range(len(self.cores))]
 
     @property
     def device(self) -> torch.device:
@@ -111,12 +135,18 @@ class Adapter(ABC):
     def clone(self) -> Adapter:
         """The same adapter on an independent copy of the model."""
         self.release()
-        return type(self)(copy.deepcopy(self.model), self.fidelity)
+        return self._on(copy.deepcopy(self.model))
+
+    def _on(self, model: nn.Module) -> Adapter:
+        """The same adapter on another model of the same architecture."""
+        other = type(self)(model, self.fidelity)
+        other.is_side = self.is_side
+        return other
 
     def replica(self) -> Adapter:
         """The same adapter on a copy of the modules that shares their weights, for another thread."""
         shared = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
-        twin = type(self)(copy.deepcopy(self.model, shared), self.fidelity)
+        twin = self._on(copy.deepcopy(self.model, shared))
         if "edges_per_batch" in vars(self):
             vars(twin)["edges_per_batch"] = self.edges_per_batch
         return twin
@@ -136,8 +166,10 @@ class Adapter(ABC):
         return type(self)(filled(self.model, self.filled_class, core, correction), self.fidelity)
 
     def side(self) -> Adapter:
-        """The adapter of the fill-tuned copy alone, where there is one."""
-        return type(self)(self.core.side, self.fidelity)
+        """The adapter of the fill-tuned copy alone; on an original, of a new copy that is to be fill-tuned."""
+        other = type(self)(self.core.side, self.fidelity) if len(self.cores) > 1 else self.clone()
+        other.is_side = True
+        return other
 
     def release(self) -> None:
         """Drop features of the last forward pass: they hold its autograd graph and block ``copy.deepcopy``."""
@@ -212,10 +244,10 @@ class Adapter(ABC):
         edge_lattice = node_lattice[backend.edges(batch.data)[0]]
         graph = backend.placed(batch.data, positions, (offsets.to(lattice).unsqueeze(-1) * edge_lattice).sum(dim=1))
         raw, read, blocks = [], [], []
-        for core in self.cores:
+        for core, reader in zip(self.cores, self.readers, strict=True):
             out, features = backend.call(core, graph, batch.state)
             raw.append(out)
-            read.append(self.read(features, batch))
+            read.append(reader(features, batch))
             blocks += self.read_layers(features) if layers else []
         prediction = scale_prediction(self.model, raw[0], graph)
         return Output(

@@ -105,3 +105,10 @@ def sum_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
 def mean_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
     """(B, k) mean of atom features (N, k) over the atoms of each crystal."""
     return sum_over_atoms(atoms, batch) / batch.n_atoms.unsqueeze(1)
+
+
+def mean_over_bonds(bonds: Tensor, batch: Batch) -> Tensor:
+    """(B, k) mean of bond features (E, k) over the bonds of each crystal."""
+    crystal = batch.node_batch[backend.edges(batch.data)[0]]
+    count = torch.bincount(crystal, minlength=len(batch)).clamp_min(1)
+    return bonds.new_zeros(len(batch), bonds.shape[1]).index_add(0, crystal, bonds) / count.unsqueeze(1)

@@ -14,6 +14,8 @@ from matgl.models import M3GNet
 from torch import Tensor
 
 NAME = "DGL"
+BLOCK = ("edge_feat", "node_feat", "state_feat")
+"""What a block of MEGNet gives, by the names of matgl 4."""
 
 
 def edges(data: Any) -> tuple[Tensor, Tensor]:
@@ -109,7 +111,7 @@ def listening(core: Any) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _hooked(core: Any) -> Iterator[dict[str, Any]]:
-    """Record the input of the output network and the atom features after the last block; no hook stays."""
+    """Record the input of the output network and the features after every block; no hook stays."""
     features: dict[str, Any] = {}
     output = getattr(core, "output_proj", None) or core.final_layer
 
@@ -117,7 +119,7 @@ def _hooked(core: Any) -> Iterator[dict[str, Any]]:
         features["readout"] = inputs[0]
 
     def block(module: Any, _: Any, out: tuple[Any, ...]) -> None:
-        features[f"gc_{list(core.blocks).index(module) + 1}"] = {"node_feat": out[1]}
+        features[f"gc_{list(core.blocks).index(module) + 1}"] = dict(zip(BLOCK, out, strict=False))
 
     hooks = [output.register_forward_pre_hook(readout)]
     hooks += [b.register_forward_hook(block) for b in getattr(core, "blocks", ())]

@@ -9,7 +9,7 @@ from matgl.models import MEGNet
 from torch import Tensor, nn
 
 from matgl_fill.adapters.base import Adapter
-from matgl_fill.adapters.batch import Batch
+from matgl_fill.adapters.batch import Batch, mean_over_atoms, mean_over_bonds
 from matgl_fill.adapters.filled import FilledMEGNet
 
 
@@ -20,12 +20,16 @@ class MEGNetAdapter(Adapter):
     the global state, concatenated. It is everything the prediction is made from, it is invariant, and it does not
     grow with the cell. Atom level: atom features after the last block, the last per-atom quantity there is.
 
+    A copy that is carried beside the original is read by plain means instead: over atoms and over bonds after the last
+    block, and the global state. Set2Set attends to a few atoms of a crystal; statistics of all of them are learnt badly
+    through it (``docs/settings.md``).
+
     Multi-fidelity models (``ntypes_state``) are read at fidelity ``state``, default 0 (PBE in the published model).
     """
 
     core_class = MEGNet
     filled_class = FilledMEGNet
-    training_steps = 800
+    training_steps = 400
     training_rate = 8e-3
     training_replay = 64
 
@@ -47,6 +51,18 @@ class MEGNetAdapter(Adapter):
         """Set2Set readout and last atom features."""
         atoms = self.filled_class.atom_features(self.core, features)
         return features["readout"].reshape(len(batch), -1), atoms
+
+    @property
+    def side_dim(self) -> int:
+        """Atoms, bonds and state."""
+        return 3 * self.core_dim_atom
+
+    def read_side(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Means over atoms and bonds, and state."""
+        block = features[f"gc_{len(self.core.blocks)}"]
+        atoms, state = block["node_feat"], block["state_feat"].reshape(len(batch), -1)
+        bonds = mean_over_bonds(block["edge_feat"], batch)
+        return torch.cat([mean_over_atoms(atoms, batch), bonds, state], dim=1), atoms
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002
         """The output network on the structure embedding."""

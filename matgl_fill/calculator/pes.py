@@ -141,12 +141,12 @@ class FillCalculator(PESCalculator):
         device = self._adapter.device
         lattice = torch.zeros(1, 3, 3, device=device)
         node_batch = torch.zeros(n, dtype=torch.long, device=device)
-        batch = Batch(None, lattice, lattice, node_batch, torch.tensor([n], device=device))
+        batch = Batch(features["graph"], lattice, lattice, node_batch, torch.tensor([n], device=device))
         parts = [features]
         with torch.no_grad():
             for side in self._adapter.cores[1:]:
                 parts.append(backend.call(side, features["graph"], features["state"])[1])
-            read = [self._adapter.read(part, batch) for part in parts]
+            read = [reader(part, batch) for reader, part in zip(self._adapter.readers, parts, strict=True)]
         z, each = (torch.cat([r[k] for r in read], dim=1).detach().cpu().double().numpy() for k in (0, 1))
         return z[0], each
 
