@@ -122,9 +122,9 @@ class Lesson:
     seconds: float
     training: float
 
-    def drift(self, measure: str) -> float:
-        """Value of one of the guard's measures."""
-        return next(float(check["value"]) for check in self.guard if check["measure"] == measure)
+    def drift(self, measure: str) -> float | None:
+        """Value of one of the guard's measures; None where nothing was learnt that it could judge."""
+        return next((float(check["value"]) for check in self.guard if check["measure"] == measure), None)
 
 
 def read_proposals(adapter: Adapter, source: Any) -> list[Proposal]:
@@ -254,11 +254,11 @@ def _table(result: dict[str, Any]) -> Table:
         values = [unit * getattr(e, field) for e in (before, *(lesson.errors for lesson in lessons))]
         table.add_row(f"error of {words}", *(f"{v:.4g}" for v in values), "")
     table.add_section()
-    for check in lessons[0].guard:
-        if (measure := check["measure"]) in DRIFTS:
-            values = [lesson.drift(measure) for lesson in lessons]
-            budget = f"{check['budget']:g} {check['unit']}"
-            table.add_row(DRIFTS[measure], "", *(f"{v:.3g}" for v in values), budget)
+    budgets = {check["measure"]: f"{check['budget']:g} {check['unit']}" for check in lessons[0].guard}
+    for measure, words in DRIFTS.items():
+        drifts = ["" if (v := lesson.drift(measure)) is None else f"{v:.3g}" for lesson in lessons]
+        if any(drifts):
+            table.add_row(words, "", *drifts, budgets.get(measure, ""))
     table.add_section()
     table.add_row("verdict", "", lessons[0].verdict, "no guard", "")
     table.add_row("seconds, of them training", "", *(f"{x.seconds:.0f}, {x.training:.0f}" for x in lessons), "")
