@@ -23,14 +23,13 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from matgl_fill import embed, fill_tune, get_adapter, load_model, read_structures
+from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.benchmarks.ledger import Lines
-from matgl_fill.benchmarks.suite import Suite
+from matgl_fill.benchmarks.suite import PLAIN, Suite
 from matgl_fill.benchmarks.teaching import settings_of
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate import Task
-from matgl_fill.evaluate.scores import score_embedding
 from matgl_fill.progress import track
 from matgl_fill.train.data import CrystalDataset, unpack
 from matgl_fill.train.objectives import Standardiser, fitted_head
@@ -123,8 +122,10 @@ def fine_tune(model: nn.Module, task: Task, rows: np.ndarray, test: np.ndarray, 
         test: crystals of the task to test on.
         seed: of the training.
     """
-    start = time.perf_counter()
     adapter = get_adapter(model).clone()
+    tested = adapter.graphs([task.structures[i] for i in test])
+    untrained = adapter.embed_graphs(tested)[0]
+    start = time.perf_counter()
     graphs = adapter.graphs([task.structures[i] for i in rows])
     held = max(round(VALIDATION * len(rows)), 1)
     Z = torch.tensor(adapter.embed_graphs(graphs)[0])
@@ -132,21 +133,17 @@ def fine_tune(model: nn.Module, task: Task, rows: np.ndarray, test: np.ndarray, 
     y = torch.tensor((task.y[rows] - mean) / std, dtype=torch.float32)
     scale = Standardiser(Z[held:].numpy())
     module = FineTuning(adapter, fitted_head(scale(Z[held:]), y[held:, None]), scale, y)
-    tested = adapter.graphs([task.structures[i] for i in test])
 
-    def error() -> float:
-        embedding = torch.tensor(adapter.embed_graphs(tested)[0])
+    def error(embedding: np.ndarray) -> float:
         with torch.no_grad():
-            values = module.predict(embedding).numpy().astype(float)
+            values = module.predict(torch.tensor(embedding)).numpy().astype(float)
         return float(np.abs(values * std + mean - task.y[test]).mean())
 
-    paused = time.perf_counter()
-    before = error()
-    start += time.perf_counter() - paused
+    before = error(untrained)
     epochs = _train(module, graphs, held, seed)
     seconds = time.perf_counter() - start
     adapter.release()
-    return Tuned(adapter.model, error(), before, epochs, round(seconds, 1))
+    return Tuned(adapter.model, error(adapter.embed_graphs(tested)[0]), before, epochs, round(seconds, 1))
 
 
 def _train(module: FineTuning, graphs: Sequence[Any], held: int, seed: int) -> int:
@@ -176,9 +173,8 @@ def _train(module: FineTuning, graphs: Sequence[Any], held: int, seed: int) -> i
 
 def probe_errors(suite: Suite, model: nn.Module) -> dict[str, float]:
     """Mean error of the probes on the frozen embedding, for every task of the suite."""
-    place = {id(s): i for i, s in enumerate(suite.structures)}
-    Z = embed(model, suite.structures)
-    return {t.name: score_embedding(Z[[place[id(s)] for s in t.structures]], t, 1).mean for t in suite.tasks}
+    rows = suite.scores({PLAIN: suite.embed(model)}, folds=1)
+    return {row["task"]: float(np.mean(list(row[PLAIN].values()))) for row in rows}
 
 
 def change_of_others(before: dict[str, float], after: dict[str, float], task: str) -> dict[str, float]:
@@ -282,10 +278,8 @@ def finetune(
     seconds = time.perf_counter() - start
     found = compare_tuning(loaded, result.model, suite, names, train, listed)
     console.print(_table(found, seconds, train))
-    text = (
-        "Errors are mean absolute ones on crystals that were not learnt from, means over seeds. Other tasks: change of "
-    )
-    text += "the probes' errors on all other tasks by the frozen embedding, mean and worst; positive is better."
+    text = "Errors are mean absolute ones on crystals that were not learnt from, means over seeds. Other tasks: change "
+    text += "of the probes' errors on all other tasks by the frozen embedding, mean and worst; positive is better."
     console.print(f"{text} Fill-tuning: {result.report['verdict']['headline']}", highlight=False, markup=False)
     if json is not None:
         facts = {"model": Path(model).name, "pool": Path(pool).name, "settings": settings, "train": train}
