@@ -10,12 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from matgl_fill.config_file import check_names, read_settings
 from matgl_fill.errors import InputError
 
+Choice = Literal["roughness", "random", "farthest", "dissimilar"]
+"""Where to fill, see :func:`matgl_fill.generate.choose_targets`."""
+
 
 class FillConfig(BaseModel):
     """Settings of a fill-tuning run; the defaults were chosen by the rule in docs/settings.md.
 
     Attributes:
-        choice: where to fill: maxima of the local roughness, or one of the two controls.
+        choice: where to fill: maxima of the local roughness, or one of three controls: pool crystals at random, those
+            farthest from each other, or those that resemble their latent neighbours least.
         form: what becomes of what is learnt. ``"add"``: the original stays as it is, bitwise, and the tuned copy is
             carried beside it, so that the embedding is original ⊕ tuned; where there are labels for a potential, a
             correction of its energies in closed form is carried too, if it holds on labelled crystals left out.
@@ -63,7 +67,7 @@ class FillConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    choice: Literal["roughness", "random", "farthest"] = "roughness"
+    choice: Choice = "roughness"
     form: Literal["add", "correct", "overwrite"] = "add"
     neighbours: int = Field(10, ge=2)
     copies: int = Field(20, ge=0)

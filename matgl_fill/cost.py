@@ -14,7 +14,7 @@ from matgl_fill.train import Objective
 
 SAMPLE = 32
 """Crystals that are embedded to learn the speed."""
-SEARCH_COST = 1500
+SEARCH_COST = 500
 """Searching one crystal costs about as much as embedding this many."""
 BACKWARD_COST = 3.0
 """A training pass costs about this many embedding passes."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from matgl_fill.adapters import Adapter, Graph, get_adapter, make_savable
 from matgl_fill.bundled import bundled_pool
-from matgl_fill.config import FillConfig
+from matgl_fill.config import Choice, FillConfig
 from matgl_fill.cost import SEARCH_COST, embedding_seconds, training_seconds
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks
@@ -145,7 +145,7 @@ def propose(
     roughness: RoughnessResult | None = None,
     n: int = 100,
     seed: int = 0,
-    choice: Literal["roughness", "random", "farthest"] = "roughness",
+    choice: Choice = "roughness",
     checkpoint: str | Path | None = None,
 ) -> list[Proposal]:
     """New crystals for the roughest places of a model's latent space.
@@ -156,7 +156,7 @@ def propose(
         roughness: of the pool's embedding; analysed here if not given.
         n: crystals wanted.
         seed: of all random choices.
-        choice: ``"roughness"``, or one of the controls ``"random"`` and ``"farthest"``.
+        choice: ``"roughness"``, or one of the controls ``"random"``, ``"farthest"`` and ``"dissimilar"``.
         checkpoint: file to which the search is saved, and from which an interrupted one goes on to the same crystals.
 
     Raises:
@@ -194,7 +194,8 @@ def fill_tune(
     No label of a downstream task is used; ``tasks`` are only evaluated.
 
     Args:
-        model: property model, ``TransformedTargetModel``, ``Potential`` or bare core model. Never changed.
+        model: property model, ``TransformedTargetModel``, ``Potential`` or bare core model. Never changed. Weights that
+            do not require gradients are not trained in its copy either: so layers are frozen.
         structures: pool of crystals; the package's own if not given.
         n: crystals to generate.
         objective: ``"descriptor"`` or ``"denoise"`` (label-free), ``"oracle"``, a sum such as

@@ -17,8 +17,9 @@ from rich.table import Table
 from scipy.spatial import cKDTree
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.config import Choice
 from matgl_fill.files import atomic_write
-from matgl_fill.generate import Choice, Selection, propose_from
+from matgl_fill.generate import Selection, propose_from
 from matgl_fill.generate.charge import balance
 from matgl_fill.generate.filters import NAMES
 from matgl_fill.io import StructureSet, write_cifs, write_structures

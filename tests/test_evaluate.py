@@ -7,7 +7,7 @@ import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate import Task, compare, make_task, read_tasks
-from matgl_fill.evaluate.probes import PROBES, cross_validated_mae, folds, kernel_ridge, ridge
+from matgl_fill.evaluate.probes import PROBES, cross_validated_mae, folds, kernel_ridge, mlp, ridge
 from matgl_fill.evaluate.scores import score_embedding
 
 
@@ -17,13 +17,19 @@ def toy(n: int = 200, d: int = 5) -> tuple[np.ndarray, np.ndarray]:
     return X, X @ np.arange(1.0, d + 1)
 
 
-def test_ridge_learns_a_line_and_kernel_ridge_a_curve():
+def test_ridge_learns_a_line_and_the_others_a_curve():
     X, y = toy()
     assert np.abs(ridge(X[:150], y[:150], X[150:]) - y[150:]).mean() < 1e-2
     curve = np.sin(2 * X[:, 0])
     linear = np.abs(ridge(X[:150], curve[:150], X[150:]) - curve[150:]).mean()
     kernel = np.abs(kernel_ridge(X[:150], curve[:150], X[150:]) - curve[150:]).mean()
     assert kernel < 0.7 * linear
+
+
+def test_the_network_learns_a_line_and_a_curve():
+    X, y = toy(1000)
+    for target in (y, np.abs(X[:, 0])):
+        assert np.abs(mlp(X[:800], target[:800], X[800:]) - target[800:]).mean() < 0.2 * target.std()
 
 
 def test_kernel_ridge_leave_one_out_picks_what_brute_force_picks():

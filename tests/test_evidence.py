@@ -29,7 +29,7 @@ from matgl_fill.benchmarks.ledger import Lines, read_rows
 from matgl_fill.benchmarks.suite import CHOOSING, REPORTING, Suite, tasks_of
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
-from matgl_fill.evaluate.probes import PROBES
+from matgl_fill.evaluate.probes import FITS, PROBES
 
 RUN = ["evidence", "run", "default", "default", "--tasks", "default", "-n", "3", "--rows", "60"]
 FEW = ["--set", "steps=3", "--set", "copies=1", "--seeds", "0"]
@@ -111,6 +111,16 @@ def test_gain_is_the_mean_over_probes_of_the_relative_change():
     assert gains(before, after, "plain", "plain") == pytest.approx([0.0, -25.0])
 
 
+def test_a_probe_that_only_stands_apart_changes_no_mean():
+    rows = [line("none", [2.0, 2.0]), line("descriptors", [2.0, 2.0]), line("random", [1.0, 1.0], AS_IS, 0)]
+    for row, error in zip(rows, (4.0, 4.0, 3.0), strict=True):
+        for score in row["scores"]:
+            score["plain"]["MLP"] = [error]
+    found = next(a for a in groups(rows)[0].arms if a.arm == "random")
+    assert found.gains["plain"].tolist() == [[50.0], [50.0]]
+    assert found.by_probe["MLP"].tolist() == [[25.0], [25.0]]
+
+
 def test_controls_of_an_arm():
     fills = [arm(n, [[0.0]], v) for v in (AS_IS, "no copies") for n in ("roughness", "random", "farthest")]
     group = Group({}, ("t",), ("",), (arm("layers", [[0.0]], "", (None,)), *fills))
@@ -147,11 +157,11 @@ def test_correlation_needs_runs_that_differ():
 def test_every_variant_is_a_config_that_differs():
     default = FillConfig().resolved(False, 200, 1e-3, 16)
     changes = evidence.variants(200)
-    assert len({c.get("objective") for c in changes.values()}) == 3
+    assert len({(c.get("objective"), c.get("device"), c.get("form")) for c in changes.values()}) == 9
     found = {
         name: FillConfig.make(change).resolved(False, 200, 1e-3, 16)
         for name, change in changes.items()
-        if "objective" not in change
+        if not {"objective", "device"} & change.keys()
     }
     assert found.pop(AS_IS) == default
     assert found["half the steps"].steps == 100
@@ -224,7 +234,7 @@ def test_short_form_goes_on_and_becomes_tables(tmp_path):
     assert text.count("## default\n") == 2
     assert "| roughness | random |" in text
     assert "<svg" in (tmp_path / "page-1.svg").read_text()
-    assert json.loads(whole.splitlines()[0])["scores"][0]["plain"].keys() == set(PROBES)
+    assert json.loads(whole.splitlines()[0])["scores"][0]["plain"].keys() == set(FITS)
 
 
 def test_calls_that_cannot_be_run_say_why(tmp_path):

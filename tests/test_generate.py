@@ -51,7 +51,7 @@ def test_one_seed_gives_the_same_crystals(model, pool, proposals):
     assert [p.structure for p in other] != [p.structure for p in proposals]
 
 
-@pytest.mark.parametrize("choice", ["random", "farthest"])
+@pytest.mark.parametrize("choice", ["random", "farthest", "dissimilar"])
 def test_controls_differ_in_the_targets_only(model, pool, proposals, choice):
     control = mf.propose(model, pool, n=N, seed=0, choice=choice)
     assert len(control) == N
@@ -67,6 +67,14 @@ def test_farthest_targets_are_further_apart_than_random_ones(model, pool):
         distance = np.linalg.norm(T[:, None] - T[None], axis=2) + np.eye(20) * 1e9
         spread[choice] = distance.min()
     assert spread["farthest"] > 1.5 * spread["random"]
+
+
+def test_dissimilar_targets_resemble_their_neighbours_least(model, pool):
+    Z = mf.embed(model, pool)
+    rough = mf.analyze_roughness(Z, structures=pool)
+    T, _ = choose_targets(Z, rough, 5, "dissimilar", 0)
+    chosen = [int(np.flatnonzero((t == Z).all(axis=1))[0]) for t in T]
+    assert rough.response[chosen].max() <= np.delete(rough.response, chosen).min()
 
 
 def test_too_many_crystals_are_a_warning_with_the_count(model, pool):

@@ -28,6 +28,7 @@ from matgl_fill.benchmarks import (
     teaching,
 )
 from matgl_fill.benchmarks.checkpoints import check_checkpoints
+from matgl_fill.benchmarks.ledger import whole_numbers
 from matgl_fill.benchmarks.roughness import Agreement, Mode, cost, field_agreements, growth, projected_agreement
 from matgl_fill.benchmarks.throughput import bounds, memory_growth_mb, throughput
 from matgl_fill.io import StructureSet
@@ -117,11 +118,11 @@ def roughness(
     structures: Annotated[str | None, typer.Option(help="... of these crystals.")] = None,
 ) -> None:
     """Cost of roughness with the number of points, and agreement of graph mode with landscape mode."""
-    _cost_table("graph", _numbers(graph), 128)
-    _cost_table("landscape", _numbers(landscape), 16)
-    rows = [_agreement_row(f"fields, {d}-d", field_agreements(d, points, fields)) for d in _numbers(dimensions)]
+    _cost_table("graph", whole_numbers(graph), 128)
+    _cost_table("landscape", whole_numbers(landscape), 16)
+    rows = [_agreement_row(f"fields, {d}-d", field_agreements(d, points, fields)) for d in whole_numbers(dimensions)]
     if model and structures:
-        rows += _embedding_rows(model, structures, points, _numbers(dimensions))
+        rows += _embedding_rows(model, structures, points, whole_numbers(dimensions))
     if not rows:
         return
     columns = ["data", "fields", *COLUMNS, "minima", "seconds"]
@@ -133,13 +134,6 @@ def roughness(
         "the principal components. Refined graph mode shares landscape mode's surface.",
         highlight=False,
     )
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",") if part]
-    except ValueError as error:
-        raise typer.BadParameter(f"'{text}' is not a list of whole numbers such as 100,200.") from error
 
 
 def _cost_table(mode: Mode, sizes: list[int], d: int) -> None:

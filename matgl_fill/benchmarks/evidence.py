@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -22,14 +22,14 @@ import typer
 from torch import nn
 
 from matgl_fill import bundled, fill_tune, get_adapter, load_model, read_structures
+from matgl_fill.benchmarks.devices import DEVICES
 from matgl_fill.benchmarks.evidence_statistics import AS_IS
 from matgl_fill.benchmarks.evidence_tables import write_tables
-from matgl_fill.benchmarks.ledger import Lines, Row, read_rows
-from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN, Half, Suite
-from matgl_fill.config import FillConfig
+from matgl_fill.benchmarks.ledger import Lines, Row, read_rows, whole_numbers
+from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN, Half, Suite, check_one
+from matgl_fill.config import Choice, FillConfig
 from matgl_fill.errors import GenerationError, InputError
 from matgl_fill.files import atomic_write
-from matgl_fill.generate import Choice
 from matgl_fill.io import StructureSet
 from matgl_fill.progress import console
 from matgl_fill.result import FillResult
@@ -55,10 +55,17 @@ ABLATION: dict[str, dict[str, Any]] = {
     "no averaging": {"average_from": 1.0},
     "overwrite": {"form": "overwrite"},
     "descriptor weight 0.3": {"descriptor_weight": 0.3},
+    "overwrite, L2-SP": {"form": "overwrite", "objective": "descriptor+l2sp"},
+    "overwrite, first half frozen": {"form": "overwrite", "device": "first half frozen"},
+    "overwrite, low rank": {"form": "overwrite", "device": "low rank"},
+    "L2-SP": {"objective": "descriptor+l2sp"},
+    "first half frozen": {"device": "first half frozen"},
+    "low rank": {"device": "low rank"},
     "denoising alone": {"objective": "denoise"},
     "descriptors and denoising": {"objective": "descriptor+denoise"},
 }
-"""Changes by name, of the config and of the objective; :func:`variants` adds those that depend on the model."""
+"""Changes by name, of the config, the objective and the model (``device``, see
+:mod:`matgl_fill.benchmarks.devices`); :func:`variants` adds those that depend on the model."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Measurement:
         oracle: name.
         base: changes of the config that all variants share.
         variant: name of the further changes.
-        changes: these, of the config and of the objective.
+        changes: these, of the config, the objective and the model.
         seed: of the whole run.
     """
 
@@ -127,7 +134,9 @@ def changes_of(pairs: Sequence[str]) -> dict[str, Any]:
     if "choice" in found:
         raise InputError("choice is what --arms says; leave it out of --set.")
     check_objective(found.get("objective", "auto"), labels=True)
-    FillConfig.make({k: v for k, v in found.items() if k != "objective"})
+    if (device := found.get("device")) not in (None, *DEVICES):
+        raise InputError(f"no device '{device}'; there are {', '.join(DEVICES)}.")
+    FillConfig.make({k: v for k, v in found.items() if k not in ("objective", "device")})
     return found
 
 
@@ -193,7 +202,8 @@ class Bench:
     def filled(self, asked: Measurement) -> tuple[FillResult, dict[str, float], str]:
         """Fill-tune; seconds per stage, in which the search counts though another variant did it; crystals' key."""
         config = asked.base | asked.changes | {"choice": asked.arm}
-        objective = config.pop("objective", "auto")
+        objective, device = config.pop("objective", "auto"), config.pop("device", None)
+        model = DEVICES[device](self.model) if device else self.model
         neighbours = FillConfig.make(config).neighbours
         asked_for = {"n": asked.n, "seed": asked.seed, "choice": asked.arm, "neighbours": neighbours}
         facts = what_it_depends_on(self.model, self.crystals.structures, self.crystals.ids, None, **asked_for)
@@ -201,7 +211,7 @@ class Bench:
         state, kept = RunState(self.folder / key, facts, resume=True), self.folder / key / SECONDS
         known = state.proposals(list) if kept.exists() else None
         n, seed = asked.n or 0, asked.seed or 0
-        result = fill_tune(self.model, self.crystals, n, objective, self.oracle, seed, config, proposals=known)
+        result = fill_tune(model, self.crystals, n, objective, self.oracle, seed, config, proposals=known)
         stages = dict(result.report["run"]["stages"])
         if known is None:
             state.proposals(lambda: result.proposals)
@@ -278,13 +288,6 @@ def _arms(text: str) -> list[str]:
     return arms
 
 
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(f"'{text}' is not a list of whole numbers such as 0,1,2.") from error
-
-
 def _name(path: str) -> str:
     return Path(path).resolve().name
 
@@ -299,7 +302,7 @@ def run(
         str | None, typer.Option(help="Instead: file of labelled crystals; 'default' is the bundled one.")
     ] = None,
     arms: Annotated[
-        str, typer.Option(help="Of none, descriptors, layers, roughness, random, farthest.")
+        str, typer.Option(help="Of none, descriptors, layers, roughness, random, farthest, dissimilar.")
     ] = "layers,roughness,random,farthest",
     seeds: Annotated[str, typer.Option(help="Of every arm that fills.")] = "0,1,2",
     half: Annotated[Half, typer.Option(help="Of the standing tasks.")] = "both",
@@ -309,7 +312,7 @@ def run(
     oracle: Annotated[str | None, typer.Option(help="sevennet, chgnet or the directory of a MatGL potential.")] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change of config or objective; may be given again."),
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change of config, objective or device; may be given again."),
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="Name of the variant that --set makes; without it all variants have --set.")
@@ -321,11 +324,10 @@ def run(
     An interrupted call goes on when it is given again. Crystals are kept
     in OUT.crystals; variants of an arm share them.
     """
-    if (data is None) == (tasks is None):
-        raise typer.BadParameter("give either --data or --tasks.")
+    check_one(data, tasks)
     if ablation and label:
         raise typer.BadParameter("--ablation names its variants itself; leave --label out.")
-    chosen, listed, given = _arms(arms), _seeds(seeds), changes_of(changes or [])
+    chosen, listed, given = _arms(arms), whole_numbers(seeds), changes_of(changes or [])
     loaded = load_model(model)
     named: dict[str, dict[str, Any]] = {label: given} if label else {AS_IS: {}}
     base = {} if label else given
@@ -336,10 +338,7 @@ def run(
     filling = {"pool": _name(pool), "n": n, "oracle": _name(oracle) if oracle else None, "base": base}
     wanted = plan(shared, filling, chosen, listed, named)
 
-    def suite() -> Suite:
-        return Suite.of_folder(data, half, rows) if data else Suite.of_file(str(tasks), rows)
-
-    bench = Bench(loaded, pool, suite, oracle, out.with_suffix(".crystals"))
+    bench = Bench(loaded, pool, partial(Suite.asked, data, tasks, half, rows), oracle, out.with_suffix(".crystals"))
     if not measure_all(bench, wanted, Lines(out)):
         raise typer.Exit(GenerationError.exit_code)
 

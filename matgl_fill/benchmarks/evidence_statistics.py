@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.stats import binomtest, spearmanr
 from matgl_fill.benchmarks.ledger import Row
 from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN
 from matgl_fill.errors import InputError
-from matgl_fill.evaluate import compare
+from matgl_fill.evaluate import PROBES, compare
 from matgl_fill.evaluate.scores import Score
 
 AS_IS = "as is"
@@ -40,10 +40,16 @@ def gains(before: Sequence[Row], after: Sequence[Row], first: str, second: str) 
         InputError: the tasks differ.
     """
     old, new = (
-        [Score(r["task"], r["unit"], r["n"], {p: np.array(e) for p, e in r[kind].items()}) for r in rows]
+        [Score(r["task"], r["unit"], r["n"], {p: np.array(r[kind][p]) for p in PROBES}) for r in rows]
         for rows, kind in ((before, first), (after, second))
     )
     return np.array([c.change_percent for c in compare(old, new).changes])
+
+
+def probe_gains(before: Sequence[Row], after: Sequence[Row], probe: str) -> np.ndarray:
+    """The same (t) by one probe, of plain embeddings."""
+    both = zip(before, after, strict=True)
+    return np.array([np.mean(100 * (1 - np.divide(a[PLAIN][probe], b[PLAIN][probe]))) for b, a in both])
 
 
 def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
@@ -95,6 +101,7 @@ class Arm:
         gains: embedding name -> (t, s) percent: plain over the original, with descriptors over the original with
             descriptors.
         rows: (s) measurements.
+        by_probe: probe -> (t, s) percent, plain over the original.
     """
 
     arm: str
@@ -102,6 +109,7 @@ class Arm:
     seeds: tuple[int | None, ...]
     gains: Mapping[str, np.ndarray]
     rows: tuple[Row, ...]
+    by_probe: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -199,7 +207,11 @@ def _group(alone: Sequence[Row], filled: Sequence[Row]) -> Group:
                 for kind, (base, first) in bases.items()
                 if all(kind in score for r in by_seed.values() for score in r["scores"])
             }
-            arms.append(Arm(arm, variant, tuple(by_seed), found, tuple(by_seed.values())))
+            probed = {
+                probe: np.stack([probe_gains(plain, r["scores"], probe) for r in by_seed.values()], axis=1)
+                for probe in plain[0][PLAIN]
+            }
+            arms.append(Arm(arm, variant, tuple(by_seed), found, tuple(by_seed.values()), probed))
     return Group(facts, tuple(r["task"] for r in plain), tuple(r["half"] for r in plain), tuple(arms))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ STYLES = {
     "roughness": ("#d55e00", "o"),
     "random": ("#0072b2", "s"),
     "farthest": ("#009e73", "D"),
+    "dissimilar": ("#e69f00", "P"),
     "layers": ("#cc79a7", "^"),
     "descriptors": ("#222222", "v"),
 }
@@ -38,7 +40,8 @@ HEAD = """# Benchmarks
 
 Frozen embeddings of crystals, from which ridge and Gaussian kernel ridge predict a property: change of the mean
 absolute error in percent of the original embedding's, positive is better, mean over both probes, 5 folds that split no
-formula. *With descriptors*: descriptors concatenated to both embeddings.
+formula. *With descriptors*: descriptors concatenated to both embeddings. A small network (32 hidden units) probes the
+plain embeddings too; its figures stand apart, under *every probe*.
 
 In square brackets the bootstrap 95 % interval of the mean, tasks and seeds resampled, for differences in pairs; with
 one seed it is over tasks only, and with few seeds it is somewhat too narrow. *Worst task*: its mean over seeds. *Up,
@@ -94,6 +97,38 @@ def _figures(group: Group, arm: Arm, kind: str) -> list[str]:
         f"{signs.up}, {signs.down}",
         f"{_signed(values.min())} ({where})",
     ]
+
+
+def _by_probe(arms: Sequence[Arm]) -> str:
+    """Gains by each probe, those that the other tables do not contain too."""
+    probes = [p for p in dict.fromkeys(p for a in arms for p in a.by_probe) if all(p in a.by_probe for a in arms)]
+    rows = []
+    for arm in arms:
+        cells = []
+        for probe in probes:
+            values, signs = arm.by_probe[probe], sign_test(arm.by_probe[probe])
+            cells += [_mean(values), _signed(values.mean(axis=1).min()), f"{signs.up}, {signs.down}"]
+        rows.append([arm.name, *cells])
+    return markdown_table(["arm", *(x for p in probes for x in (p, "worst task", "up, down"))], rows)
+
+
+def _curve(found: Sequence[Group]) -> str:
+    """Gain by the number of generated crystals, where more than one number was measured."""
+    curves: dict[str, list[tuple[int, Arm]]] = {}
+    for g in found:
+        for arm in (a for a in g.arms if a.variant == AS_IS):
+            alike = {k: v for k, v in g.facts.items() if k != "n"}
+            curves.setdefault(f"{g.facts['model']}, {arm.name}" + json.dumps(alike), []).append((g.facts["n"], arm))
+    rows = []
+    for key, curve in curves.items():
+        for n, arm in sorted(curve, key=lambda point: point[0]) if len(curve) > 1 else []:
+            seconds = f"{np.mean([r['fill']['seconds'] for r in arm.rows]):.0f}"
+            kinds = [_mean(arm.gains[k]) if k in arm.gains else "" for k in KINDS]
+            rows.append([key.partition("{")[0], str(n), str(len(arm.seeds)), *kinds, seconds])
+    if not rows:
+        return ""
+    columns = ("model, arm", "crystals", "seeds", "mean", "mean, with descriptors", "seconds")
+    return "## How many crystals\n\n" + markdown_table(columns, rows)
 
 
 def _every_task(group: Group, arms: Sequence[Arm]) -> str:
@@ -202,7 +237,7 @@ def _section(group: Group, picture: str | None) -> str:
     parts = [title, text, _summary(group, main)]
     if picture:
         parts.append(f"![change on every task]({picture})")
-    parts += ["### Every task", _every_task(group, main)]
+    parts += ["### Every probe", _by_probe(main), "### Every task", _every_task(group, main)]
     if filled:
         parts += ["### Against the controls", _paired(group, main)]
     if varied:
@@ -232,14 +267,14 @@ def write_tables(rows: Sequence[Row], out: Path | None = None) -> str:
     """
     if not rows:
         raise InputError("no measurement in these files; make some with 'evidence run'.")
-    sections = []
-    for k, group in enumerate(groups(rows), 1):
+    sections, found = [], groups(rows)
+    for k, group in enumerate(found, 1):
         picture = None
         if out is not None:
             picture = f"{out.stem}-{k}.svg"
             atomic_write(out.with_name(picture), figure_bytes(task_dots(group), "svg"))
         sections.append(_section(group, picture))
-    text = "\n".join([HEAD, _made_by(rows), *sections])
+    text = "\n".join([HEAD, _made_by(rows), *sections, _curve(found)]).rstrip("\n") + "\n"
     if out is not None:
         atomic_write(out, text)
     return text

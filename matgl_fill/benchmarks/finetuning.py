@@ -25,7 +25,7 @@ from torch.utils.data import Subset
 
 from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
-from matgl_fill.benchmarks.ledger import Lines
+from matgl_fill.benchmarks.ledger import Lines, whole_numbers
 from matgl_fill.benchmarks.suite import PLAIN, Suite
 from matgl_fill.benchmarks.teaching import settings_of
 from matgl_fill.errors import InputError
@@ -266,10 +266,7 @@ def finetune(
     json: Annotated[Path | None, typer.Option(help="File to which the figures are appended as a line.")] = None,
 ) -> None:
     """Cost of fill-tuning over that of a standard fine-tuning, errors of both ways, and what other tasks lose."""
-    if (data is None) == (tasks is None):
-        raise typer.BadParameter("give either --data or --tasks.")
-    listed = [int(s) for s in seeds.split(",")]
-    suite = Suite.of_folder(data, "both", rows) if data else Suite.of_file(str(tasks), rows)
+    listed, suite = whole_numbers(seeds), Suite.asked(data, tasks, "both", rows)
     names = on or (list(TUNED_ON) if data else [suite.tasks[0].name])
     loaded, known = load_model(model), None if pool == "default" else read_structures(pool)
     settings = settings_of(changes or [])

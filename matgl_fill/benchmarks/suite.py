@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import typer
 from pymatgen.core import Structure
 from torch import nn
 
@@ -20,6 +21,7 @@ from matgl_fill.bundled import EVALUATION, TASKS
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate import Task, read_tasks
+from matgl_fill.evaluate.probes import FITS, PROBES
 from matgl_fill.evaluate.scores import score_embedding
 from matgl_fill.io import read_structures
 
@@ -93,6 +95,16 @@ def tasks_of(folder: Path, names: Names, rows: int) -> list[Task]:
     return tasks
 
 
+def check_one(data: Path | None, tasks: str | None) -> None:
+    """Refuse a command line that does not say where the tasks are, or says it twice.
+
+    Raises:
+        BadParameter: it does.
+    """
+    if (data is None) == (tasks is None):
+        raise typer.BadParameter("give either --data or --tasks.")
+
+
 @dataclass(frozen=True)
 class Suite:
     """Tasks that share crystals, each of which is embedded and described once.
@@ -131,6 +143,17 @@ class Suite:
             tasks.append(Task(task.name, task.unit, some, task.y[keep], task.groups[keep]))
         return cls(tasks, [""] * len(tasks))
 
+    @classmethod
+    def asked(cls, data: Path | None, tasks: str | None, half: Half, rows: int) -> Suite:
+        """Tasks of a folder or of a file, whichever a command line gives.
+
+        Raises:
+            BadParameter: both are given, or neither.
+            InputError: as in :func:`tasks_of` and :func:`matgl_fill.evaluate.read_tasks`.
+        """
+        check_one(data, tasks)
+        return cls.of_folder(data, half, rows) if data else cls.of_file(str(tasks), rows)
+
     @cached_property
     def structures(self) -> list[Structure]:
         """Crystals of all tasks, each once."""
@@ -158,7 +181,7 @@ class Suite:
 
         Returns:
             One row a task: name, half, unit, crystals, and under the name of each embedding probe -> errors of the
-            shuffles.
+            shuffles; :data:`PLAIN` embeddings are probed by a small network too.
         """
         place = {id(s): i for i, s in enumerate(self.structures)}
         rows = []
@@ -166,7 +189,7 @@ class Suite:
             row: dict[str, Any] = {"task": task.name, "half": half, "unit": task.unit, "n": len(task)}
             own = [place[id(s)] for s in task.structures]
             for name, Z in embeddings.items():
-                score = score_embedding(Z[own], task, folds)
+                score = score_embedding(Z[own], task, folds, tuple(FITS) if name == PLAIN else PROBES)
                 row[name] = {probe: errors.tolist() for probe, errors in score.mae.items()}
             rows.append(row)
         return rows

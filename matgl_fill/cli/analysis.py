@@ -12,6 +12,7 @@ import typer
 
 from matgl_fill.adapters import get_adapter
 from matgl_fill.cli.common import Model, Out, Seed, State, Structures, command, console, print_skipped, read, say
+from matgl_fill.config import Choice
 from matgl_fill.cost import SEARCH_COST, embedding_seconds
 from matgl_fill.embedding import embed as embed_crystals
 from matgl_fill.io import StructureSet
@@ -126,10 +127,10 @@ def propose(
     out: Out = Path("proposals"),
     seed: Seed = 0,
     choice: Annotated[
-        Literal["roughness", "random", "farthest"],
+        Choice,
         typer.Option(
             help="Where to fill: at the maxima of the local roughness, or, to compare with, at crystals of STRUCTURES "
-            "taken at random or by farthest-point sampling."
+            "taken at random, by farthest-point sampling, or for being least like their latent neighbours."
         ),
     ] = "roughness",
     state: State = None,

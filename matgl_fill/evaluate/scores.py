@@ -108,10 +108,10 @@ class Comparison:
         return table
 
 
-def score_embedding(Z: np.ndarray, task: Task, seeds: int = SEEDS) -> Score:
+def score_embedding(Z: np.ndarray, task: Task, seeds: int = SEEDS, probes: Sequence[str] = PROBES) -> Score:
     """Probe an embedding (n, dim) whose rows are the task's crystals."""
-    runs = [cross_validated_mae(Z, task.y, task.groups, seed) for seed in range(seeds)]
-    return Score(task.name, task.unit, len(task), {p: np.array([r[p] for r in runs]) for p in PROBES})
+    runs = [cross_validated_mae(Z, task.y, task.groups, seed, probes) for seed in range(seeds)]
+    return Score(task.name, task.unit, len(task), {p: np.array([r[p] for r in runs]) for p in probes})
 
 
 def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool = False) -> list[Score]:

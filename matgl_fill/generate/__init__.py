@@ -5,18 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.config import Choice
 from matgl_fill.errors import GenerationError, MatglFillWarning
 from matgl_fill.generate.decode import Decoder
 from matgl_fill.generate.select import Proposal, Selection, select
 from matgl_fill.roughness import RoughnessResult
-
-Choice = Literal["roughness", "random", "farthest"]
 
 
 def choose_targets(
@@ -29,7 +27,8 @@ def choose_targets(
         roughness: of that embedding.
         n: targets wanted.
         choice: ``"roughness"`` takes the maxima of the local roughness; the controls take pool points at random or
-            by farthest-point sampling.
+            by farthest-point sampling, ``"dissimilar"`` those whose response is lowest: with the usual one the crystals
+            that resemble their latent neighbours least.
         seed: of the controls.
 
     Returns:
@@ -37,6 +36,9 @@ def choose_targets(
     """
     if choice == "roughness":
         return roughness.maxima(n)
+    if choice == "dissimilar":
+        lowest = np.argsort(roughness.response, kind="stable")[:n]
+        return Z[lowest], roughness.local(Z[lowest])
     rng = np.random.default_rng(seed)
     picked = [int(rng.integers(len(Z)))]
     if choice == "random":
@@ -83,4 +85,4 @@ def propose_from(
     return selection
 
 
-__all__ = ["Choice", "Proposal", "Selection", "choose_targets", "propose_from"]
+__all__ = ["Proposal", "Selection", "choose_targets", "propose_from"]

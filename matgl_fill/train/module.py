@@ -201,6 +201,9 @@ def fit(
 ) -> dict[str, list[float]]:
     """Train the adapter's model in place.
 
+    Weights that do not require gradients stay as they are: those that a model fixes, such as the centres of its
+    Gaussians, and those that were frozen by ``requires_grad_(False)``; unless nothing would be left to train.
+
     Args:
         adapter: of the model.
         objectives: terms of the loss.
@@ -218,8 +221,8 @@ def fit(
     """
     if not config.steps or not config.lr:
         return {}
-    for p in adapter.model.parameters():
-        p.requires_grad_(True)
+    if not any(p.requires_grad for p in adapter.core.parameters()):
+        adapter.core.requires_grad_(True)
     module = FillModule(adapter, objectives, replay, config, seed, checkpoint)
     if module.before < config.steps:
         if module.before:
