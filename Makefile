@@ -34,13 +34,13 @@ lint: setup
 	$(BIN)/mypy
 
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 	$(MAKE) test-dgl
 
 # The DGL backend has an environment of its own: matgl 2.2.1, the last one with DGL.
 test-dgl: setup $(VENV_DGL)/.ready
 	MATGL_BACKEND=DGL DGLBACKEND=pytorch PYG_PYTHON=$(BIN)/python OMP_NUM_THREADS=1 \
-		$(VENV_DGL)/bin/python -m pytest -n 2 --dist loadfile \
+		$(VENV_DGL)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder \
 		tests/test_adapters.py tests/test_dgl.py tests/test_examples.py
 
 # Every page, with the examples run for their output: some minutes. make test builds the pages without it.

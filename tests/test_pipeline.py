@@ -19,6 +19,7 @@ from pymatgen.core import Structure
 
 import matgl_fill as mf
 from matgl_fill import bundled
+from matgl_fill.cli import main
 from matgl_fill.errors import InputError, MatglFillError
 from matgl_fill.evaluate import read_tasks
 
@@ -174,12 +175,16 @@ def bad_pool(kind: str, folder: Path) -> Path:
     ("kind", "message"),
     [("missing", "nowhere.cif"), ("empty", "empty"), ("unparsable", "broken.cif"), ("few", "at least 20 are needed")],
 )
-def test_bad_files_are_one_line_and_a_code(kind, message, tmp_path):
-    done = cli("run", "default", bad_pool(kind, tmp_path), "-o", tmp_path / "out")
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stderr.startswith("error: ")
+def test_bad_files_are_one_line_and_a_code(kind, message, tmp_path, monkeypatch, capsys):
+    words = ["matgl-fill", "run", "default", str(bad_pool(kind, tmp_path)), "-o", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+    assert said.startswith("error: ")
     assert not (tmp_path / "out").exists()
 
 
