@@ -44,6 +44,8 @@ class Adapter(ABC):
     """Peak learning rate unless the config says otherwise."""
     training_replay: ClassVar[int] = 16
     """Pool crystals per step unless the config says otherwise."""
+    search_by_gradient: ClassVar[bool] = False
+    """Whether gradients are cheap enough to seek a crystal's elements by them."""
     core_dim: int
     """Width of the structure embedding of one core."""
     core_dim_atom: int

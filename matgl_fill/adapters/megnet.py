@@ -32,6 +32,7 @@ class MEGNetAdapter(Adapter):
     training_steps = 400
     training_rate = 8e-3
     training_replay = 64
+    search_by_gradient = True
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)

@@ -21,7 +21,7 @@ from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, Batch, Output
 from matgl_fill.benchmarks.ledger import Lines
 from matgl_fill.errors import InputError
-from matgl_fill.generate.decode import MAX_ATOMS, ROUNDS, Candidate, Decoder
+from matgl_fill.generate.decode import MAX_ATOMS, Candidate, Decoder
 from matgl_fill.pool import Pool, graph_or_problem, prepare_pool
 from matgl_fill.roughness import graph_roughness
 
@@ -108,7 +108,9 @@ def withhold(
     )
 
 
-def decode_targets(adapter: Adapter, pool: Pool, targets: np.ndarray, kind: str, seed: int, rounds: int) -> Decoded:
+def decode_targets(
+    adapter: Adapter, pool: Pool, targets: np.ndarray, kind: str, seed: int, rounds: int | None
+) -> Decoded:
     """Decode (n, dim) targets, one crystal wanted for each, and say how near it came and what it cost."""
     start, processor = time.perf_counter(), time.process_time()
     counted, passes = counting(adapter)
@@ -205,7 +207,7 @@ def decode(
     crystals: Annotated[str, typer.Argument(metavar="EVAL", help="Crystals to find again.")],
     n: Annotated[int, typer.Option("-n", help="Targets of each kind.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the draw and of the search.")] = 0,
-    rounds: Annotated[int, typer.Option(help="Rounds of the search.")] = ROUNDS,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of the search; default: the model's.")] = None,
     file: Annotated[Path | None, typer.Option("--json", help="File that gets one more line with the figures.")] = None,
 ) -> None:
     """Latent distance to targets over that of the nearest pool crystal, crystals found again, cost, refusals."""

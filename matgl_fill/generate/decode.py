@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pymatgen.core import Structure
@@ -26,22 +27,35 @@ PARENTS = 24
 """Pool crystals next to a target that the search starts from."""
 PROTOTYPES = 30
 """Pool crystals of likely structure on which elements are put."""
-STARTS = 4
-"""Of the nearest and of the likely prototypes each, crystals whose elements are sought by gradient in a round."""
 DRAWS = 5
 """Crystals drawn from each mixture of elements, beside the likeliest."""
-ROUNDS = 1
-"""Rounds of search unless more are asked for; a second one costs two thirds more and brings hardly anything nearer."""
-CANDIDATES = 30
-"""Crystals drawn by chance per crystal wanted and round."""
+
+
+class Effort(NamedTuple):
+    """What a search may cost.
+
+    Attributes:
+        rounds: of the search, unless more are asked for.
+        starts: of the nearest and of the likely prototypes each, crystals whose elements are sought by gradient in a
+            round; none where that costs more than it brings.
+        candidates: drawn by chance per crystal wanted and round.
+        refined: per crystal wanted, candidates whose atoms and cell are refined by gradient.
+    """
+
+    rounds: int
+    starts: int
+    candidates: int
+    refined: int
+
+
+EFFORTS = {True: Effort(1, 4, 30, 2), False: Effort(3, 0, 20, 1)}
+"""Of models that search by gradient, and of those whose gradients are too dear (docs/settings.md)."""
 SURVIVORS = 10
 """Candidates that are parents of the next round ..."""
 PER_FORMULA = 3
 """... of which at most this many have one formula."""
 TRIES = 4
 """Draws per candidate before a round ends short of them."""
-REFINED = 2
-"""Candidates per crystal wanted that are refined by gradient."""
 MAX_ATOMS = 24
 """Larger parents are left alone: they cost more than they teach."""
 CHEMICAL = (1.0, 0.7)
@@ -93,12 +107,12 @@ class Decoder:
     """Finds crystals near latent points.
 
     A local regression, the :class:`~matgl_fill.generate.guide.Guide`, tells the likely elements, volume and structure
-    at a target. The search starts from the target's nearest pool crystals and has two steps a round. By gradient: the
-    atoms of the best so far and of likely prototypes become mixtures of elements that descend on the latent distance
-    (:func:`~matgl_fill.generate.alchemy.transmute`). By chance: the best so far get other elements or another
-    geometry, or their elements go on another prototype. What the filters refuse is dropped, the rest is embedded
-    together and the guide learns from it; the nearest are the next parents. At last atoms and cell of the nearest
-    descend on the latent distance (:func:`~matgl_fill.generate.refine.refine`).
+    at a target. The search starts from the target's nearest pool crystals and has two steps a round. By gradient, where
+    the adapter says so: the atoms of the best so far and of likely prototypes become mixtures of elements that descend
+    on the latent distance (:func:`~matgl_fill.generate.alchemy.transmute`). By chance: the best so far get other
+    elements or another geometry, or their elements go on another prototype. What the filters refuse is dropped, the
+    rest is embedded together and the guide learns from it; the nearest are the next parents. At last atoms and cell of
+    the nearest descend on the latent distance (:func:`~matgl_fill.generate.refine.refine`).
 
     Every target and round draws from a generator of its own, seeded by both, and threads do not change a bit: one seed
     gives one result.
@@ -110,7 +124,8 @@ class Decoder:
         Z: (n, dim) their embedding.
         D: (n, k) their descriptors (:func:`matgl_fill.describe`).
         seed: of all random choices.
-        rounds: of the search; every one costs the same, and the first brings most.
+        rounds: of the search, by default what :data:`EFFORTS` says; every one costs the same, and the first brings
+            most.
         checkpoint: file to which the search is saved after every round, and from which it goes on.
 
     Raises:
@@ -125,11 +140,12 @@ class Decoder:
         Z: np.ndarray,
         D: np.ndarray,
         seed: int,
-        rounds: int = ROUNDS,
+        rounds: int | None = None,
         checkpoint: Path | None = None,
     ) -> None:
         self.adapter, self.structures, self.ids, self.seed = adapter, structures, ids, seed
-        self.rounds, self.checkpoint = rounds, checkpoint
+        effort = EFFORTS[adapter.search_by_gradient]
+        self.effort, self.checkpoint = effort if rounds is None else effort._replace(rounds=rounds), checkpoint
         self.origin, self.extent = Z.mean(axis=0), np.maximum(Z.std(axis=0), 1e-9)
         self.X = (Z - self.origin) / self.extent
         self.filters = Filters(adapter, structures, max_atoms=MAX_ATOMS)
@@ -156,16 +172,17 @@ class Decoder:
         each = -(-n // len(T))
         prototypes = [self._likely_prototypes(t) for t in T]
         searches = [Search(self._nearest(t, PARENTS * each), set()) for t in T]
-        key = search_key(self.adapter, self.X, T, (self.seed, n, self.rounds))
+        key = search_key(self.adapter, self.X, T, (self.seed, n, *self.effort))
         done = load_search(self.checkpoint, key, searches, self.guide, self.refused) if self.checkpoint else 0
-        for turn in track(range(done, self.rounds), "searching crystals"):
+        for turn in track(range(done, self.effort.rounds), "searching crystals"):
             self._keep(searches, self._embedded(self._transmuted(searches, T, prototypes, turn), T), each)
-            count = CANDIDATES * each
+            count = self.effort.candidates * each
             drafts = [self._drafts(s, T[t], prototypes[t], (t, turn), count) for t, s in enumerate(searches)]
             self._keep(searches, self._embedded(drafts, T), each)
             if self.checkpoint:
                 save_search(self.checkpoint, key, turn + 1, searches, self.guide, self.refused)
-        return self._refined([[c for c in s.found if c.moves] for s in searches], T, targets, REFINED * each)
+        new = [[c for c in s.found if c.moves] for s in searches]
+        return self._refined(new, T, targets, self.effort.refined * each)
 
     def _keep(self, searches: list[Search], new: list[list[Candidate]], each: int) -> None:
         """Learn from new candidates, and keep the nearest."""
@@ -178,13 +195,13 @@ class Decoder:
     ) -> list[list[Candidate]]:
         """Crystals whose elements came by gradient, as the filters accept them; none where a model has no elements."""
         out: list[list[Candidate]] = [[] for _ in T]
-        if not self.adapter.element_tables:
+        count, starts = self.effort.starts, []
+        if not self.adapter.element_tables or not count:
             return out
-        starts = []
         for t, (search, point) in enumerate(zip(searches, T, strict=True)):
             likely = self.guide.wanted(point).likely()
-            rows = prototypes[t][turn * STARTS : (turn + 1) * STARTS].tolist()
-            bases = [(c.structure, c.parent) for c in search.found[:STARTS]] + [(self.structures[i], i) for i in rows]
+            rows = prototypes[t][turn * count : (turn + 1) * count].tolist()
+            bases = [(c.structure, c.parent) for c in search.found[:count]] + [(self.structures[i], i) for i in rows]
             starts += [start(self.adapter, structure, row, t, likely) for structure, row in bases]
         for k, mixture in enumerate(transmute(self.adapter, starts, T, (self.origin, self.extent))):
             rng = np.random.default_rng((self.seed, turn, mixture.target, k))
@@ -215,7 +232,7 @@ class Decoder:
     ) -> list[Candidate]:
         """Altered copies of the best so far that the filters accept, not embedded yet."""
         rng = np.random.default_rng((self.seed, *key))
-        late = key[1] / max(self.rounds - 1, 1)
+        late = key[1] / max(self.effort.rounds - 1, 1)
         chemical = CHEMICAL[0] + (CHEMICAL[1] - CHEMICAL[0]) * late
         size = COOLED**late
         geometry: Move = Chain((Strain(0.03 * size), Rattle(0.01 * size, 0.1 * size)))
