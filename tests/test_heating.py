@@ -64,7 +64,8 @@ def test_the_command_prints_a_table_and_appends_a_line(alloy, tmp_path):
     settings = [f"--set={k}={v}" for k, v in LENIENT.items()]
     short = ["-n", "1", "--steps", "20", "--budget", "2", "--novelty", "0.01", "--json", str(tmp_path / "line.jsonl")]
     oracle = ["--oracle", "ase.calculators.emt:EMT"]
-    command = ["heating", "potential", str(tmp_path / "crystals.extxyz"), *oracle, *short, *settings]
+    few = ["--pool", str(bundled.ASSETS / "crystals_pool.jsonl.gz"), "--known", "60"]
+    command = ["heating", "potential", str(tmp_path / "crystals.extxyz"), *oracle, *short, *few, *settings]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     line = json.loads((tmp_path / "line.jsonl").read_text())
     assert line["collected"] == 2

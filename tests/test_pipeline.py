@@ -171,28 +171,31 @@ def bad_pool(kind: str, folder: Path) -> Path:
     return folder / "few.json"
 
 
+def one_line(code: int, monkeypatch, capsys, *words: object) -> str:
+    """What the command line says of a call that ends with an exit code."""
+    monkeypatch.setattr(sys, "argv", ["matgl-fill", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().err
+    assert end.value.code == code
+    assert len(said.strip().splitlines()) == 1
+    assert said.startswith("error: ")
+    return said
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [("missing", "nowhere.cif"), ("empty", "empty"), ("unparsable", "broken.cif"), ("few", "at least 20 are needed")],
 )
 def test_bad_files_are_one_line_and_a_code(kind, message, tmp_path, monkeypatch, capsys):
-    words = ["matgl-fill", "run", "default", str(bad_pool(kind, tmp_path)), "-o", str(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as end:
-        main()
-    said = capsys.readouterr().err
-    assert end.value.code == 2
+    said = one_line(2, monkeypatch, capsys, "run", "default", bad_pool(kind, tmp_path), "-o", tmp_path / "out")
     assert message in said
-    assert len(said.strip().splitlines()) == 1
-    assert said.startswith("error: ")
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_model_is_one_line_and_a_code(tmp_path):
-    done = cli("run", tmp_path / "nothing", "-o", tmp_path / "out")
-    assert done.returncode == 3
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "no MatGL model in" in done.stderr
+def test_missing_model_is_one_line_and_a_code(tmp_path, monkeypatch, capsys):
+    said = one_line(3, monkeypatch, capsys, "run", tmp_path / "nothing", "-o", tmp_path / "out")
+    assert "no MatGL model in" in said
 
 
 def test_bad_structures_among_good_ones_are_skipped_with_reasons(pool):
