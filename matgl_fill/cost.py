@@ -14,8 +14,8 @@ from matgl_fill.train import Objective
 
 SAMPLE = 32
 """Crystals that are embedded to learn the speed."""
-SEARCH_COST = 500
-"""Searching one crystal costs about as much as embedding this many."""
+SEARCH_COST = {True: 400, False: 150}
+"""Searching one crystal costs about as much as embedding this many, with gradients and without."""
 BACKWARD_COST = 3.0
 """A training pass costs about this many embedding passes."""
 GEOMETRY_COST = 3
@@ -30,6 +30,11 @@ def embedding_seconds(adapter: Adapter, structures: Sequence[Structure]) -> floa
     start = time.perf_counter()
     adapter.embed_graphs(adapter.graphs(some))
     return (time.perf_counter() - start) / len(some)
+
+
+def search_seconds(adapter: Adapter, seconds: float, n: int) -> float:
+    """Seconds of a search for n crystals, where one takes ``seconds`` to embed."""
+    return seconds * SEARCH_COST[adapter.search_by_gradient] * n
 
 
 def training_seconds(

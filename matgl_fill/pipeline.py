@@ -16,7 +16,7 @@ from torch import nn
 from matgl_fill.adapters import Adapter, Graph, get_adapter, make_savable
 from matgl_fill.bundled import bundled_pool
 from matgl_fill.config import Choice, FillConfig
-from matgl_fill.cost import SEARCH_COST, embedding_seconds, training_seconds
+from matgl_fill.cost import embedding_seconds, search_seconds, training_seconds
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks
 from matgl_fill.generate import Proposal, propose_from
@@ -298,7 +298,7 @@ def _propose(
     adapter: Adapter, pool: Pool, roughness: RoughnessResult, n: int, seed: int, config: FillConfig, state: RunState
 ) -> list[Proposal]:
     """Search, after saying how long it will take."""
-    seconds = embedding_seconds(adapter, pool.structures) * SEARCH_COST * n
+    seconds = search_seconds(adapter, embedding_seconds(adapter, pool.structures), n)
     console.print(f"searching {n} crystals, about {seconds:.0f} s", highlight=False)
     known = (pool.structures, pool.ids, pool.Z, pool.D)
     return propose_from(adapter, *known, roughness, n, seed, config.choice, state.file(SEARCH)).proposals

@@ -13,7 +13,7 @@ import typer
 from matgl_fill.adapters import get_adapter
 from matgl_fill.cli.common import Model, Out, Seed, State, Structures, command, console, print_skipped, read, say
 from matgl_fill.config import Choice
-from matgl_fill.cost import SEARCH_COST, embedding_seconds
+from matgl_fill.cost import embedding_seconds, search_seconds
 from matgl_fill.embedding import embed as embed_crystals
 from matgl_fill.io import StructureSet
 from matgl_fill.legacy import load_model
@@ -146,7 +146,7 @@ def propose(
     adapter = get_adapter(load_model(model), state)
     pool, skipped = read(adapter, structures)
     seconds = embedding_seconds(adapter, pool.structures)
-    embedding, search = seconds * len(pool), seconds * SEARCH_COST * n
+    embedding, search = seconds * len(pool), search_seconds(adapter, seconds, n)
     say(f"{len(pool)} crystals by {adapter.name}: embedding about {embedding:.0f} s, search about {search:.0f} s")
     checkpoint = out / CHECKPOINT
     if checkpoint.exists():
