@@ -6,8 +6,9 @@ import torch
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 import matgl_fill as mf
+from matgl_fill import bundled
 from matgl_fill.errors import InputError
-from matgl_fill.generate.decode import PER_FORMULA, Candidate, Decoder, survivors
+from matgl_fill.generate.decode import EFFORTS, PER_FORMULA, Candidate, Decoder, survivors
 from matgl_fill.generate.filters import MIN_DISTANCE, closest_ratio
 from matgl_fill.generate.guide import Guide, MixLikely
 from matgl_fill.generate.moves import Rattle, Strain
@@ -110,6 +111,20 @@ def test_an_interrupted_search_goes_on_to_the_same_crystals(make, found, tmp_pat
     path.write_bytes(b"no search")
     with pytest.raises(InputError, match="not the state of a search"):
         decoder(checkpoint=path).decode(targets, len(targets))
+
+
+def test_where_gradients_are_dear_chance_alone_comes_nearer_too(pool, small):
+    adapter = mf.get_adapter(mf.load_model(bundled.POTENTIAL))
+    gone = {pool.structures[i].composition.reduced_formula for i in small}
+    keep = [i for i, s in enumerate(pool.structures) if s.composition.reduced_formula not in gone]
+    Z, D = mf.embed(adapter.model, pool), mf.describe(pool)
+    known = [pool.structures[i] for i in keep]
+    decoder = Decoder(adapter, known, [pool.ids[i] for i in keep], Z[keep], D[keep], 0)
+    assert decoder.effort == EFFORTS[False]
+    found = decoder.decode(Z[small], len(small))
+    X = (Z[small] - decoder.origin) / decoder.extent
+    nearest = np.linalg.norm(X[:, None] - decoder.X[None], axis=2).min(axis=1)
+    assert (np.array([group[0].distance for group in found]) < 0.95 * nearest).all()
 
 
 @pytest.fixture(scope="module")
