@@ -80,6 +80,21 @@ def test_what_cannot_be_learnt_from_is_told_and_skipped(frames):
         read_labelled("absent.extxyz")
 
 
+def test_results_of_another_frame_are_no_labels(frames):
+    """ASE writes frames that share a calculator with what it calculated last."""
+    stale = [a.copy() for a in frames[:3]]
+    for atoms in stale:
+        atoms.rattle(0.05, seed=len(atoms))
+        atoms.calc = SinglePointCalculator(atoms, **frames[3].calc.results)
+    stale = [a for a in stale if len(a) == len(frames[3])]
+    assert stale
+    found = read_labelled([*stale, *frames[3:]])
+    assert found.ids == [a.info["id"] for a in frames[3:]]
+    assert [s.reason.split(":")[0] for s in found.skipped] == [
+        "energy and forces are to the bit those of a later crystal with other positions"
+    ] * len(stale)
+
+
 def test_energies_alone_are_enough(model, pool, frames):
     for atoms in frames:
         assert atoms.calc.results["energy"] is not None

@@ -49,11 +49,12 @@ def read_labelled(source: str | Path | list[Atoms]) -> LabelledCrystals:
         (source, "labelled crystals") if isinstance(source, list) else (_frames(Path(source)), str(source))
     )
     structures, ids, energy, forces, stress, skipped = [], [], [], [], [], []
+    last = {_results_key(atoms): atoms for atoms in crystals}
     for k, atoms in enumerate(crystals):
         name = str(atoms.info.get("id", f"labelled-{k + 1:04d}"))
         found = read_structures([atoms])
         e = _result(atoms, "energy")
-        problem = found.skipped[0].reason if found.skipped else _problem(atoms, e)
+        problem = found.skipped[0].reason if found.skipped else _problem(atoms, e, last[_results_key(atoms)])
         if problem:
             skipped.append(Skipped(name, problem))
             continue
@@ -88,10 +89,20 @@ def _result(atoms: Atoms, name: str, shape: tuple[int, ...] = ()) -> Any:
         return np.full(shape, np.nan)
 
 
-def _problem(atoms: Atoms, energy: Any) -> str | None:
-    """Why a crystal cannot be learnt from, or None."""
+def _results_key(atoms: Atoms) -> bytes:
+    """The same for crystals whose energy and forces are the same to the bit."""
+    return _result(atoms, "energy").tobytes() + _result(atoms, "forces", (len(atoms), 3)).tobytes()
+
+
+def _problem(atoms: Atoms, energy: Any, last: Atoms) -> str | None:
+    """Why a crystal cannot be learnt from, or None; ``last`` is the last one that has its energy and forces."""
     if not np.isfinite(energy):
         return "no energy"
     forces = _result(atoms, "forces", (len(atoms), 3))
     worst = np.abs(forces).max(initial=0.0)
+    if worst > 0 and not np.array_equal(atoms.positions, last.positions):
+        return (
+            "energy and forces are to the bit those of a later crystal with other positions: frames that share a "
+            "calculator are written with its last results; give each a SinglePointCalculator"
+        )
     return f"a force of {worst:.0f} eV/A, more than {MAX_FORCE:g}" if worst > MAX_FORCE else None
