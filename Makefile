@@ -56,7 +56,7 @@ EVIDENCE := $(BIN)/python -m matgl_fill.benchmarks evidence
 bench: setup
 	for model in $(MODELS); do \
 	  $(EVIDENCE) run $(SHARED)/models/$$model $(SHARED)/data/mp_pool.jsonl.gz --data $(SHARED)/data --half both \
-	    --arms none,descriptors,layers,roughness,random,farthest --seeds 0,1,2,3,4 --out $(BENCH)/evidence.jsonl; \
+	    --arms none,descriptors,layers,roughness,random,farthest,dissimilar --seeds 0,1,2,3,4 --out $(BENCH)/evidence.jsonl; \
 	done
 	$(EVIDENCE) table $(BENCH)/evidence.jsonl -o docs/benchmarks.md
 
