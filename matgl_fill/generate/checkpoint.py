@@ -29,11 +29,11 @@ def search_key(adapter: Adapter, X: np.ndarray, T: np.ndarray, settings: tuple[i
     return digest.hexdigest()
 
 
-def save_search(path: Path, key: str, rounds: int, searches: list[Search], guide: Guide, refused: Counter[str]) -> None:
-    """Write the state after some rounds; a reader sees the old file or the new one, never a part."""
+def save_search(path: Path, key: str, steps: int, searches: list[Search], guide: Guide, refused: Counter[str]) -> None:
+    """Write the state after some steps; a reader sees the old file or the new one, never a part."""
     state = {
         "key": key,
-        "rounds": rounds,
+        "steps": steps,
         "refused": dict(refused),
         "tried": [sorted(s.tried) for s in searches],
         "found": [[_row(c) for c in s.found] for s in searches],
@@ -47,7 +47,7 @@ def load_search(path: Path, key: str, searches: list[Search], guide: Guide, refu
     """Put a saved state into searches, guide and counts.
 
     Returns:
-        rounds done, 0 where there is no file.
+        steps done, 0 where there is no file.
 
     Raises:
         InputError: the file is of another search, or not of this kind.
@@ -72,7 +72,7 @@ def load_search(path: Path, key: str, searches: list[Search], guide: Guide, refu
             Candidate(Structure.from_dict(c["structure"]), c["parent"], c["moves"], c["distance"], next(rows))
             for c in found
         ]
-    return int(state["rounds"])
+    return int(state["steps"])
 
 
 def _row(c: Candidate) -> dict[str, Any]:

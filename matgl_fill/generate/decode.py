@@ -126,7 +126,7 @@ class Decoder:
         seed: of all random choices.
         rounds: of the search, by default what :data:`EFFORTS` says; every one costs the same, and the first brings
             most.
-        checkpoint: file to which the search is saved after every round, and from which it goes on.
+        checkpoint: file to which the search is saved after every step, and from which it goes on.
 
     Raises:
         GenerationError: the pool has large crystals only.
@@ -174,13 +174,16 @@ class Decoder:
         searches = [Search(self._nearest(t, PARENTS * each), set()) for t in T]
         key = search_key(self.adapter, self.X, T, (self.seed, n, *self.effort))
         done = load_search(self.checkpoint, key, searches, self.guide, self.refused) if self.checkpoint else 0
-        for turn in track(range(done, self.effort.rounds), "searching crystals"):
-            self._keep(searches, self._embedded(self._transmuted(searches, T, prototypes, turn), T), each)
-            count = self.effort.candidates * each
-            drafts = [self._drafts(s, T[t], prototypes[t], (t, turn), count) for t, s in enumerate(searches)]
+        count = self.effort.candidates * each
+        for step in track(range(done, 2 * self.effort.rounds), "searching crystals"):
+            turn, by_chance = divmod(step, 2)
+            if by_chance:
+                drafts = [self._drafts(s, T[t], prototypes[t], (t, turn), count) for t, s in enumerate(searches)]
+            else:
+                drafts = self._transmuted(searches, T, prototypes, turn)
             self._keep(searches, self._embedded(drafts, T), each)
             if self.checkpoint:
-                save_search(self.checkpoint, key, turn + 1, searches, self.guide, self.refused)
+                save_search(self.checkpoint, key, step + 1, searches, self.guide, self.refused)
         new = [[c for c in s.found if c.moves] for s in searches]
         return self._refined(new, T, targets, self.effort.refined * each)
 
