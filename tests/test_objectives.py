@@ -44,7 +44,7 @@ def test_denoising_is_springs_to_where_the_atoms_were(model, pool, crystals):
 
 
 def test_denoising_is_learnt(model, pool, proposals):
-    config = LENIENT | {"steps": 80, "denoise_weight": 1.0, "prediction_weight": 0.0, "lr": 3e-3}
+    config = LENIENT | {"steps": 160, "denoise_weight": 1.0, "prediction_weight": 0.0, "lr": 3e-3}
     result = mf.fill_tune(model, pool, proposals=proposals, objective="denoise", config=config)
     losses = result.report["history"]["denoise"]
     assert result.report["run"]["objective"] == ["denoise"]
