@@ -40,7 +40,11 @@ def test_toml_yaml_dictionary_and_python_give_one_config(tmp_path):
         ("a.yaml", "zzz: red", "no setting 'zzz'; there are choice, form,"),
         ("a.yaml", "1: 2", "no setting '1'"),
         ("a.toml", "steps = -1", "steps = -1: Input should be greater than or equal to 0"),
-        ("a.yaml", "choice: smooth", "choice = 'smooth': Input should be 'roughness', 'random', 'farthest' or 'dissi"),
+        (
+            "a.yaml",
+            "choice: smooth",
+            "choice = 'smooth': Input should be 'roughness', 'random', 'farthest' or 'dissimilar'",
+        ),
         ("a.toml", "steps = ", "cannot be read"),
         ("a.yaml", "steps: [", "cannot be read"),
         ("a.yaml", "- 3", "holds no settings"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -40,19 +42,24 @@ def small(pool):
     return [i for i, s in enumerate(pool.structures) if 2 <= len(s) <= 6][:WITHHELD]
 
 
-@pytest.fixture(scope="module")
-def make(model, pool, latent, small):
-    """Decoder of a pool from which some crystals are withheld, and their embedding as targets."""
-    Z, D = latent
+def without(small, pool, model, Z, D, kind=Decoder, seed=0, rounds=None, checkpoint=None):
+    """Decoder of a pool from which some crystals are withheld."""
     gone = {pool.structures[i].composition.reduced_formula for i in small}
     keep = [i for i, s in enumerate(pool.structures) if s.composition.reduced_formula not in gone]
-    known = [pool.structures[i] for i in keep]
+    known, names = [pool.structures[i] for i in keep], [pool.ids[i] for i in keep]
+    return kind(mf.get_adapter(model), known, names, Z[keep], D[keep], seed, rounds, checkpoint)
 
-    def decoder(kind=Decoder, seed=0, checkpoint=None):
-        names = [pool.ids[i] for i in keep]
-        return kind(mf.get_adapter(model), known, names, Z[keep], D[keep], seed, ROUNDS, checkpoint)
 
-    return decoder, Z[small]
+def nearest_known(decoder, targets):
+    """Scaled distance of each target to the nearest known crystal."""
+    scaled = (targets - decoder.origin) / decoder.extent
+    return np.linalg.norm(scaled[:, None] - decoder.X[None], axis=2).min(axis=1)
+
+
+@pytest.fixture(scope="module")
+def make(model, pool, latent, small):
+    """Makes decoders of a pool from which some crystals are withheld; and their embedding as targets."""
+    return partial(without, small, pool, model, *latent, rounds=ROUNDS), latent[0][small]
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +74,7 @@ def summary(found):
 
 def test_decoding_withheld_crystals_comes_nearer_than_any_known_one(make, found):
     decoder, targets = make
-    d = decoder()
-    nearest = np.linalg.norm((targets - d.origin)[:, None] / d.extent - d.X[None], axis=2).min(axis=1)
-    ratio = np.array([group[0].distance for group in found]) / nearest
+    ratio = np.array([group[0].distance for group in found]) / nearest_known(decoder(), targets)
     assert np.median(ratio) < 0.7
     assert ratio.max() < 1
 
@@ -114,17 +119,13 @@ def test_an_interrupted_search_goes_on_to_the_same_crystals(make, found, tmp_pat
 
 
 def test_where_gradients_are_dear_chance_alone_comes_nearer_too(pool, small):
-    adapter = mf.get_adapter(mf.load_model(bundled.POTENTIAL))
-    gone = {pool.structures[i].composition.reduced_formula for i in small}
-    keep = [i for i, s in enumerate(pool.structures) if s.composition.reduced_formula not in gone]
-    Z, D = mf.embed(adapter.model, pool), mf.describe(pool)
-    known = [pool.structures[i] for i in keep]
-    decoder = Decoder(adapter, known, [pool.ids[i] for i in keep], Z[keep], D[keep], 0)
+    model = mf.load_model(bundled.POTENTIAL)
+    Z = mf.embed(model, pool)
+    decoder = without(small, pool, model, Z, mf.describe(pool))
     assert decoder.effort == EFFORTS[False]
     found = decoder.decode(Z[small], len(small))
-    X = (Z[small] - decoder.origin) / decoder.extent
-    nearest = np.linalg.norm(X[:, None] - decoder.X[None], axis=2).min(axis=1)
-    assert (np.array([group[0].distance for group in found]) < 0.95 * nearest).all()
+    distance = np.array([group[0].distance for group in found])
+    assert (distance < 0.95 * nearest_known(decoder, Z[small])).all()
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_what_the_model_fixes_is_not_trained_and_a_wholly_frozen_model_is(model,
 def test_l2sp_pulls_to_the_start(model, pool, few, monkeypatch):
     moved = {}
     for pull in (1e-6, 10.0):
-        monkeypatch.setattr(devices.StartingPoint.__init__, "__defaults__", (pull,))
+        monkeypatch.setattr(devices, "PULL", pull)
         tuned = tuned_by(model, pool, few, objective="descriptor+l2sp")
         pairs = zip(model.parameters(), tuned.parameters(), strict=True)
         moved[pull] = float(sum((a - b).detach().square().sum() for a, b in pairs))

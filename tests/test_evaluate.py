@@ -17,7 +17,7 @@ def toy(n: int = 200, d: int = 5) -> tuple[np.ndarray, np.ndarray]:
     return X, X @ np.arange(1.0, d + 1)
 
 
-def test_ridge_learns_a_line_and_the_others_a_curve():
+def test_ridge_learns_a_line_and_kernel_ridge_a_curve():
     X, y = toy()
     assert np.abs(ridge(X[:150], y[:150], X[150:]) - y[150:]).mean() < 1e-2
     curve = np.sin(2 * X[:, 0])

@@ -25,6 +25,7 @@ from matgl_fill.benchmarks.evidence_statistics import (
     interval,
     sign_test,
 )
+from matgl_fill.benchmarks.evidence_tables import _curve
 from matgl_fill.benchmarks.ledger import Lines, read_rows
 from matgl_fill.benchmarks.suite import CHOOSING, REPORTING, Suite, tasks_of
 from matgl_fill.config import FillConfig
@@ -119,6 +120,18 @@ def test_a_probe_that_only_stands_apart_changes_no_mean():
     found = next(a for a in groups(rows)[0].arms if a.arm == "random")
     assert found.gains["plain"].tolist() == [[50.0], [50.0]]
     assert found.by_probe["MLP"].tolist() == [[25.0], [25.0]]
+
+
+def test_curve_over_the_number_of_crystals():
+    rows = [line("none", [2.0]), line("descriptors", [2.0])]
+    for n, error, seconds in ((30, 1.0, 7.0), (10, 1.5, 5.0)):
+        rows.append(line("random", [error], AS_IS, 0, n=n, fill={"seconds": seconds}))
+    lines = _curve(groups(rows)).splitlines()[4:]
+    assert lines == [
+        "| m, random | 10 | 1 | +25.0 [+25.0, +25.0] |  | 5 |",
+        "| m, random | 30 | 1 | +50.0 [+50.0, +50.0] |  | 7 |",
+    ]
+    assert _curve(groups(rows[:3])) == ""
 
 
 def test_controls_of_an_arm():

@@ -7,10 +7,9 @@ layers, as PyTorch has it; L2-SP is an objective of one's own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-from pymatgen.core import Structure
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -46,12 +45,12 @@ class LowRank(nn.Module):
         return weight + self.up @ self.down
 
 
-def low_rank(model: nn.Module, rank: int = RANK) -> nn.Module:
+def low_rank(model: nn.Module) -> nn.Module:
     """A copy that computes the same and of which only low-rank updates of the larger linear layers can be trained."""
     new = copy.deepcopy(model).requires_grad_(False)
     for layer in [m for m in get_adapter(new).core.modules() if isinstance(m, nn.Linear)]:
-        if min(layer.weight.shape) > rank:
-            parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank))
+        if min(layer.weight.shape) > RANK:
+            parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, RANK))
     return new
 
 
@@ -84,11 +83,9 @@ class StartingPoint:
     name = "l2sp"
     needs_geometry = False
 
-    def __init__(self, material: Material, weight: float = PULL) -> None:
+    def __init__(self, material: Material, weight: float) -> None:
         self.weight, self.structures = weight, material.fill
         self._start = [p.detach().clone() for p in material.adapter.core.parameters()]
-
-    structures: Sequence[Structure]
 
     def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:  # noqa: ARG002
         """Half the squared distance of all weights."""
@@ -102,4 +99,4 @@ class StartingPoint:
 
 @register_objective("l2sp")
 def _l2sp(material: Material) -> Objective:
-    return StartingPoint(material)
+    return StartingPoint(material, PULL)

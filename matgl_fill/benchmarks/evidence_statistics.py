@@ -27,7 +27,9 @@ FILLED = ("pool", "n", "oracle", "base")
 """... and what those that fill must share besides."""
 
 
-def gains(before: Sequence[Row], after: Sequence[Row], first: str, second: str) -> np.ndarray:
+def gains(
+    before: Sequence[Row], after: Sequence[Row], first: str, second: str, probes: Sequence[str] = PROBES
+) -> np.ndarray:
     """Reduction of the MAE on each of t tasks, percent; mean over probes and fold shuffles.
 
     Args:
@@ -35,21 +37,16 @@ def gains(before: Sequence[Row], after: Sequence[Row], first: str, second: str) 
         after: (t) the same of another embedding.
         first: name of the embedding in ``before``.
         second: name of the embedding in ``after``.
+        probes: that the mean is of.
 
     Raises:
         InputError: the tasks differ.
     """
     old, new = (
-        [Score(r["task"], r["unit"], r["n"], {p: np.array(r[kind][p]) for p in PROBES}) for r in rows]
+        [Score(r["task"], r["unit"], r["n"], {p: np.array(r[kind][p]) for p in probes}) for r in rows]
         for rows, kind in ((before, first), (after, second))
     )
     return np.array([c.change_percent for c in compare(old, new).changes])
-
-
-def probe_gains(before: Sequence[Row], after: Sequence[Row], probe: str) -> np.ndarray:
-    """The same (t) by one probe, of plain embeddings."""
-    both = zip(before, after, strict=True)
-    return np.array([np.mean(100 * (1 - np.divide(a[PLAIN][probe], b[PLAIN][probe]))) for b, a in both])
 
 
 def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
@@ -208,7 +205,7 @@ def _group(alone: Sequence[Row], filled: Sequence[Row]) -> Group:
                 if all(kind in score for r in by_seed.values() for score in r["scores"])
             }
             probed = {
-                probe: np.stack([probe_gains(plain, r["scores"], probe) for r in by_seed.values()], axis=1)
+                probe: np.stack([gains(plain, r["scores"], PLAIN, PLAIN, [probe]) for r in by_seed.values()], axis=1)
                 for probe in plain[0][PLAIN]
             }
             arms.append(Arm(arm, variant, tuple(by_seed), found, tuple(by_seed.values()), probed))

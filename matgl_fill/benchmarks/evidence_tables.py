@@ -77,9 +77,14 @@ def _summary(group: Group, arms: Sequence[Arm]) -> str:
             cells.append(_mean(arm.gains[PLAIN][[h == half for h in group.halves]]))
         cells += _figures(group, arm, DESCRIBED)
         fills = [row["fill"] for row in arm.rows if row["fill"]]
-        seconds = f"{np.mean([f['seconds'] for f in fills]):.0f}" if fills else ""
-        rows.append([*cells, seconds, f"{sum(f['accepted'] for f in fills)} of {len(fills)}" if fills else ""])
+        rows.append([*cells, _seconds(arm), f"{sum(f['accepted'] for f in fills)} of {len(fills)}" if fills else ""])
     return markdown_table(columns, rows)
+
+
+def _seconds(arm: Arm) -> str:
+    """Mean time of the runs of an arm, empty for arms without training."""
+    fills = [row["fill"] for row in arm.rows if row["fill"]]
+    return f"{np.mean([f['seconds'] for f in fills]):.0f}" if fills else ""
 
 
 def _figures(group: Group, arm: Arm, kind: str) -> list[str]:
@@ -106,7 +111,8 @@ def _by_probe(arms: Sequence[Arm]) -> str:
     for arm in arms:
         cells = []
         for probe in probes:
-            values, signs = arm.by_probe[probe], sign_test(arm.by_probe[probe])
+            values = arm.by_probe[probe]
+            signs = sign_test(values)
             cells += [_mean(values), _signed(values.mean(axis=1).min()), f"{signs.up}, {signs.down}"]
         rows.append([arm.name, *cells])
     return markdown_table(["arm", *(x for p in probes for x in (p, "worst task", "up, down"))], rows)
@@ -114,17 +120,17 @@ def _by_probe(arms: Sequence[Arm]) -> str:
 
 def _curve(found: Sequence[Group]) -> str:
     """Gain by the number of generated crystals, where more than one number was measured."""
-    curves: dict[str, list[tuple[int, Arm]]] = {}
-    for g in found:
-        for arm in (a for a in g.arms if a.variant == AS_IS):
-            alike = {k: v for k, v in g.facts.items() if k != "n"}
-            curves.setdefault(f"{g.facts['model']}, {arm.name}" + json.dumps(alike), []).append((g.facts["n"], arm))
+    curves: dict[tuple[str, str], list[tuple[Group, Arm]]] = {}
+    for group in found:
+        alike = json.dumps({k: v for k, v in group.facts.items() if k != "n"})
+        for arm in (a for a in group.arms if a.variant == AS_IS):
+            curves.setdefault((alike, arm.name), []).append((group, arm))
     rows = []
-    for key, curve in curves.items():
-        for n, arm in sorted(curve, key=lambda point: point[0]) if len(curve) > 1 else []:
-            seconds = f"{np.mean([r['fill']['seconds'] for r in arm.rows]):.0f}"
+    for curve in (c for c in curves.values() if len(c) > 1):
+        for group, arm in sorted(curve, key=lambda point: point[0].facts["n"]):
             kinds = [_mean(arm.gains[k]) if k in arm.gains else "" for k in KINDS]
-            rows.append([key.partition("{")[0], str(n), str(len(arm.seeds)), *kinds, seconds])
+            name, n = f"{group.facts['model']}, {arm.name}", str(group.facts["n"])
+            rows.append([name, n, str(len(arm.seeds)), *kinds, _seconds(arm)])
     if not rows:
         return ""
     columns = ("model, arm", "crystals", "seeds", "mean", "mean, with descriptors", "seconds")

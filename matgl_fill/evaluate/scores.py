@@ -166,9 +166,9 @@ def compare(before: Any, after: Any, tasks: Any = None, seeds: int = SEEDS) -> C
 
 
 def _change(before: Score, after: Score) -> Change:
-    relative = np.array([100 * (1 - after.mae[p] / before.mae[p]) for p in PROBES])
+    relative = np.array([100 * (1 - after.mae[p] / before.mae[p]) for p in before.mae])
     per_seed = relative.mean(axis=0)
-    probes = dict(zip(PROBES, relative.mean(axis=1).tolist(), strict=True))
+    probes = dict(zip(before.mae, relative.mean(axis=1).tolist(), strict=True))
     change = (float(per_seed.mean()), *_interval(per_seed))
     return Change(before.task, before.unit, before.n, before.mean, after.mean, *change, probes)
 

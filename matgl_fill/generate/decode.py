@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -174,14 +175,12 @@ class Decoder:
         searches = [Search(self._nearest(t, PARENTS * each), set()) for t in T]
         key = search_key(self.adapter, self.X, T, (self.seed, n, *self.effort))
         done = load_search(self.checkpoint, key, searches, self.guide, self.refused) if self.checkpoint else 0
-        count = self.effort.candidates * each
-        for step in track(range(done, 2 * self.effort.rounds), "searching crystals"):
-            turn, by_chance = divmod(step, 2)
-            if by_chance:
-                drafts = [self._drafts(s, T[t], prototypes[t], (t, turn), count) for t, s in enumerate(searches)]
-            else:
-                drafts = self._transmuted(searches, T, prototypes, turn)
-            self._keep(searches, self._embedded(drafts, T), each)
+        makers: list[Callable[..., list[list[Candidate]]]] = [partial(self._drafted, self.effort.candidates * each)]
+        if self.effort.starts and self.adapter.element_tables:
+            makers.insert(0, self._transmuted)
+        for step in track(range(done, len(makers) * self.effort.rounds), "searching crystals"):
+            turn, kind = divmod(step, len(makers))
+            self._keep(searches, self._embedded(makers[kind](searches, T, prototypes, turn), T), each)
             if self.checkpoint:
                 save_search(self.checkpoint, key, step + 1, searches, self.guide, self.refused)
         new = [[c for c in s.found if c.moves] for s in searches]
@@ -196,11 +195,9 @@ class Decoder:
     def _transmuted(
         self, searches: list[Search], T: np.ndarray, prototypes: list[np.ndarray], turn: int
     ) -> list[list[Candidate]]:
-        """Crystals whose elements came by gradient, as the filters accept them; none where a model has no elements."""
+        """Crystals whose elements came by gradient, as the filters accept them."""
         out: list[list[Candidate]] = [[] for _ in T]
         count, starts = self.effort.starts, []
-        if not self.adapter.element_tables or not count:
-            return out
         for t, (search, point) in enumerate(zip(searches, T, strict=True)):
             likely = self.guide.wanted(point).likely()
             rows = prototypes[t][turn * count : (turn + 1) * count].tolist()
@@ -214,6 +211,12 @@ class Decoder:
                     base = self._known(mixture.parent)
                     out[mixture.target].append(base.altered(crystal, record))
         return out
+
+    def _drafted(
+        self, count: int, searches: list[Search], T: np.ndarray, prototypes: list[np.ndarray], turn: int
+    ) -> list[list[Candidate]]:
+        """Crystals made by chance, up to ``count`` for every target."""
+        return [self._drafts(s, T[t], prototypes[t], (t, turn), count) for t, s in enumerate(searches)]
 
     def _nearest(self, point: np.ndarray, count: int) -> list[Candidate]:
         """The pool crystals nearest to a scaled target."""

@@ -49,12 +49,13 @@ def read_labelled(source: str | Path | list[Atoms]) -> LabelledCrystals:
         (source, "labelled crystals") if isinstance(source, list) else (_frames(Path(source)), str(source))
     )
     structures, ids, energy, forces, stress, skipped = [], [], [], [], [], []
-    last = {_results_key(atoms): atoms for atoms in crystals}
+    keys = [_results_key(atoms) for atoms in crystals]
+    last = dict(zip(keys, crystals, strict=True))
     for k, atoms in enumerate(crystals):
         name = str(atoms.info.get("id", f"labelled-{k + 1:04d}"))
         found = read_structures([atoms])
         e = _result(atoms, "energy")
-        problem = found.skipped[0].reason if found.skipped else _problem(atoms, e, last[_results_key(atoms)])
+        problem = found.skipped[0].reason if found.skipped else _problem(atoms, e, last[keys[k]])
         if problem:
             skipped.append(Skipped(name, problem))
             continue
