@@ -49,7 +49,7 @@ class FillConfig(BaseModel):
         force_replay_weight: weight of holding a potential's own energies, forces and stresses on the generated
             crystals, when no oracle replaces them.
         prediction_weight: weight of holding the model's own predictions on the pool; by default 10 where the tuned
-            weights overwrite the original and 0.3 where they are added to it.
+            weights overwrite the original and 0.1 where they are added to it.
         align_size: pool crystals that the oracle labels to align its level of theory.
         replay_size: pool crystals that are replayed.
         average_from: weights are averaged over the steps after this fraction of the run.
@@ -116,7 +116,7 @@ class FillConfig(BaseModel):
             "response_weight": 0.3 if add else 1.0,
             "pool_descriptor_weight": 1.0 if add else 0.0,
             "replay_weight": 0.0 if add else 10.0,
-            "prediction_weight": 0.3 if add else 10.0,
+            "prediction_weight": 0.1 if add else 10.0,
         }
         return self.model_copy(update={k: v for k, v in defaults.items() if getattr(self, k) is None})
 

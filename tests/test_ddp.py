@@ -109,7 +109,7 @@ def in_double_precision(model, known, processes, **changes):
 
 @pytest.mark.usefixtures("_double")
 def test_two_processes_replay_as_one_in_double_precision(model, known):
-    """Replay starts at no change: in single precision its first gradient is rounding, which Adam makes full steps."""
+    """Held this hard, in single precision, rounding grows to 2.5e-5 in six steps."""
     assert_same(*(in_double_precision(model, known, n) for n in (1, 2)))
 
 
@@ -122,7 +122,7 @@ def test_fill_tune_takes_as_many_processes_as_it_is_told(model, pool, monkeypatc
     asked, start = [], torch.multiprocessing.start_processes
     monkeypatch.setattr("torch.multiprocessing.start_processes", lambda *a, **k: asked.append(k) or start(*a, **k))
     pool, port = pool.subset(range(80)), os.environ.get("MASTER_PORT")
-    config = {"steps": 6, "copies": 12, "replay_size": 60, "prediction_weight": 0.0, "max_prediction_drift": 9.0}
+    config = {"steps": 6, "copies": 12, "replay_size": 60, "max_prediction_drift": 9.0}
     given = {"proposals": mf.propose(model, pool, n=2), "seed": 1}
     one, two = (mf.fill_tune(model, pool, config=config | {"processes": n}, **given) for n in (1, 2))
     assert [k["nprocs"] for k in asked] == [2]

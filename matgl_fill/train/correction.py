@@ -36,6 +36,8 @@ LEAST_GAIN = 0.05
 """By how much the force error of crystals that were left out has to fall, as a fraction."""
 RANK = 1e-6
 """Smallest eigenvalue of the kernel matrix, over the largest, that is kept."""
+ROUNDING = 1e-15
+"""Least penalty over the trace of the equations: below it the solution is rounding."""
 
 DISPLACEMENTS, STRAINS = 16, 3
 """Directions in which a taught crystal is differentiated ..."""
@@ -247,8 +249,9 @@ def solve_correction(
         held, judged = (kernel.rows(half) for half in (known[::2], known[1::2]))
         systems = [(chosen, *normal_equations(rows, targets, chosen)) for chosen in subsets]
         protection = _protection(held, budgets)
+        least = ROUNDING * np.trace(systems[-1][1] + protection)
         for ridge in RIDGES:
-            penalty = protection + ridge * np.eye(len(protection))
+            penalty = protection + max(ridge, least) * np.eye(len(protection))
             error, scale, w = _cross_validated(rows, targets, systems, penalty, judged, budgets)
             if best is None or error < best[0]:
                 best = error, kernel, scale * w, {"width": factor, "ridge": ridge, "scale": round(scale, 4)}
