@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
     """Load a MatGL model from a directory or by its hub name, also where plain MatGL cannot or would predict wrong.
 
     Since MatGL 3 messages are summed at the source atom. Checkpoints from before load without an error and predict
-    wrong values. No file says when it was made, so they are told by what they predict on the bundled crystals, which
-    are relaxed:
+    wrong values. No file of MatGL's says when it was made, so they are told by what they predict on the bundled
+    crystals, which are relaxed. Those that this package has written on PyG say so, and are left as they are:
 
     * MEGNet and TensorNet: the weights are turned round (exactly, by swapping the blocks that read the two ends of a
       bond), and whichever way composition and structure explain the predictions clearly better is right: plain
@@ -64,7 +65,8 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
         raise ModelError(f"{err} {DGL_HINT}.") if "older, incompatible version" in str(err) else err from None
     if backend.NAME == "DGL" and Path(name_or_path) == MODEL:
         turn_messages(core_of(model))  # the bundled model is from MatGL 4
-    if backend.NAME == "DGL" or legacy is False or hasattr(core_of(model), "side"):
+    written_here = legacy is None and _is_written_here(Path(name_or_path))
+    if backend.NAME == "DGL" or legacy is False or written_here or hasattr(core_of(model), "side"):
         return model
     name = type(core_of(model)).__name__
     if name in ("MEGNet", "TensorNet"):
@@ -99,6 +101,14 @@ def turn_messages(core: Any) -> None:
             weight = block.conv.edge_func.layers[0].weight
             d = weight.shape[1] // 4  # columns: v_i, v_j, bond, state
             weight.copy_(torch.cat([weight[:, d : 2 * d], weight[:, :d], weight[:, 2 * d :]], dim=1))
+
+
+def _is_written_here(path: Path) -> bool:
+    """Whether ``model.json`` says that this package wrote the checkpoint, on a MatGL with today's direction."""
+    if not (path / "model.json").is_file():
+        return False
+    told = json.loads((path / "model.json").read_text()).get("metadata") or {}
+    return told.get("matgl_fill", {}).get("backend") == "PYG"
 
 
 def _is_turned(model: nn.Module) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from matgl_fill.evaluate.report import draw_thumbnails, model_card, notebook_sum
 from matgl_fill.files import atomic_write
 from matgl_fill.generate import Proposal
 from matgl_fill.io import write_cifs, write_structures
+from matgl_fill.summary import package_facts
 
 HEADER = "---\nlibrary_name: matgl\ntags:\n- matgl\n- materials-science\n- graph-neural-network\n---\n\n"
 """What a hub reads at the top of a model card; MatGL puts the same there when it pushes."""
@@ -65,7 +65,7 @@ class FillResult:
         """What ``model.json`` says of the run."""
         told = {name: self.report["run"][name] for name in TOLD}
         verdict = {name: self.report["verdict"][name] for name in ("accepted", "alpha")}
-        return {"matgl_fill": {"version": version("matgl_fill")} | told | verdict}
+        return {"matgl_fill": package_facts() | told | verdict}
 
     def save(self, directory: str | Path) -> Path:
         """Write model, crystals, settings and report.

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.adapters.backend import backend
 from matgl_fill.evaluate import Comparison
 from matgl_fill.generate import Proposal
 from matgl_fill.roughness import RoughnessResult
@@ -23,6 +24,11 @@ from matgl_fill.train.setup import Made
 PACKAGES = ("matgl", "torch", "pymatgen-core", "ase", "numpy", "scikit-learn")
 MAP_POINTS = 4000
 """Pool crystals that a latent map shows at most."""
+
+
+def package_facts() -> dict[str, str]:
+    """What ``model.json`` says of the package that wrote it: version, and the backend, on which messages depend."""
+    return {"version": version("matgl_fill"), "backend": backend.NAME}
 
 
 def machine_facts() -> dict[str, Any]:

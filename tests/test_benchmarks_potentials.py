@@ -101,7 +101,7 @@ def test_replay_keeps_what_naive_tuning_loses(lesson):
 def test_forces_are_gradients_after_tuning(lesson, pool):
     _, out = lesson
     for arm in ("tuned", "naive"):
-        model = mf.load_model(out / arm, legacy=False)
+        model = mf.load_model(out / arm)
         with double_precision(model) as exact:
             assert max(force_error(s, exact) for s in pool.structures[:3]) < 1e-4
         assert next(model.parameters()).dtype == torch.float32

@@ -76,6 +76,17 @@ def test_new_models_are_left_alone(name, tmp_path):
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
 
 
+@pytest.mark.parametrize("written_here", [False, True])
+def test_what_this_package_wrote_is_taken_at_its_word(written_here, tmp_path, recwarn):
+    model = load("bundled")
+    turn_messages(core_of(model))
+    model.save(tmp_path, metadata={"matgl_fill": {"backend": "PYG" if written_here else "DGL"}})
+    again = mf.load_model(tmp_path)
+    assert any(isinstance(w.message, MatglFillWarning) for w in recwarn) is not written_here
+    same = [torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items()]
+    assert all(same) is written_here
+
+
 @pytest.mark.parametrize("name", ["bundled", "fresh TensorNet"])
 def test_turning_twice_is_the_identity(name, crystals):
     model = load(name)

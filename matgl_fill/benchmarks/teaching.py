@@ -231,7 +231,7 @@ def taught(
         lesson = fill_tune(model, pool, oracle=given, seed=seed, config=config, proposals=first)
         seconds = round(time.perf_counter() - start, 1)
         if out is not None:
-            lesson.model.save(out / arm)  # type: ignore[operator]
+            lesson.model.save(out / arm, metadata=lesson.metadata)  # type: ignore[operator]
         errors = oracle_errors(get_adapter(lesson.model), known, tested)
         report = lesson.report
         verdict, stages = report["verdict"]["headline"], report["run"]["stages"]

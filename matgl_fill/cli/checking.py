@@ -20,6 +20,7 @@ from matgl_fill.evaluate.scores import SEEDS
 from matgl_fill.files import atomic_write
 from matgl_fill.io import Skipped, read_structures
 from matgl_fill.legacy import load_model
+from matgl_fill.summary import package_facts
 from matgl_fill.tables import csv_text
 
 PANEL = "Results and help"
@@ -94,7 +95,8 @@ def upgrade(
 
     Plain MatGL loads such files without an error and predicts wrong values.
     """
-    load_model(model, legacy=force or None).save(out)  # type: ignore[operator]
+    upgraded = load_model(model, legacy=force or None)
+    upgraded.save(out, metadata={"matgl_fill": package_facts()})  # type: ignore[operator]
     say(f"written to {out}")
 
 
