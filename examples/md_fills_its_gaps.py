@@ -62,10 +62,10 @@ print(f"its newest atom: {calc.results['novelty_per_atom'].max():.2f}")
 # Heating
 # -------
 #
-# Langevin dynamics from 300 K to 1500 K in 0.4 ps. The watcher keeps at most 16 frames, those whose atoms are furthest
+# Langevin dynamics from 300 K to 1500 K in 0.3 ps. The watcher keeps at most 16 frames, those whose atoms are furthest
 # from what is known, and no two that are alike. A plain function records the rest.
 
-STEPS, EVERY = 200, 5
+STEPS, EVERY = 150, 5
 
 
 def heat(seed, watch=False):

@@ -20,6 +20,8 @@ from matgl_fill.errors import InputError
 from matgl_fill.train import OracleObjective, ReadoutObjective, Replay, Standardiser, fit, label
 from matgl_fill.train import checkpoint as checkpoint_module
 
+STEPS = int(os.environ.get("MATGL_FILL_DDP_STEPS", "6"))
+"""Of a whole fill-tuning; give more by hand."""
 AGREE = 1e-5
 """Largest difference of weights, and of embeddings, over the largest weight or embedding."""
 NOTHING, REPLAY = (0.0, 0.0), (1.0, 3.0)
@@ -122,7 +124,7 @@ def test_fill_tune_takes_as_many_processes_as_it_is_told(model, pool, monkeypatc
     asked, start = [], torch.multiprocessing.start_processes
     monkeypatch.setattr("torch.multiprocessing.start_processes", lambda *a, **k: asked.append(k) or start(*a, **k))
     pool, port = pool.subset(range(80)), os.environ.get("MASTER_PORT")
-    config = {"steps": 6, "copies": 12, "replay_size": 60, "max_prediction_drift": 9.0}
+    config = {"steps": STEPS, "copies": 12, "replay_size": 60, "max_prediction_drift": 9.0}
     given = {"proposals": mf.propose(model, pool, n=2), "seed": 1}
     one, two = (mf.fill_tune(model, pool, config=config | {"processes": n}, **given) for n in (1, 2))
     assert [k["nprocs"] for k in asked] == [2]

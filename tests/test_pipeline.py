@@ -111,7 +111,7 @@ def test_every_shared_model_runs_on_the_shared_pool(name, tmp_path):
     weights = {k: v.clone() for k, v in model.state_dict().items()}
     (tmp_path / "quick.toml").write_text(QUICK)
     config = tmp_path / "quick.toml"
-    result = mf.fill_tune(model, pool.subset(range(300)), n=10, config=config, out=tmp_path / "out", tasks=tasks)
+    result = mf.fill_tune(model, pool.subset(range(300)), n=4, config=config, out=tmp_path / "out", tasks=tasks)
     assert digest(folder) == before
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
     assert type(result.model) is type(model)
@@ -131,7 +131,7 @@ def test_tasks_of_shared_gain_without_any_label():
     names = [name for name in data.labels if name not in trained_on]
     tasks = [t for t in read_tasks(data.subset(range(1200)), names) if len(t) >= 100][:8]
     assert len(tasks) == 8
-    result = mf.fill_tune(model, pool, n=40, config={"steps": 200})
+    result = mf.fill_tune(model, pool, n=20, config={"steps": 120})
     assert result.accepted
     change = mf.compare(mf.evaluate(model, tasks, 1), mf.evaluate(result.model, tasks, 1))
     assert change.mean > 1.0
@@ -141,7 +141,7 @@ def test_matgl_potential_is_an_oracle_for_a_property_model(tmp_path, pool):
     oracle = shared("models/TensorNet-MatPES-PBE-v2025.1-PES")
     (tmp_path / "quick.toml").write_text(QUICK)
     done = cli(
-        "run", "default", "-o", tmp_path / "out", "-n", 4, "--oracle", oracle, "--config", tmp_path / "quick.toml"
+        "run", "default", "-o", tmp_path / "out", "-n", 2, "--oracle", oracle, "--config", tmp_path / "quick.toml"
     )
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out" / "report.json").read_text())

@@ -23,7 +23,7 @@ from matgl_fill.resume import TOGETHER, RunState
 from matgl_fill.train import FillModule, ReadoutObjective, Replay, Standardiser, fit
 from matgl_fill.train import checkpoint as checkpoint_module
 
-KILLS = int(os.environ.get("MATGL_FILL_KILLS", "5"))
+KILLS = int(os.environ.get("MATGL_FILL_KILLS", "3"))
 """Random moments at which a run is killed; give more by hand."""
 QUICK = {"steps": 40, "copies": 2, "replay_size": 40}
 STEPS = 20
