@@ -31,9 +31,9 @@ from matgl_fill.train.replay import Replay
 WARM_UP = 0.2
 """Fraction of the one-cycle schedule in which the learning rate rises."""
 GRADIENT_CLIP = 1.0
-EPSILON = 1e-5
-"""Of AdamW: gradients far below it make no step. What is held has not changed at the start, so that the first gradients
-of a readout are rounding, of which full steps would be made otherwise."""
+EPSILON, EPSILON_HELD = 1e-8, 1e-5
+"""Of AdamW: gradients far below it make no step. What is held, if something is, has not changed at the start, so that
+the first gradients of a readout are rounding, of which full steps would be made with the usual value."""
 HISTORY_POINTS = 50
 """Points of each loss curve."""
 
@@ -114,7 +114,8 @@ class FillModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
         rate = self.config.lr or 0.0
-        optimizer = torch.optim.AdamW(self.parameters(), lr=rate, eps=EPSILON, weight_decay=0.0)
+        epsilon = EPSILON_HELD if self.config.prediction_weight or self.config.replay_weight else EPSILON
+        optimizer = torch.optim.AdamW(self.parameters(), lr=rate, eps=epsilon, weight_decay=0.0)
         warm_up = WARM_UP if WARM_UP * self.steps > 1 else 0.0  # one step cannot rise; PyTorch divides by zero there
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.steps, pct_start=warm_up)
         if self._saved:
