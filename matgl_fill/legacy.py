@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import nn
 
 from matgl_fill.adapters import core_of, get_adapter, read_checkpoint
 from matgl_fill.adapters.backend import backend
+from matgl_fill.adapters.wrappers import read_model_json
 from matgl_fill.bundled import MODEL, MODELS, bundled_pool
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import MatglFillWarning, ModelError
@@ -37,8 +37,9 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
     """Load a MatGL model from a directory or by its hub name, also where plain MatGL cannot or would predict wrong.
 
     Since MatGL 3 messages are summed at the source atom. Checkpoints from before load without an error and predict
-    wrong values. No file of MatGL's says when it was made, so they are told by what they predict on the bundled
-    crystals, which are relaxed. Those that this package has written on PyG say so, and are left as they are:
+    wrong values. Those that this package has written on PyG say so in ``model.json`` and are left as they are. No file
+    of MatGL's says when it was made, so the others are told by what they predict on the bundled crystals, which are
+    relaxed:
 
     * MEGNet and TensorNet: the weights are turned round (exactly, by swapping the blocks that read the two ends of a
       bond), and whichever way composition and structure explain the predictions clearly better is right: plain
@@ -65,8 +66,9 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
         raise ModelError(f"{err} {DGL_HINT}.") if "older, incompatible version" in str(err) else err from None
     if backend.NAME == "DGL" and Path(name_or_path) == MODEL:
         turn_messages(core_of(model))  # the bundled model is from MatGL 4
-    written_here = legacy is None and _is_written_here(Path(name_or_path))
-    if backend.NAME == "DGL" or legacy is False or written_here or hasattr(core_of(model), "side"):
+    if backend.NAME == "DGL" or legacy is False or hasattr(core_of(model), "side"):
+        return model
+    if legacy is None and _is_written_here(Path(name_or_path)):
         return model
     name = type(core_of(model)).__name__
     if name in ("MEGNet", "TensorNet"):
@@ -105,9 +107,7 @@ def turn_messages(core: Any) -> None:
 
 def _is_written_here(path: Path) -> bool:
     """Whether ``model.json`` says that this package wrote the checkpoint, on a MatGL with today's direction."""
-    if not (path / "model.json").is_file():
-        return False
-    told = json.loads((path / "model.json").read_text()).get("metadata") or {}
+    told = read_model_json(path).get("metadata") or {}
     return told.get("matgl_fill", {}).get("backend") == "PYG"
 
 

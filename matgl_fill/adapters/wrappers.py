@@ -80,6 +80,12 @@ def read_checkpoint(name_or_path: str | Path) -> nn.Module:
     return model
 
 
+def read_model_json(path: Path) -> dict[str, Any]:
+    """What the directory of a model says of it; nothing where there is no such file, as for a hub's name."""
+    file = path / "model.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
 def _refuse_other_backend(path: Path) -> None:
     """PyG checkpoints cannot run on DGL: their classes exist, but on graphs of the other library.
 
@@ -87,9 +93,9 @@ def _refuse_other_backend(path: Path) -> None:
         ModelError: MatGL runs on DGL here and the checkpoint names a PyG module; or the pickles hold more than MatGL's
             own types (MatGL 2.2.1 would unpickle anything, so they are read with ``weights_only`` first).
     """
-    if backend.NAME != "DGL" or not (path / "model.json").is_file():
+    saved = read_model_json(path) if backend.NAME == "DGL" else {}
+    if not saved:
         return
-    saved = json.loads((path / "model.json").read_text())
     modules = [saved.get("@module", ""), (saved.get("kwargs", {}).get("model") or {}).get("@module", "")]
     if any(m.endswith("_pyg") for m in modules):
         raise ModelError(
