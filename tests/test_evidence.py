@@ -25,9 +25,9 @@ from matgl_fill.benchmarks.evidence_statistics import (
     interval,
     sign_test,
 )
-from matgl_fill.benchmarks.evidence_tables import _curve
+from matgl_fill.benchmarks.evidence_tables import _curve, _curves
 from matgl_fill.benchmarks.ledger import Lines, read_rows
-from matgl_fill.benchmarks.suite import CHOOSING, REPORTING, Suite, tasks_of
+from matgl_fill.benchmarks.suite import CHOOSING, REPORTING, TRAINED_ON, Suite, tasks_of
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate.probes import FITS, PROBES
@@ -126,12 +126,30 @@ def test_curve_over_the_number_of_crystals():
     rows = [line("none", [2.0]), line("descriptors", [2.0])]
     for n, error, seconds in ((30, 1.0, 7.0), (10, 1.5, 5.0)):
         rows.append(line("random", [error], AS_IS, 0, n=n, fill={"seconds": seconds}))
-    lines = _curve(groups(rows)).splitlines()[4:]
+    lines = _curve(_curves(groups(rows))).splitlines()[4:]
     assert lines == [
-        "| m, random | 10 | 1 | +25.0 [+25.0, +25.0] |  | 5 |",
-        "| m, random | 30 | 1 | +50.0 [+50.0, +50.0] |  | 7 |",
+        "| m, random | 10 | 1 | +25.0 [+25.0, +25.0] | +25.0 (task 0) | 1, 0 |  |  |  | 5 |",
+        "| m, random | 30 | 1 | +50.0 [+50.0, +50.0] | +50.0 (task 0) | 1, 0 |  |  |  | 7 |",
     ]
-    assert _curve(groups(rows[:3])) == ""
+    assert _curve(_curves(groups(rows[:3]))) == ""
+
+
+def test_what_a_model_was_trained_for_is_no_downstream_task_of_its():
+    own = TRAINED_ON["Eform"]
+    rows = [line("none", [2.0, 4.0]), line("descriptors", [2.0, 4.0]), line("random", [1.0, 4.0], AS_IS, 0)]
+    for row in rows:
+        row["model"] = "MEGNet-MP-2018.6.1-Eform"
+        row["scores"][1]["task"] = own
+    (group,) = groups(rows)
+    assert group.tasks == ("task 0",)
+    assert group.arms[1].gains["plain"].tolist() == [[50.0]]
+    assert group.aside is not None
+    assert group.aside.tasks == (own,)
+    assert group.aside.arms[1].gains["plain"].tolist() == [[0.0]]
+    for row in rows:
+        row["model"] = "m"
+    (group,) = groups(rows)
+    assert (group.tasks, group.aside) == (("task 0", own), None)
 
 
 def test_controls_of_an_arm():
@@ -213,6 +231,7 @@ def test_halves_are_the_17_standing_tasks():
     assert "log K_VRH_2015_GPa" in [t.name for t in suite.tasks]
     assert len(suite.structures) < 9 * 30
     assert suite.descriptors.shape[0] == len(suite.structures)
+    assert set(TRAINED_ON.values()) < {t.name for t in suite.tasks}
     assert all(np.isfinite(t.y).all() for t in suite.tasks)
 
 
@@ -232,6 +251,7 @@ def test_short_form_goes_on_and_becomes_tables(tmp_path):
     assert set(fill["stages"]) >= {"propose crystals", "train", "guard"}
     assert all(np.isfinite(fill["roughness"]["frustration"]))
     assert rows[3]["versions"]["matgl_fill"]
+    assert all(score["median"] > 0 for score in rows[0]["scores"])
     whole = out.read_bytes()
     command(*RUN, *FEW, "--out", out, "--arms", "layers,roughness,random")
     assert out.read_bytes() == whole

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import binomtest, spearmanr
 
 from matgl_fill.benchmarks.ledger import Row
-from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN
+from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN, trained_on
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate import PROBES, compare
 from matgl_fill.evaluate.scores import Score
@@ -135,12 +135,16 @@ class Group:
         tasks: (t) names.
         halves: (t) of each task.
         arms: without the original itself.
+        original: (t) errors of the original's plain embedding.
+        aside: the same arms on the tasks that the model was trained for, which are not among the others.
     """
 
     facts: Row
     tasks: tuple[str, ...]
     halves: tuple[str, ...]
     arms: tuple[Arm, ...]
+    original: tuple[Row, ...] = ()
+    aside: Group | None = None
 
     def controls(self, of: Arm) -> list[Arm]:
         """Arms that an arm has to beat.
@@ -183,6 +187,17 @@ def _split(rows: Sequence[Row], fields: Sequence[str]) -> list[list[Row]]:
 
 def _group(alone: Sequence[Row], filled: Sequence[Row]) -> Group:
     rows = [*alone, *filled]
+    own, others = (_of_tasks(rows, own) for own in (True, False))
+    aside = _group_of(own) if own[0]["scores"] else None
+    return replace(_group_of(others), aside=aside)
+
+
+def _of_tasks(rows: Sequence[Row], own: bool) -> list[Row]:
+    """Rows with the scores of the tasks that the model was trained for, or of the others."""
+    return [r | {"scores": [s for s in r["scores"] if trained_on(r["model"], s["task"]) == own]} for r in rows]
+
+
+def _group_of(rows: Sequence[Row]) -> Group:
     facts = {k: rows[-1][k] for k in (*SCORED, *FILLED)}
     runs: dict[tuple[str, str], dict[int | None, Row]] = {}
     for row in rows:
@@ -209,7 +224,7 @@ def _group(alone: Sequence[Row], filled: Sequence[Row]) -> Group:
                 for probe in plain[0][PLAIN]
             }
             arms.append(Arm(arm, variant, tuple(by_seed), found, tuple(by_seed.values()), probed))
-    return Group(facts, tuple(r["task"] for r in plain), tuple(r["half"] for r in plain), tuple(arms))
+    return Group(facts, tuple(r["task"] for r in plain), tuple(r["half"] for r in plain), tuple(arms), tuple(plain))
 
 
 def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:

@@ -46,7 +46,8 @@ plain embeddings too; its figures stand apart, under *every probe*.
 In square brackets the bootstrap 95 % interval of the mean, tasks and seeds resampled, for differences in pairs; with
 one seed it is over tasks only, and with few seeds it is somewhat too narrow. *Worst task*: its mean over seeds. *Up,
 down*: tasks whose mean over seeds is better or worse. *Lowest run*: the lowest of all tasks and seeds. The sign test is
-exact and two-sided, over tasks; its p is optimistic, for some tasks are one quantity from two sources.
+exact and two-sided, over tasks; its p is optimistic, for some tasks are one quantity from two sources. A task that a
+model was trained for is none of its downstream tasks: it counts in no mean and stands apart, under *trained for*.
 """
 
 
@@ -104,6 +105,15 @@ def _figures(group: Group, arm: Arm, kind: str) -> list[str]:
     ]
 
 
+def _original(group: Group) -> str:
+    """Errors of the original's plain embedding on every task, beside those of one value for all crystals."""
+    rows = []
+    for score in group.original:
+        errors = [f"{np.mean(e):.3g}" for e in score[PLAIN].values()]
+        rows.append([score["task"], str(score["n"]), *errors, f"{score['median']:.3g}" if "median" in score else ""])
+    return markdown_table(["task", "crystals", *group.original[0][PLAIN], "median of all labels"], rows)
+
+
 def _by_probe(arms: Sequence[Arm]) -> str:
     """Gains by each probe, those that the other tables do not contain too."""
     probes = [p for p in dict.fromkeys(p for a in arms for p in a.by_probe) if all(p in a.by_probe for a in arms)]
@@ -118,22 +128,29 @@ def _by_probe(arms: Sequence[Arm]) -> str:
     return markdown_table(["arm", *(x for p in probes for x in (p, "worst task", "up, down"))], rows)
 
 
-def _curve(found: Sequence[Group]) -> str:
-    """Gain by the number of generated crystals, where more than one number was measured."""
-    curves: dict[tuple[str, str], list[tuple[Group, Arm]]] = {}
+def _curves(found: Sequence[Group]) -> list[list[Group]]:
+    """Groups that differ in the number of generated crystals only."""
+    curves: dict[str, list[Group]] = {}
     for group in found:
-        alike = json.dumps({k: v for k, v in group.facts.items() if k != "n"})
-        for arm in (a for a in group.arms if a.variant == AS_IS):
-            curves.setdefault((alike, arm.name), []).append((group, arm))
+        alike = json.dumps({k: v for k, v in group.facts.items() if k != "n"}, sort_keys=True)
+        curves.setdefault(alike, []).append(group)
+    return list(curves.values())
+
+
+def _curve(curves: Sequence[Sequence[Group]]) -> str:
+    """Gain by the number of generated crystals, where more than one number was measured."""
     rows = []
-    for curve in (c for c in curves.values() if len(c) > 1):
-        for group, arm in sorted(curve, key=lambda point: point[0].facts["n"]):
-            kinds = [_mean(arm.gains[k]) if k in arm.gains else "" for k in KINDS]
-            name, n = f"{group.facts['model']}, {arm.name}", str(group.facts["n"])
-            rows.append([name, n, str(len(arm.seeds)), *kinds, _seconds(arm)])
+    for curve in (c for c in curves if len(c) > 1):
+        by_n = sorted(curve, key=lambda group: group.facts["n"])
+        for name in dict.fromkeys(a.name for g in by_n for a in g.arms if a.variant == AS_IS):
+            for group, arm in ((g, a) for g in by_n for a in g.arms if a.name == name):
+                kinds = [_figures(group, arm, k)[:3] for k in KINDS]
+                where, n = f"{group.facts['model']}, {name}", str(group.facts["n"])
+                rows.append([where, n, str(len(arm.seeds)), *kinds[0], *kinds[1], _seconds(arm)])
     if not rows:
         return ""
-    columns = ("model, arm", "crystals", "seeds", "mean", "mean, with descriptors", "seconds")
+    of_kind = ("mean", "worst task", "up, down")
+    columns = ("model, arm", "crystals", "seeds", *of_kind, *(f"{c}, with descriptors" for c in of_kind), "seconds")
     return "## How many crystals\n\n" + markdown_table(columns, rows)
 
 
@@ -244,6 +261,10 @@ def _section(group: Group, picture: str | None) -> str:
     if picture:
         parts.append(f"![change on every task]({picture})")
     parts += ["### Every probe", _by_probe(main), "### Every task", _every_task(group, main)]
+    if group.aside:
+        own = [a for a in group.aside.arms if a.variant in ("", AS_IS)]
+        parts += ["### Trained for", _every_task(group.aside, own)]
+    parts += ["### Errors of the original", _original(group)]
     if filled:
         parts += ["### Against the controls", _paired(group, main)]
     if varied:
@@ -273,14 +294,14 @@ def write_tables(rows: Sequence[Row], out: Path | None = None) -> str:
     """
     if not rows:
         raise InputError("no measurement in these files; make some with 'evidence run'.")
-    sections, found = [], groups(rows)
-    for k, group in enumerate(found, 1):
+    sections, curves = [], _curves(groups(rows))
+    for k, group in enumerate((max(curve, key=lambda g: sum(len(a.seeds) for a in g.arms)) for curve in curves), 1):
         picture = None
         if out is not None:
             picture = f"{out.stem}-{k}.svg"
             atomic_write(out.with_name(picture), figure_bytes(task_dots(group), "svg"))
         sections.append(_section(group, picture))
-    text = "\n".join([HEAD, _made_by(rows), *sections, _curve(found)]).rstrip("\n") + "\n"
+    text = "\n".join([HEAD, _made_by(rows), *sections, _curve(curves)]).rstrip("\n") + "\n"
     if out is not None:
         atomic_write(out, text)
     return text

@@ -63,6 +63,19 @@ LINEAR = {
 OFFSET = {"elastic_anisotropy": 0.01, "piezo_eij_max_C_per_m2": 0.01}
 """Heavy tails that touch zero: log10(value + offset)."""
 
+TRAINED_ON = {"Eform": "formation_energy_2015_eV_per_atom", "BandGap": "band_gap_petousis_eV"}
+"""Standing tasks that are what models with a word in their name were trained for: no downstream tasks of theirs."""
+
+
+def trained_on(model: str, task: str) -> bool:
+    """Whether a task is what a model of that name was trained for.
+
+    Example:
+        >>> trained_on("MEGNet-MP-2018.6.1-Eform", "formation_energy_2015_eV_per_atom")
+        True
+    """
+    return any(word in model and task == label for word, label in TRAINED_ON.items())
+
 
 def tasks_of(folder: Path, names: Names, rows: int) -> list[Task]:
     """Tasks from a folder of labelled crystals, each cut to at most ``rows`` random ones.
@@ -180,13 +193,14 @@ class Suite:
             folds: shuffles of the five folds.
 
         Returns:
-            One row a task: name, half, unit, crystals, and under the name of each embedding probe -> errors of the
-            shuffles; :data:`PLAIN` embeddings are probed by a small network too.
+            One row a task: name, half, unit, crystals, error of the median of all labels, and under the name of each
+            embedding probe -> errors of the shuffles; :data:`PLAIN` embeddings are probed by a small network too.
         """
         place = {id(s): i for i, s in enumerate(self.structures)}
         rows = []
         for task, half in zip(self.tasks, self.halves, strict=True):
             row: dict[str, Any] = {"task": task.name, "half": half, "unit": task.unit, "n": len(task)}
+            row["median"] = float(np.abs(task.y - np.median(task.y)).mean())
             own = [place[id(s)] for s in task.structures]
             for name, Z in embeddings.items():
                 score = score_embedding(Z[own], task, folds, tuple(FITS) if name == PLAIN else PROBES)
