@@ -4,23 +4,27 @@ BIN := $(VENV)/bin
 VENV_DGL ?= .venv-dgl
 TORCH ?= torch==2.13.0
 EXTRAS ?= dev,docs
+PYTEST := -n 2 --dist loadgroup --no-loadscope-reorder --durations=40
 
 .PHONY: setup demo test test-dgl lint docs bench bench-short clean
 
-# torch comes first and pinned: anything that lets pip pick it pulls the CUDA build.
+# torch comes first and pinned: anything that lets pip pick it pulls the CUDA build. Modules are compiled when they are
+# first imported, not all of them now: that is half of an installation's time.
+PIP_INSTALL := -m pip install --quiet --no-compile
+
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed'"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet -e ".[$(EXTRAS)]"
+	$(BIN)/python $(PIP_INSTALL) --upgrade pip
+	$(BIN)/python $(PIP_INSTALL) "$(TORCH)"
+	$(BIN)/python $(PIP_INSTALL) -e ".[$(EXTRAS)]"
 	touch $@
 
 $(VENV_DGL)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV_DGL)
-	$(VENV_DGL)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV_DGL)/bin/python -m pip install --quiet "$(TORCH)"
-	$(VENV_DGL)/bin/python -m pip install --quiet -e ".[dgl,dev]"
+	$(VENV_DGL)/bin/python $(PIP_INSTALL) --upgrade pip
+	$(VENV_DGL)/bin/python $(PIP_INSTALL) "$(TORCH)"
+	$(VENV_DGL)/bin/python $(PIP_INSTALL) -e ".[dgl,dev]"
 	touch $@
 
 setup: $(VENV)/.ready
@@ -33,14 +37,16 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Both environments at once: an installation keeps one core busy.
+test:
+	$(MAKE) -j 2 lint $(VENV_DGL)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
 	$(MAKE) test-dgl
 
 # The DGL backend has an environment of its own: matgl 2.2.1, the last one with DGL.
 test-dgl: setup $(VENV_DGL)/.ready
 	MATGL_BACKEND=DGL DGLBACKEND=pytorch PYG_PYTHON=$(BIN)/python OMP_NUM_THREADS=1 \
-		$(VENV_DGL)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder \
+		$(VENV_DGL)/bin/python -m pytest $(PYTEST) \
 		tests/test_adapters.py tests/test_dgl.py tests/test_examples.py
 
 # Every page, with the examples run for their output: some minutes. make test builds the pages without it.
