@@ -236,15 +236,8 @@ def fill_tune(
     crystals_given = {"structures": structures, "proposals": proposals, "labelled": labelled}
     call = call_facts(model=name or model, **crystals_given, n=n, objective=objective, oracle=oracle, seed=seed)
     clock = Clock()
-    settings = FillConfig.make(config)
     adapter = get_adapter(model)
-    if adapter.is_filled:
-        raise ModelError("this model is fill-tuned already; give the original (result.undo()) and the larger pool.")
-    if settings.form == "correct" and not (has_labels and can_correct(adapter)):
-        raise InputError(NOT_CORRECTED)
-    settings = settings.resolved(
-        adapter.is_potential, adapter.training_steps, adapter.training_rate, adapter.training_replay
-    )
+    settings = _settings_for(adapter, FillConfig.make(config), has_labels)
     chosen_tasks = read_tasks(tasks) if tasks is not None else None
     with clock.stage("embed pool"):
         pool = prepare_pool(adapter, bundled_pool(adapter.element_types) if structures is None else structures)
@@ -265,33 +258,34 @@ def fill_tune(
         accepted, verdict = trained.judged(adapter)
     make_savable(accepted.model)
     with clock.stage("evaluate"):
-        crystals = adapter.graphs([p.structure for p in fill])
-        first = Landscape(before, pool.Z, adapter.embed_graphs(crystals)[0])
-        last = first
-        if verdict.accepted:
-            last = _landscape_after(accepted, pool, first.crystals, crystals, settings.neighbours)
+        landscapes = _landscapes(adapter, accepted if verdict.accepted else None, pool, before, fill, settings)
         comparison = _scored(model, accepted.model if verdict.accepted else None, chosen_tasks)
+    run = run_facts(model, adapter, accepted, len(pool.structures), len(fill), seed, trained.made, clock.stages)
     report = {
         "title": f"Fill-tuning of {adapter.name}",
         "verdict": headline(verdict, comparison, trained.corrected.problem if trained.corrected else None),
-        "run": run_facts(model, adapter, accepted, len(pool.structures), len(fill), seed, trained.made, clock.stages)
-        | ({"model": name} if name else {}),
+        "run": run | ({"model": name} if name else {}),
         "call": call,
         "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
         "guard": verdict.as_dict(),
-        "roughness": roughness_table(first, last),
         "proposals": [proposal_row(p) for p in fill],
-        "maps": {
-            "before": latent_plane(first, [p.target for p in fill]),
-            "after": latent_plane(last) if verdict.accepted else None,
-        },
         "config": settings.model_dump(),
-    } | _background(pool.skipped + (given.skipped if given else []), trained)
+    }
+    report |= landscapes | _background(pool.skipped + (given.skipped if given else []), trained)
     result = FillResult(accepted.model, model, verdict.accepted, report, fill, comparison)
     if out is not None:
         result.save(out)
         state.remove()
     return result
+
+
+def _settings_for(adapter: Adapter, config: FillConfig, has_labels: bool) -> FillConfig:
+    """Settings of a run on this model, which has to be one that can be tuned in the form asked for."""
+    if adapter.is_filled:
+        raise ModelError("this model is fill-tuned already; give the original (result.undo()) and the larger pool.")
+    if config.form == "correct" and not (has_labels and can_correct(adapter)):
+        raise InputError(NOT_CORRECTED)
+    return config.resolved(adapter.is_potential, adapter.training_steps, adapter.training_rate, adapter.training_replay)
 
 
 def _propose(
@@ -320,6 +314,24 @@ def _background(skipped: list[Skipped], trained: Trained) -> dict[str, Any]:
         "history": trained.history or None,
         "skipped": [asdict(s) for s in skipped] or None,
     }
+
+
+def _landscapes(
+    adapter: Adapter,
+    accepted: Adapter | None,
+    pool: Pool,
+    before: RoughnessResult,
+    fill: Sequence[Proposal],
+    config: FillConfig,
+) -> dict[str, Any]:
+    """Parts of the report about roughness before and after; a refused model leaves it as it was."""
+    crystals = adapter.graphs([p.structure for p in fill])
+    first = last = Landscape(before, pool.Z, adapter.embed_graphs(crystals)[0])
+    if accepted is not None:
+        last = _landscape_after(accepted, pool, first.crystals, crystals, config.neighbours)
+    after = latent_plane(last) if accepted is not None else None
+    maps = {"before": latent_plane(first, [p.target for p in fill]), "after": after}
+    return {"roughness": roughness_table(first, last), "maps": maps}
 
 
 def _landscape_after(
