@@ -39,7 +39,7 @@ from matgl_fill.train import label
 
 ORACLE = "test_labelled:lennard_jones"
 LESSON = LENIENT | {
-    "steps": 200, "lr": 1e-2, "batch_size": 6, "replay_batch": 4, "align_size": 10, "oracle_copies": 0, "copies": 0,
+    "steps": 100, "lr": 1e-2, "batch_size": 6, "replay_batch": 4, "align_size": 10, "oracle_copies": 0, "copies": 0,
     "descriptor_weight": 0.0, "response_weight": 0.0, "replay_weight": 0.01, "prediction_weight": 1e-4,
     "max_prediction_drift": 1e9, "max_force_drift": 1e9,
 }  # fmt: skip
