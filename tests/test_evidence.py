@@ -25,7 +25,7 @@ from matgl_fill.benchmarks.evidence_statistics import (
     interval,
     sign_test,
 )
-from matgl_fill.benchmarks.evidence_tables import _curve, _curves
+from matgl_fill.benchmarks.evidence_tables import _curve, _curves, _original
 from matgl_fill.benchmarks.ledger import Lines, read_rows
 from matgl_fill.benchmarks.suite import CHOOSING, REPORTING, TRAINED_ON, Suite, tasks_of
 from matgl_fill.config import FillConfig
@@ -50,7 +50,7 @@ def arm(name, values, variant=AS_IS, seeds=None):
 
 def line(name, errors, variant="", seed=None, described=None, **other):
     scores = [
-        {"task": f"task {i}", "half": "", "unit": "", "n": 60, "plain": {p: [e] for p in PROBES}}
+        {"task": f"task {i}", "half": "", "unit": "", "n": 60, "median": 9.0, "plain": {p: [e] for p in PROBES}}
         for i, e in enumerate(errors)
     ]
     for row, e in zip(scores, described or [], strict=False):
@@ -150,6 +150,19 @@ def test_what_a_model_was_trained_for_is_no_downstream_task_of_its():
         row["model"] = "m"
     (group,) = groups(rows)
     assert (group.tasks, group.aside) == (("task 0", own), None)
+
+
+def test_tasks_where_one_value_is_a_better_guess_are_told_and_left_out_of_a_table():
+    rows = [line("none", [2.0, 4.0]), line("descriptors", [2.0, 4.0]), line("random", [1.0, 5.0], AS_IS, 0)]
+    for score, median in zip(rows[0]["scores"], (3.0, 3.9), strict=True):
+        score["median"] = median
+    (group,) = groups(rows)
+    text = _original(group, group.arms)
+    assert "better guess than the original's probes make: task 1." in text
+    assert text.splitlines()[-1] == "| random | +50.0 [+50.0, +50.0] | +50.0 (task 0) | 1, 0 |  |  |  |"
+    rows[0]["scores"][1]["median"] = 4.1
+    (group,) = groups(rows)
+    assert "better guess" not in _original(group, group.arms)
 
 
 def test_controls_of_an_arm():

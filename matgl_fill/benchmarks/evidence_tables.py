@@ -22,6 +22,7 @@ from matgl_fill.benchmarks.evidence_statistics import (
 from matgl_fill.benchmarks.ledger import Row
 from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN
 from matgl_fill.errors import InputError
+from matgl_fill.evaluate.probes import PROBES
 from matgl_fill.files import atomic_write
 from matgl_fill.roughness.pictures import DARK, figure_bytes, house_style
 
@@ -88,30 +89,44 @@ def _seconds(arm: Arm) -> str:
     return f"{np.mean([f['seconds'] for f in fills]):.0f}" if fills else ""
 
 
-def _figures(group: Group, arm: Arm, kind: str) -> list[str]:
-    """Mean, worst task, tasks up and down, lowest run."""
+def _figures(group: Group, arm: Arm, kind: str, some: Sequence[bool] | None = None) -> list[str]:
+    """Mean, worst task, tasks up and down, lowest run; of some tasks only, if these are told."""
     if kind not in arm.gains:
         return [""] * 4
-    values = arm.gains[kind]
+    tasks = [t for t, shown in zip(group.tasks, some or [True] * len(group.tasks), strict=True) if shown]
+    values = arm.gains[kind] if some is None else arm.gains[kind][np.array(some)]
     by_task = values.mean(axis=1)
     worst, lowest = int(by_task.argmin()), np.unravel_index(values.argmin(), values.shape)
     signs, seed = sign_test(values), arm.seeds[lowest[1]]
-    where = f"{group.tasks[lowest[0]]}" + ("" if seed is None else f", seed {seed}")
+    where = f"{tasks[lowest[0]]}" + ("" if seed is None else f", seed {seed}")
     return [
         _mean(values),
-        f"{_signed(by_task[worst])} ({group.tasks[worst]})",
+        f"{_signed(by_task[worst])} ({tasks[worst]})",
         f"{signs.up}, {signs.down}",
         f"{_signed(values.min())} ({where})",
     ]
 
 
-def _original(group: Group) -> str:
-    """Errors of the original's plain embedding on every task, beside those of one value for all crystals."""
-    rows = []
+def _original(group: Group, arms: Sequence[Arm]) -> str:
+    """Errors of the original's plain embedding beside those of one value, and the worst of the tasks where it wins."""
+    rows, learnt = [], []
     for score in group.original:
-        errors = [f"{np.mean(e):.3g}" for e in score[PLAIN].values()]
-        rows.append([score["task"], str(score["n"]), *errors, f"{score['median']:.3g}" if "median" in score else ""])
-    return markdown_table(["task", "crystals", *group.original[0][PLAIN], "median of all labels"], rows)
+        errors = [float(np.mean(score[PLAIN][p])) for p in PROBES]
+        learnt.append(np.mean(errors) < score["median"])
+        others = [float(np.mean(e)) for p, e in score[PLAIN].items() if p not in PROBES]
+        rows.append([score["task"], str(score["n"]), *(f"{e:.3g}" for e in (*errors, *others, score["median"]))])
+    names = [*PROBES, *(p for p in group.original[0][PLAIN] if p not in PROBES)]
+    parts = [markdown_table(["task", "crystals", *names, "median of all labels"], rows)]
+    if all(learnt) or not any(learnt):
+        return parts[0]
+    hard = ", ".join(t for t, good in zip(group.tasks, learnt, strict=True) if not good)
+    parts.append(
+        f"The median of all labels is a better guess than the original's probes make: {hard}. The other tasks:\n"
+    )
+    found = [[arm.name, *(x for kind in KINDS for x in _figures(group, arm, kind, learnt)[:3])] for arm in arms]
+    of_kind = ("mean", "worst task", "up, down")
+    parts.append(markdown_table(["arm", *of_kind, *(f"{c}, with descriptors" for c in of_kind)], found))
+    return "\n".join(parts)
 
 
 def _by_probe(arms: Sequence[Arm]) -> str:
@@ -264,7 +279,7 @@ def _section(group: Group, picture: str | None) -> str:
     if group.aside:
         own = [a for a in group.aside.arms if a.variant in ("", AS_IS)]
         parts += ["### Trained for", _every_task(group.aside, own)]
-    parts += ["### Errors of the original", _original(group)]
+    parts += ["### Errors of the original", _original(group, main)]
     if filled:
         parts += ["### Against the controls", _paired(group, main)]
     if varied:
