@@ -69,6 +69,25 @@ def test_farthest_targets_are_further_apart_than_random_ones(model, pool):
     assert spread["farthest"] > 1.5 * spread["random"]
 
 
+def test_where_maxima_are_few_every_region_gives_its_roughest_crystal(model, pool):
+    Z = mf.embed(model, pool)
+    rough = mf.analyze_roughness(Z, structures=pool)
+    few, _ = rough.maxima(60)
+    assert len(few) < 30
+    T, height = choose_targets(Z, rough, 60, "roughness", 0)
+    assert len(np.unique(T, axis=0)) == 60
+    np.testing.assert_array_equal(T[: len(few)], few)
+    np.testing.assert_allclose(height, rough.local(T), rtol=1e-9)
+    assert (np.diff(height[len(few) :]) <= 0).all()
+    random, _ = choose_targets(Z, rough, 60, "random", 0)
+    assert height.mean() > 1.5 * rough.local(random).mean()
+
+    def covered(places):
+        return np.linalg.norm((Z[:, None] - places) / Z.std(axis=0), axis=2).min(axis=1).mean()
+
+    assert covered(T) < 1.05 * covered(random) < 0.9 * covered(few)
+
+
 def test_dissimilar_targets_resemble_their_neighbours_least(model, pool):
     Z = mf.embed(model, pool)
     rough = mf.analyze_roughness(Z, structures=pool)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from pymatgen.core import Structure
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.config import Choice
@@ -26,7 +28,8 @@ def choose_targets(
         Z: (m, dim) embedding of the pool.
         roughness: of that embedding.
         n: targets wanted.
-        choice: ``"roughness"`` takes the maxima of the local roughness; the controls take pool points at random or
+        choice: ``"roughness"`` takes the maxima of the local roughness and, where there are fewer than n, the roughest
+            crystals of regions without one (:func:`rough_places`); the controls take pool points at random or
             by farthest-point sampling, ``"dissimilar"`` those whose response is lowest: with the usual one the crystals
             that resemble their latent neighbours least.
         seed: of the controls.
@@ -35,7 +38,7 @@ def choose_targets(
         (<= n, dim) targets and the local roughness there.
     """
     if choice == "roughness":
-        return roughness.maxima(n)
+        return rough_places(Z, roughness, n)
     if choice == "dissimilar":
         lowest = np.argsort(roughness.response, kind="stable")[:n]
         return Z[lowest], roughness.local(Z[lowest])
@@ -44,12 +47,45 @@ def choose_targets(
     if choice == "random":
         picked = rng.permutation(len(Z))[:n].tolist()
     else:
-        X = (Z - Z.mean(axis=0)) / np.maximum(Z.std(axis=0), 1e-9)
+        X = _standardised(Z, Z)
         distance = np.linalg.norm(X - X[picked[0]], axis=1)
         while len(picked) < min(n, len(Z)):
             picked.append(int(distance.argmax()))
             distance = np.minimum(distance, np.linalg.norm(X - X[picked[-1]], axis=1))
     return Z[picked], roughness.local(Z[picked])
+
+
+def _standardised(points: np.ndarray, Z: np.ndarray) -> np.ndarray:
+    """Latent points (m, dim) in standard deviations of the pool's."""
+    return (points.astype(float) - Z.mean(axis=0)) / np.maximum(Z.std(axis=0), 1e-9)
+
+
+def rough_places(Z: np.ndarray, roughness: RoughnessResult, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The maxima of the local roughness; where there are fewer than n, also the roughest crystals of other regions.
+
+    A small pool has one or two maxima, and a hundred crystals around these say little about all the rest of latent
+    space. The pool is therefore parted into n regions (k-means); each that holds no maximum gives its roughest crystal.
+
+    Args:
+        Z: (m, dim) embedding of the pool.
+        roughness: of that embedding.
+        n: places wanted.
+
+    Returns:
+        (<= n, dim) places, the maxima first, then the others, and the local roughness there, falling in both parts.
+    """
+    points, height = roughness.maxima(n)
+    if not 0 < len(points) < min(n, len(Z)):
+        return points, height
+    local, X = roughness.local(Z), _standardised(Z, Z)
+    with threadpool_limits(1):  # more threads would sum in another order
+        regions = KMeans(min(n, len(Z)), n_init=1, random_state=0).fit(X)
+        filled = regions.predict(_standardised(points, Z))
+    falling = np.argsort(-local, kind="stable")
+    falling = falling[~np.isin(regions.labels_[falling], filled)]
+    first = np.sort(np.unique(regions.labels_[falling], return_index=True)[1])
+    more = falling[first][: n - len(points)]
+    return np.vstack([points, Z[more]]), np.concatenate([height, local[more]])
 
 
 def propose_from(
