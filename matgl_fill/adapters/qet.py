@@ -25,7 +25,6 @@ class QETAdapter(Adapter):
 
     core_class = QET
     filled_class = FilledQET
-    training_steps = 100
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         if backend.NAME == "DGL":

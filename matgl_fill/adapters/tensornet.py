@@ -23,7 +23,6 @@ class TensorNetAdapter(Adapter):
 
     core_class = TensorNet
     filled_class = FilledTensorNet
-    training_steps = 100
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)
