@@ -18,8 +18,9 @@ class FillConfig(BaseModel):
     """Settings of a fill-tuning run; the defaults were chosen by the rule in docs/settings.md.
 
     Attributes:
-        choice: where to fill: maxima of the local roughness, or one of three controls: pool crystals at random, those
-            farthest from each other, or those that resemble their latent neighbours least.
+        choice: where to fill: maxima of the local roughness and, where these are few, the roughest crystals of other
+            regions, or one of three controls: pool crystals at random, those farthest from each other, or those that
+            resemble their latent neighbours least.
         form: what becomes of what is learnt. ``"add"``: the original stays as it is, bitwise, and the tuned copy is
             carried beside it, so that the embedding is original ⊕ tuned; where there are labels for a potential, a
             correction of its energies in closed form is carried too, if it holds on labelled crystals left out.
@@ -28,6 +29,8 @@ class FillConfig(BaseModel):
         neighbours: latent neighbours in the response and in the graph.
         copies: altered copies of every generated crystal that are trained on with it: strained, rattled, and with
             probability ``redecorate`` other elements put in.
+        enlarge_pool: a smaller pool is made up to about so many crystals by altered copies, at most ``copies`` of each,
+            that label-free objectives see too; not where ``pool_descriptor_weight`` is 0.
         oracle_copies: how many of them the oracle labels; the others only label-free objectives see.
         redecorate: see ``copies``.
         rattle: largest standard deviation of the copies' displacements, Angstrom.
@@ -71,6 +74,7 @@ class FillConfig(BaseModel):
     form: Literal["add", "correct", "overwrite"] = "add"
     neighbours: int = Field(10, ge=2)
     copies: int = Field(20, ge=0)
+    enlarge_pool: int = Field(3000, ge=0)
     oracle_copies: int = Field(1, ge=0)
     redecorate: float = Field(1.0, ge=0, le=1)
     rattle: float = Field(0.05, ge=0)

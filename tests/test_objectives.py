@@ -6,7 +6,10 @@ import torch
 from sklearn.linear_model import RidgeCV
 
 import matgl_fill as mf
+from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
+from matgl_fill.generate.copies import elements_of
+from matgl_fill.pipeline import _copies
 from matgl_fill.train import ReadoutObjective, Standardiser, objective_names, register_objective
 from matgl_fill.train.denoise import DRAWS, NOISE, STIFFNESS, denoising
 from matgl_fill.train.registry import _MAKERS
@@ -103,3 +106,19 @@ def test_the_pool_teaches_descriptors_too(model, pool, proposals):
         head = RidgeCV(np.logspace(-1, 3, 9)).fit(tuned[known], Y[known])
         losses[weight] = np.abs(head.predict(tuned[known]) - Y[known]).mean()
     assert losses[1.0] < losses[0.0], losses
+
+
+def test_a_small_pool_is_made_up_by_altered_copies(pool):
+    made, known = pool.structures[:3], pool.structures[10:60]
+    elements = elements_of(pool.structures)
+
+    def count(**changes):
+        config = FillConfig.make({"copies": 4, **changes}).resolved(False, 1, 1e-3, 1)
+        copies = _copies(made, known, elements, config, np.random.default_rng(0))
+        assert [len(c) for c in copies[:12]] == [len(s) for s in made] * 4
+        return len(copies) - 12
+
+    assert count() == 4 * len(known)
+    assert count(enlarge_pool=150) == 2 * len(known)
+    assert count(enlarge_pool=149) == len(known)
+    assert count(enlarge_pool=99) == count(enlarge_pool=0) == count(form="overwrite") == 0

@@ -129,8 +129,9 @@ def propose(
     choice: Annotated[
         Choice,
         typer.Option(
-            help="Where to fill: at the maxima of the local roughness, or, to compare with, at crystals of STRUCTURES "
-            "taken at random, by farthest-point sampling, or for being least like their latent neighbours."
+            help="Where to fill: at the maxima of the local roughness (where these are few, at the roughest crystals "
+            "of other regions too), or, to compare with, at crystals of STRUCTURES taken at random, by farthest-point "
+            "sampling, or for being least like their latent neighbours."
         ),
     ] = "roughness",
     state: State = None,
