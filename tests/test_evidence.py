@@ -25,7 +25,7 @@ from matgl_fill.benchmarks.evidence_statistics import (
     interval,
     sign_test,
 )
-from matgl_fill.benchmarks.evidence_tables import _curve, _curves, _original
+from matgl_fill.benchmarks.evidence_tables import _curve, _curves, _original, _over_all
 from matgl_fill.benchmarks.ledger import Lines, read_rows
 from matgl_fill.benchmarks.suite import CHOOSING, REPORTING, TRAINED_ON, Suite, tasks_of
 from matgl_fill.config import FillConfig
@@ -132,6 +132,16 @@ def test_curve_over_the_number_of_crystals():
         "| m, random | 30 | 1 | +50.0 [+50.0, +50.0] | +50.0 (task 0) | 1, 0 |  |  |  | 7 |",
     ]
     assert _curve(_curves(groups(rows[:3]))) == ""
+
+
+def test_runs_of_all_models_are_compared_in_pairs():
+    fills = [arm("roughness", [[3.0, 5.0], [1.0, 1.0]]), arm("random", [[1.0, 1.0], [1.0, 3.0]])]
+    one = Group({}, ("t", "u"), ("", ""), tuple(fills))
+    alone = Group({}, ("t",), ("",), (arm("roughness", [[9.0]]),))
+    other = Group({}, ("t",), ("",), (arm("roughness", [[4.0]]), arm("random", [[0.0]], seeds=(0,))))
+    table = _over_all([one, alone, other]).splitlines()
+    assert table[-1] == "| random | 3 | +2.0 [+1.0, +4.0] | 3, 0 | 0.25 |  |  |  |"
+    assert _over_all([alone]) == ""
 
 
 def test_what_a_model_was_trained_for_is_no_downstream_task_of_its():

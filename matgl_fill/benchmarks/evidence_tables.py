@@ -17,6 +17,7 @@ from matgl_fill.benchmarks.evidence_statistics import (
     differences,
     groups,
     interval,
+    paired_runs,
     sign_test,
 )
 from matgl_fill.benchmarks.ledger import Row
@@ -169,6 +170,33 @@ def _curve(curves: Sequence[Sequence[Group]]) -> str:
     return "## How many crystals\n\n" + markdown_table(columns, rows)
 
 
+def _over_all(found: Sequence[Group]) -> str:
+    """Crystals at rough places against other crystals, run by run, over all groups."""
+    rows = []
+    for control in ("random", "farthest", "dissimilar"):
+        runs = {kind: paired_runs(found, "roughness", control, kind) for kind in KINDS}
+        if runs[PLAIN].size:
+            cells = [cell for values in runs.values() for cell in _against(values)]
+            rows.append([control, str(len(runs[PLAIN])), *cells])
+    if not rows:
+        return ""
+    measured = ("difference", "runs up, down", "p")
+    text = (
+        "Difference of the means over tasks of two runs that share model, pool and seed; interval and sign test are\n"
+        "over runs of all models and pools above.\n\n"
+    )
+    columns = ("control", "runs", *measured, *(f"{c}, with descriptors" for c in measured))
+    return "## Rough places against others, over all models\n\n" + text + markdown_table(columns, rows)
+
+
+def _against(values: np.ndarray) -> list[str]:
+    """Mean, ups and downs and p of differences, empty where there are none."""
+    if not values.size:
+        return [""] * 3
+    signs = sign_test(values)
+    return [_mean(values), f"{signs.up}, {signs.down}", f"{signs.p:.2g}"]
+
+
 def _every_task(group: Group, arms: Sequence[Arm]) -> str:
     """Mean over seeds and their standard deviation, plain and with descriptors."""
     parts = []
@@ -192,9 +220,7 @@ def _paired(group: Group, arms: Sequence[Arm]) -> str:
         for control in group.controls(arm):
             cells = []
             for kind in KINDS:
-                values = differences(arm, control, kind) if kind in control.gains else np.empty((0, 0))
-                signs = sign_test(values) if values.size else None
-                cells += [_mean(values), f"{signs.up}, {signs.down}", f"{signs.p:.2g}"] if signs else [""] * 3
+                cells += _against(differences(arm, control, kind) if kind in control.gains else np.empty((0, 0)))
             rows.append([arm.name, control.name, *cells])
     columns = ("difference", "up, down", "p")
     return markdown_table(["arm", "control", *columns, *(f"{c}, with descriptors" for c in columns)], rows)
@@ -310,13 +336,14 @@ def write_tables(rows: Sequence[Row], out: Path | None = None) -> str:
     if not rows:
         raise InputError("no measurement in these files; make some with 'evidence run'.")
     sections, curves = [], _curves(groups(rows))
-    for k, group in enumerate((max(curve, key=lambda g: sum(len(a.seeds) for a in g.arms)) for curve in curves), 1):
+    shown = [max(curve, key=lambda g: sum(len(a.seeds) for a in g.arms)) for curve in curves]
+    for k, group in enumerate(shown, 1):
         picture = None
         if out is not None:
             picture = f"{out.stem}-{k}.svg"
             atomic_write(out.with_name(picture), figure_bytes(task_dots(group), "svg"))
         sections.append(_section(group, picture))
-    text = "\n".join([HEAD, _made_by(rows), *sections, _curve(curves)]).rstrip("\n") + "\n"
+    text = "\n".join([HEAD, _made_by(rows), *sections, _over_all(shown), _curve(curves)]).rstrip("\n") + "\n"
     if out is not None:
         atomic_write(out, text)
     return text
