@@ -22,7 +22,7 @@ from matgl_fill.train.proxies import proxies
 from matgl_fill.train.response import SCALES, responses
 from matgl_fill.train.setup import COVERED, alignment_sample
 
-QUICK = {"steps": 12, "copies": 2, "replay_size": 60, "lr": 2e-3, "replay_weight": 3.0}
+QUICK = {"steps": 12, "copies": 2, "enlarge_pool": 0, "replay_size": 60, "lr": 2e-3, "replay_weight": 3.0}
 LENIENT = QUICK | {"max_prediction_drift": 1.0, "min_recovery": 0.0, "max_proxy_loss": 100.0}
 """Twelve steps at full learning rate are too few to settle; the tests of the loop are not about the verdict."""
 LABELS = 1e-4
