@@ -76,9 +76,10 @@ def settings_toml(config: FillConfig, explain: bool = True) -> str:
 
     >>> from matgl_fill.config import FillConfig
     >>> print(settings_toml(FillConfig(choice="random")).partition("\n\n")[0])
-    # where to fill: maxima of the local roughness, or one of three controls: pool crystals at random,
-    # those farthest from each other, or those that resemble their latent neighbours least. One of
-    # "roughness", "random", "farthest", "dissimilar".
+    # where to fill: maxima of the local roughness and, where these are few, the roughest crystals of
+    # other regions, or one of three controls: pool crystals at random, those farthest from each other,
+    # or those that resemble their latent neighbours least. One of "roughness", "random", "farthest",
+    # "dissimilar".
     choice = "random"
     """
     docs = field_docs(type(config)) if explain else {}
