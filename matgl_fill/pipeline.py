@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pymatgen.core import Structure
 from torch import nn
 
 from matgl_fill.adapters import Adapter, Graph, get_adapter, make_savable
@@ -21,7 +20,7 @@ from matgl_fill.cost import embedding_seconds, search_seconds, training_seconds
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks
 from matgl_fill.generate import Proposal, propose_from
-from matgl_fill.generate.copies import altered_copies, elements_of
+from matgl_fill.generate.copies import elements_of, teaching_copies
 from matgl_fill.given import given_crystals
 from matgl_fill.io import Skipped, read_structures
 from matgl_fill.pool import Pool, prepare_pool
@@ -348,19 +347,6 @@ def _landscape_after(
     return Landscape(graph_roughness(Z, pool.D, neighbours), Z, Z_new)
 
 
-def _copies(
-    crystals: list[Structure],
-    known: list[Structure],
-    elements: tuple[str, ...],
-    config: FillConfig,
-    rng: np.random.Generator,
-) -> list[Structure]:
-    """Altered copies of the generated crystals first, then of the known ones where these are few and taught too."""
-    how = (rng, config.rattle, config.strain, config.redecorate, elements)
-    of_each = min(config.copies, config.enlarge_pool // len(known) - 1) if config.pool_descriptor_weight else 0
-    return altered_copies(crystals, config.copies, *how) + altered_copies(known, of_each, *how)
-
-
 def _train(
     adapter: Adapter,
     pool: Pool,
@@ -385,7 +371,7 @@ def _train(
         config,
     )
     crystals = [p.structure for p in proposals]
-    copies = _copies(crystals, [pool.structures[i] for i in rest], elements_of(pool.structures), config, rng)
+    copies = teaching_copies(crystals, [pool.structures[i] for i in rest], elements_of(pool.structures), config, rng)
     cut = config.oracle_copies * len(crystals) if labels is None else 0
     tuned = adapter.side() if config.form == "add" else adapter.clone()
     Z = tuned.embed_graphs(pool.graphs)[0] if tuned.is_side and tuned.reads_sides_apart else pool.Z

@@ -8,8 +8,7 @@ from sklearn.linear_model import RidgeCV
 import matgl_fill as mf
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
-from matgl_fill.generate.copies import elements_of
-from matgl_fill.pipeline import _copies
+from matgl_fill.generate.copies import elements_of, teaching_copies
 from matgl_fill.train import ReadoutObjective, Standardiser, objective_names, register_objective
 from matgl_fill.train.denoise import DRAWS, NOISE, STIFFNESS, denoising
 from matgl_fill.train.registry import _MAKERS
@@ -114,7 +113,7 @@ def test_a_small_pool_is_made_up_by_altered_copies(pool):
 
     def count(**changes):
         config = FillConfig.make({"copies": 4, **changes}).resolved(False, 1, 1e-3, 1)
-        copies = _copies(made, known, elements, config, np.random.default_rng(0))
+        copies = teaching_copies(made, known, elements, config, np.random.default_rng(0))
         assert [len(c) for c in copies[:12]] == [len(s) for s in made] * 4
         return len(copies) - 12
 

@@ -67,6 +67,11 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"
 
 
+def _both(columns: Sequence[str]) -> list[str]:
+    """Column names for plain embeddings, and the same for those with descriptors."""
+    return [*columns, *(f"{c}, with descriptors" for c in columns)]
+
+
 def _summary(group: Group, arms: Sequence[Arm]) -> str:
     """One row an arm."""
     halves = list(dict.fromkeys(group.halves)) if len(set(group.halves)) > 1 else []
@@ -108,6 +113,11 @@ def _figures(group: Group, arm: Arm, kind: str, some: Sequence[bool] | None = No
     ]
 
 
+def _main(group: Group) -> list[Arm]:
+    """Arms without a change of the config."""
+    return [a for a in group.arms if a.variant in ("", AS_IS)]
+
+
 def _original(group: Group, arms: Sequence[Arm]) -> str:
     """Errors of the original's plain embedding beside those of one value, and the worst of the tasks where it wins."""
     rows, learnt = [], []
@@ -126,7 +136,7 @@ def _original(group: Group, arms: Sequence[Arm]) -> str:
     )
     found = [[arm.name, *(x for kind in KINDS for x in _figures(group, arm, kind, learnt)[:3])] for arm in arms]
     of_kind = ("mean", "worst task", "up, down")
-    parts.append(markdown_table(["arm", *of_kind, *(f"{c}, with descriptors" for c in of_kind)], found))
+    parts.append(markdown_table(["arm", *_both(of_kind)], found))
     return "\n".join(parts)
 
 
@@ -166,7 +176,7 @@ def _curve(curves: Sequence[Sequence[Group]]) -> str:
     if not rows:
         return ""
     of_kind = ("mean", "worst task", "up, down")
-    columns = ("model, arm", "crystals", "seeds", *of_kind, *(f"{c}, with descriptors" for c in of_kind), "seconds")
+    columns = ("model, arm", "crystals", "seeds", *_both(of_kind), "seconds")
     return "## How many crystals\n\n" + markdown_table(columns, rows)
 
 
@@ -185,7 +195,7 @@ def _over_all(found: Sequence[Group]) -> str:
         "Difference of the means over tasks of two runs that share model, pool and seed; interval and sign test are\n"
         "over runs of all models and pools above.\n\n"
     )
-    columns = ("control", "runs", *measured, *(f"{c}, with descriptors" for c in measured))
+    columns = ("control", "runs", *_both(measured))
     return "## Rough places against others, over all models\n\n" + text + markdown_table(columns, rows)
 
 
@@ -223,7 +233,7 @@ def _paired(group: Group, arms: Sequence[Arm]) -> str:
                 cells += _against(differences(arm, control, kind) if kind in control.gains else np.empty((0, 0)))
             rows.append([arm.name, control.name, *cells])
     columns = ("difference", "up, down", "p")
-    return markdown_table(["arm", "control", *columns, *(f"{c}, with descriptors" for c in columns)], rows)
+    return markdown_table(["arm", "control", *_both(columns)], rows)
 
 
 def _landscape(group: Group) -> str:
@@ -268,7 +278,7 @@ def _sharing(filled: Sequence[Arm]) -> str:
 
 def task_dots(group: Group) -> Figure:
     """Change on every task: mean over seeds as a dot, lowest to highest seed as a line; without the ablation."""
-    arms = [a for a in group.arms if a.variant in ("", AS_IS)]
+    arms = _main(group)
     with house_style("evidence"):
         figure = Figure((8.0, 1.2 + (0.085 * len(arms) + 0.1) * len(group.tasks)), layout="constrained")
         ax = figure.subplots()
@@ -296,15 +306,14 @@ def _section(group: Group, picture: str | None) -> str:
     if filled:
         text += f" {f['n']} crystals filled among those of {f['pool']}, oracle: {f['oracle'] or 'none'}"
         text += f"; {', '.join(f'{k} = {v}' for k, v in f['base'].items())}." if f["base"] else "."
-    main = [a for a in group.arms if a.variant in ("", AS_IS)]
+    main = _main(group)
     varied = [a for a in group.arms if a not in main]
     parts = [title, text, _summary(group, main)]
     if picture:
         parts.append(f"![change on every task]({picture})")
     parts += ["### Every probe", _by_probe(main), "### Every task", _every_task(group, main)]
     if group.aside:
-        own = [a for a in group.aside.arms if a.variant in ("", AS_IS)]
-        parts += ["### Trained for", _every_task(group.aside, own)]
+        parts += ["### Trained for", _every_task(group.aside, _main(group.aside))]
     parts += ["### Errors of the original", _original(group, main)]
     if filled:
         parts += ["### Against the controls", _paired(group, main)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pymatgen.core import Structure
 
+from matgl_fill.config import FillConfig
 from matgl_fill.generate.filters import MIN_DISTANCE, closest_ratio
 from matgl_fill.generate.moves import Rattle, Strain, Substitute
 
@@ -53,3 +54,16 @@ def altered_copies(
                 out.append(copy)
                 break
     return out
+
+
+def teaching_copies(
+    crystals: Sequence[Structure],
+    known: Sequence[Structure],
+    elements: tuple[str, ...],
+    config: FillConfig,
+    rng: np.random.Generator,
+) -> list[Structure]:
+    """Altered copies of the generated crystals first, then of the known ones where these are few and taught too."""
+    how = (rng, config.rattle, config.strain, config.redecorate, elements)
+    of_each = min(config.copies, config.enlarge_pool // len(known) - 1) if config.pool_descriptor_weight else 0
+    return altered_copies(crystals, config.copies, *how) + altered_copies(known, of_each, *how)
