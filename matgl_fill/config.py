@@ -65,7 +65,7 @@ class FillConfig(BaseModel):
             pool: R2 over standardised dimensions, as a fraction of what the same map recovers from the original.
         max_proxy_loss: how much worse (percent MAE) a label-free proxy probe may become.
         processes: that share the crystals of every step of the training by PyTorch's DDP, one thread each; at most as
-            many as the smallest batch has crystals. Not on Windows.
+            many as the smallest batch has crystals. Two give the bits of one with one thread. Not on Windows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

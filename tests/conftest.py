@@ -34,6 +34,7 @@ LONG = ("test_examples", "test_pipeline", "test_heating", "test_benchmarks_poten
 """Files that start first when several processes share the suite, so that none ends alone."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Longest files first; a file's tests stay in one process, but each example may run in any."""
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))

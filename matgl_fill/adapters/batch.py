@@ -26,13 +26,18 @@ class Graph:
     state: Tensor
 
     @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return int(backend.n_nodes(self.data))
+
+    @property
     def n_edges(self) -> int:
         """Number of directed edges."""
         return len(backend.edges(self.data)[0])
 
     def isolated_atoms(self) -> list[int]:
         """Indices of atoms without any neighbour inside the cutoff."""
-        degree = torch.bincount(backend.edges(self.data)[0], minlength=backend.n_nodes(self.data))
+        degree = torch.bincount(backend.edges(self.data)[0], minlength=self.n_atoms)
         return torch.nonzero(degree == 0).flatten().tolist()
 
 

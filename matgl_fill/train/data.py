@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 import lightning as pl
 import torch
@@ -72,23 +74,51 @@ def loader(graphs: Sequence[Graph], rows: Tensor) -> DataLoader:
     return ordered
 
 
+class InTurn:
+    """One batch of each loader in turn; all have as many.
+
+    Example:
+        >>> list(InTurn([["a", "b"], ["A", "B"]]))
+        ['a', 'A', 'b', 'B']
+    """
+
+    def __init__(self, loaders: Sequence[DataLoader]) -> None:
+        self._loaders = loaders
+
+    def __len__(self) -> int:
+        return sum(map(len, self._loaders))
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(zip(*self._loaders, strict=True))
+
+
 class Crystals(pl.LightningDataModule):
-    """The crystals of every term of the loss; each process takes its part of every batch.
+    """The crystals of every term of the loss, in parts of every batch.
 
     Args:
         graphs: of each term.
-        rows: (steps, size) of its graphs that every step takes, all processes together.
+        rows: (steps, size) of its graphs that every step takes, all parts together.
+        parts: of every batch; they differ by one crystal at most. One process takes them in turn, as many processes as
+            parts take one each.
+
+    Attributes:
+        mean_sizes: crystals and atoms (steps, 2) of each term's parts on average.
     """
 
-    def __init__(self, graphs: Mapping[str, Sequence[Graph]], rows: Mapping[str, Tensor]) -> None:
+    def __init__(self, graphs: Mapping[str, Sequence[Graph]], rows: Mapping[str, Tensor], parts: int) -> None:
         super().__init__()
-        self._graphs, self._rows = graphs, rows
+        self._graphs = graphs
+        self._rows = {name: r.tensor_split(parts, dim=1) for name, r in rows.items()}
+        self.mean_sizes: dict[str, Tensor] = {}
+        for name, r in rows.items():
+            atoms = torch.tensor([g.n_atoms for g in graphs[name]], dtype=torch.float64)[r]
+            self.mean_sizes[name] = torch.stack([torch.ones_like(atoms), atoms], dim=2).sum(dim=1) / parts
 
     def train_dataloader(self) -> CombinedLoader:
-        """Batches of this process; parts differ by one crystal at most."""
-        rank, processes = self.trainer.global_rank, self.trainer.world_size
-        parts = {name: rows.tensor_split(processes, dim=1)[rank] for name, rows in self._rows.items()}
-        return CombinedLoader({name: loader(self._graphs[name], part) for name, part in parts.items()}, "min_size")
+        """The parts of this process."""
+        mine = slice(self.trainer.global_rank, None, self.trainer.world_size)
+        parts = {name: [loader(self._graphs[name], r) for r in rows[mine]] for name, rows in self._rows.items()}
+        return CombinedLoader({name: InTurn(each) for name, each in parts.items()}, "min_size")
 
 
 def unpack(collated: tuple[object, Tensor, Tensor, Tensor], adapter: Adapter) -> tuple[Batch, Tensor]:

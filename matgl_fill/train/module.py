@@ -34,6 +34,9 @@ GRADIENT_CLIP = 1.0
 EPSILON, EPSILON_HELD = 1e-8, 1e-5
 """Of AdamW: gradients far below it make no step. What is held, if something is, has not changed at the start, so that
 the first gradients of a readout are rounding, of which full steps would be made with the usual value."""
+PARTS = 2
+"""In which every batch is computed, by one process or by two, so that both make the same sums. Rounding, which other
+sums would bring, is what training makes much of."""
 HISTORY_POINTS = 50
 """Points of each loss curve."""
 
@@ -135,15 +138,15 @@ class FillModule(pl.LightningModule):
             torch.set_rng_state(self._saved["random"])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002
-        """One step on a batch of generated crystals per objective and a batch of replayed ones."""
+        """A part of a step: of a batch of generated crystals per objective and of a batch of replayed ones."""
         terms = {}
         for objective in self.objectives:
-            fill, rows, share = self._part(batch[objective.name])
+            fill, rows, share = self._part(objective.name, batch)
             if objective.needs_geometry:
                 fill = fill.movable()
             loss = objective.loss(self.adapter, self.adapter.forward(fill), fill, rows)
             terms[objective.name] = share * objective.weight * loss
-        held, rows, share = self._part(batch["replay"])
+        held, rows, share = self._part("replay", batch)
         output = self.adapter.forward(held)
         terms["replay"] = share * self.replay.loss(self.adapter, output, held, rows)
         for objective in self.objectives:
@@ -156,25 +159,30 @@ class FillModule(pl.LightningModule):
         self._recent.append(dict(zip(terms, mean.tolist(), strict=True)))
         return losses.sum()
 
-    def _part(self, collated: tuple[object, Tensor, Tensor, Tensor]) -> tuple[Batch, Tensor, float]:
-        """This process's part of a batch, its row numbers, and the weight of its loss.
+    def _part(self, name: str, batch: dict[str, Any]) -> tuple[Batch, Tensor, float]:
+        """This part of a term's batch, its row numbers, and the weight of its loss.
 
-        DDP takes the mean of the processes' gradients. Means over parts, weighted by their sizes over the mean size,
-        have the mean over the whole batch as mean. One process has the whole batch, and all weights are 1.
+        Lightning takes the mean of the gradients of all parts. Means over parts, weighted by their sizes over the mean
+        size, have the mean over the whole batch as mean.
         """
-        batch, rows = unpack(collated, self.adapter)
-        sizes = torch.tensor([len(batch), len(batch.node_batch)], dtype=torch.float64)
-        crystals, atoms = (sizes / self.trainer.strategy.reduce(sizes.clone(), reduce_op="mean")).tolist()
-        return replace(batch, atom_weight=atoms / crystals), rows, crystals
+        part, rows = unpack(batch[name], self.adapter)
+        mean = self.trainer.datamodule.mean_sizes[name][self.global_step]
+        crystals, atoms = (torch.tensor([len(part), len(part.node_batch)]) / mean).tolist()
+        return replace(part, atom_weight=atoms / crystals), rows, crystals
 
     def on_train_epoch_start(self) -> None:
         """Keep evaluation mode (Lightning switches to training mode)."""
         self.adapter.model.eval()
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Record mean losses now and then; add the weights to the average near the end; save now and then."""
-        step, steps = self.before + self.global_step, self.steps
-        if len(self._recent) == max(steps // HISTORY_POINTS, 1) or step == steps:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """After a step's last part.
+
+        Record mean losses now and then; add the weights to the average near the end; save now and then.
+        """
+        step, steps, parts = self.before + self.global_step, self.steps, self.trainer.accumulate_grad_batches
+        if (batch_idx + 1) % parts:
+            return
+        if len(self._recent) == parts * max(steps // HISTORY_POINTS, 1) or step == steps:
             for name in self._recent[0]:
                 value = sum(r[name] for r in self._recent) / len(self._recent)
                 self.history.setdefault(name, []).append(value)
@@ -244,7 +252,9 @@ def _train(module: FillModule, held: Sequence[Graph], seed: int) -> None:
     rows = {name: batch_rows(len(g), config.batch_size, module.steps, seed) for name, g in graphs.items()}
     graphs["replay"] = list(held)
     rows["replay"] = batch_rows(len(held), config.replay_batch or 1, module.steps, seed + 1)
-    processes = min(config.processes, *(r.shape[1] for r in rows.values()))
+    smallest = min(r.shape[1] for r in rows.values())
+    processes = min(config.processes, smallest)
+    parts = min(PARTS, smallest) if processes == 1 else processes
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), deterministic(), _interruptible(), _alone():
@@ -256,6 +266,7 @@ def _train(module: FillModule, held: Sequence[Graph], seed: int) -> None:
             accelerator="cpu",
             devices=processes,
             strategy="ddp_fork_find_unused_parameters_true" if processes > 1 else "auto",
+            accumulate_grad_batches=parts // processes,
             use_distributed_sampler=False,  # Crystals are shared out already
             logger=False,
             enable_checkpointing=False,
@@ -264,7 +275,8 @@ def _train(module: FillModule, held: Sequence[Graph], seed: int) -> None:
             gradient_clip_val=GRADIENT_CLIP,
             inference_mode=False,
         )
-        trainer.fit(module, datamodule=Crystals(graphs, {name: r[module.before :] for name, r in rows.items()}))
+        crystals = Crystals(graphs, {name: r[module.before :] for name, r in rows.items()}, parts)
+        trainer.fit(module, datamodule=crystals)
 
 
 @contextmanager
