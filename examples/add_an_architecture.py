@@ -185,7 +185,7 @@ if __name__ == "__main__":
 
 if __name__ == "__main__":
     tasks = read_tasks(bundled.EVALUATION, bundled.TASKS)
-    result = mf.fill_tune(adapter.model, n=10, seed=0, config={"steps": 200}, tasks=tasks)
+    result = mf.fill_tune(adapter.model, n=5, seed=0, config={"steps": 100}, tasks=tasks)
     verdict = result.report["verdict"]["headline"]
     print(f"{type(result.model).__name__}, guard: {verdict}")
     for change in result.comparison.changes:

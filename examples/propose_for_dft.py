@@ -70,7 +70,7 @@ print(f"{len(done)} crystals labelled, largest force {largest:.1f} eV/A")
 # -o tuned``.
 
 result = mf.fill_tune(
-    model, given.structures, labelled=folder / "labelled.extxyz", seed=0, config={"steps": 100, "copies": 5}
+    model, given.structures, labelled=folder / "labelled.extxyz", seed=0, config={"steps": 60, "copies": 5}
 )
 print(result.report["verdict"]["headline"])
 for name, losses in result.report["history"].items():

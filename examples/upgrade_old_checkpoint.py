@@ -11,8 +11,6 @@ inverse. With ``python upgrade_old_checkpoint.py MODEL`` it looks at a checkpoin
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -73,7 +71,8 @@ if then is not None:
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", MatglFillWarning)
-    upgraded = predictions(mf.load_model(old))
+    model = mf.load_model(old)
+upgraded = predictions(model)
 for warning in caught:
     print("warning:", str(warning.message).replace(str(folder), "..."))
 print(f"upgraded, it differs by {np.abs(upgraded - plain).mean():.3f} from what it was read as before")
@@ -84,10 +83,9 @@ if then is not None:
 # For good
 # --------
 #
-# ``matgl-fill upgrade OLD NEW`` writes an upgraded copy, which plain MatGL reads.
+# Saved, it is a copy that plain MatGL reads. ``matgl-fill upgrade OLD NEW`` does both.
 
-command = [sys.executable, "-W", "ignore", "-m", "matgl_fill", "upgrade", str(old), str(folder / "new")]
-subprocess.run(command, check=True, capture_output=True)
+model.save(folder / "new")
 again = predictions(mf.load_model(folder / "new", legacy=False))
 print(f"the upgraded copy, read as it is, differs from the upgraded model by {np.abs(again - upgraded).max():.1e}")
 

@@ -66,7 +66,7 @@ def test_every_architecture_is_fill_tuned_and_reloaded(name, tmp_path, pool):
     """The whole way on every architecture: the original stays to the bit, the file gives the same embedding."""
     model = load(name)
     quick = {"steps": 2, "copies": 1, "replay_size": 20, "max_proxy_loss": 100.0}
-    result = mf.fill_tune(model, pool.subset(range(60)), n=4, config=quick, out=tmp_path)
+    result = mf.fill_tune(model, pool.subset(range(40)), n=3, config=quick, out=tmp_path)
     assert result.accepted
     some = pool.subset(range(20))
     Z, Z_tuned = mf.embed(model, some), mf.embed(result.model, some)

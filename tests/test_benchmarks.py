@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from conftest import shared
+from typer.testing import CliRunner
 
 from matgl_fill import bundled, read_structures
+from matgl_fill.benchmarks.__main__ import app
 from matgl_fill.benchmarks.checkpoints import check_checkpoints
 from matgl_fill.benchmarks.throughput import ONE_BY_ONE, bounds, throughput
 
@@ -28,10 +27,10 @@ def test_profile_names_graph_building_and_the_largest_operators(model, pool):
 
 def test_command_prints_the_tables():
     crystals = bundled.ASSETS / "crystals_pool.jsonl.gz"
-    command = [sys.executable, "-m", "matgl_fill.benchmarks", "embed", str(bundled.MODEL), str(crystals), "--n", "70"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    assert "MEGNet: 70 crystals" in done.stdout
-    assert "after 70 crystals" in done.stdout
+    done = CliRunner().invoke(app, ["embed", str(bundled.MODEL), str(crystals), "--n", "70"])
+    assert done.exit_code == 0, done.output
+    assert "MEGNet: 70 crystals" in done.output
+    assert "after 70 crystals" in done.output
 
 
 def test_every_old_checkpoint_is_upgraded_exactly_or_refused():

@@ -48,9 +48,9 @@ def test_published_predictions_in_one_batch(name, pool):
 
 def test_m3gnet_potential_is_fill_tuned_end_to_end(pool, tmp_path):
     model = mf.load_model(shared("models_legacy/M3GNet-MP-2021.2.8-PES"))
-    tasks = mf.read_structures(shared("data/phonons_eval.jsonl.gz")).subset(range(200))
-    config = {"steps": 40, "batch_size": 12, "replay_batch": 8}
-    result = mf.fill_tune(model, pool.subset(range(300)), n=8, config=config, tasks=tasks, out=tmp_path)
+    tasks = mf.read_structures(shared("data/phonons_eval.jsonl.gz")).subset(range(120))
+    config = {"steps": 30, "batch_size": 12, "replay_batch": 8, "enlarge_pool": 0}
+    result = mf.fill_tune(model, pool.subset(range(120)), n=5, config=config, tasks=tasks, out=tmp_path)
     assert result.accepted
     assert result.comparison.mean > 0
     some = pool.subset(range(30))
@@ -66,14 +66,14 @@ def test_megnet_embeds_the_same_on_dgl_and_on_pyg(pool, tmp_path):
     name = PYG_MODELS[0]
     code = (
         "import sys, numpy, matgl_fill as mf\n"
-        "pool = mf.read_structures(sys.argv[2]).subset(range(100))\n"
+        "pool = mf.read_structures(sys.argv[2]).subset(range(40))\n"
         "numpy.save(sys.argv[3], mf.embed(mf.load_model(sys.argv[1]), pool))\n"
     )
     command = [python, "-c", code, shared(f"models/{name}"), shared("data/mp_pool.jsonl.gz"), tmp_path / "Z.npy"]
     environment = {k: v for k, v in os.environ.items() if k not in ("MATGL_BACKEND", "DGLBACKEND")}
     subprocess.run([str(c) for c in command], check=True, env=environment, capture_output=True, timeout=300)
     Z_pyg = np.load(tmp_path / "Z.npy")
-    Z = mf.embed(mf.load_model(shared(f"models_legacy/{name}")), pool.subset(range(100)))
+    Z = mf.embed(mf.load_model(shared(f"models_legacy/{name}")), pool.subset(range(40)))
     assert np.abs(Z - Z_pyg).max() / np.abs(Z_pyg).max() < BACKENDS
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,10 +11,12 @@ import pytest
 import torch
 from matgl.models import TensorNet
 from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner, Result
 
 import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.cache import EmbeddingCache, fingerprint
+from matgl_fill.cli import app
 from matgl_fill.errors import InputError
 
 POOL = bundled.ASSETS / "crystals_pool.jsonl.gz"
@@ -80,8 +80,8 @@ def test_batches_of_wider_models_have_fewer_edges():
     assert narrow.edges_per_batch > 3 * wide.edges_per_batch
 
 
-def run(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "matgl_fill", "embed", *args], capture_output=True, text=True)
+def run(*words: object) -> Result:
+    return CliRunner().invoke(app, ["embed", *map(str, words)])
 
 
 def test_command_writes_a_table_and_leaves_bad_crystals_out(model, pool, tmp_path):
@@ -92,10 +92,10 @@ def test_command_writes_a_table_and_leaves_bad_crystals_out(model, pool, tmp_pat
     rows.insert(5, {"id": "broken", "structure": flat})
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path / "new" / "Z.parquet"
-    done = run("default", str(tmp_path / "in.jsonl"), "-o", str(out))
-    assert done.returncode == 0, done.stderr
-    assert "skipped exotic: element Fr is unknown to the model" in done.stdout
-    assert "zero-volume cell" in done.stdout
+    done = run("default", tmp_path / "in.jsonl", "-o", out)
+    assert done.exit_code == 0, done.output
+    assert "skipped exotic: element Fr is unknown to the model" in done.output
+    assert "zero-volume cell" in done.output
     table = pq.read_table(out)
     assert table.column("id").to_pylist() == some.ids
     Z = np.column_stack([table.column(f"z{j}") for j in range(table.num_columns - 1)])
@@ -107,7 +107,7 @@ def test_command_writes_a_table_and_leaves_bad_crystals_out(model, pool, tmp_pat
 def test_command_goes_on_from_a_cache(tmp_path):
     cache, out = tmp_path / "kept.sqlite", tmp_path / "Z.parquet"
     for _ in range(2):
-        assert run("default", str(POOL), "-o", str(out), "--level", "atom", "--cache", str(cache)).returncode == 0
+        assert run("default", POOL, "-o", out, "--level", "atom", "--cache", cache).exit_code == 0
     assert sqlite3.connect(cache).execute("SELECT count(*) FROM embedding").fetchone() == (300,)
     assert pq.read_table(out).column_names[:2] == ["id", "atom"]
 

@@ -10,7 +10,7 @@ from matgl_fill.generate import choose_targets
 from matgl_fill.generate.filters import Filters
 from matgl_fill.generate.select import MAX_PER_PARENT
 
-N = 12
+N = 8
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,10 @@ from matgl_fill.train import ReadoutObjective, Standardiser, objective_names, re
 from matgl_fill.train.denoise import DRAWS, NOISE, STIFFNESS, denoising
 from matgl_fill.train.registry import _MAKERS
 
-LENIENT = {"steps": 60, "copies": 1, "replay_size": 60, "max_prediction_drift": 9.0, "max_proxy_loss": 900.0}
+LENIENT = {
+    "steps": 60, "copies": 1, "enlarge_pool": 0, "replay_size": 60,
+    "max_prediction_drift": 9.0, "max_proxy_loss": 900.0,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

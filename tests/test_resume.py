@@ -222,9 +222,9 @@ def content(out: Path) -> dict[str, object]:
 
 
 def test_runs_killed_at_random_moments_end_as_the_undisturbed_one(pool, tmp_path):
-    write_structures(pool.structures[:150], tmp_path / "pool.extxyz")
+    write_structures(pool.structures[:80], tmp_path / "pool.extxyz")
     (tmp_path / "quick.toml").write_text("".join(f"{name} = {value}\n" for name, value in QUICK.items()))
-    arguments = [bundled.MODEL, tmp_path / "pool.extxyz", "--n", 4, "--config", tmp_path / "quick.toml"]
+    arguments = [bundled.MODEL, tmp_path / "pool.extxyz", "--n", 3, "--config", tmp_path / "quick.toml"]
     command = [sys.executable, Path(__file__).with_name("kill_runs.py"), tmp_path, KILLS, 0, *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
