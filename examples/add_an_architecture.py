@@ -166,7 +166,7 @@ if __name__ == "__main__":
     adapter = mf.get_adapter(PairNet())
     graphs = adapter.graphs(labelled.structures)
     optimiser = torch.optim.Adam(adapter.core.parameters(), lr=3e-3)
-    for _ in range(40):
+    for _ in range(30):
         for rows, batch in adapter.batches(graphs, 32):
             loss = (adapter.forward(batch).prediction - y[rows]).abs().mean()
             optimiser.zero_grad()

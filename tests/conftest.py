@@ -30,17 +30,16 @@ def shared(relative: str) -> Path:
     return path
 
 
-LONG = ("test_examples", "test_pipeline", "test_heating", "test_benchmarks_potentials", "test_train", "test_dgl")
+LONG = (
+    "test_adapters", "test_examples", "test_pipeline", "test_train", "test_dgl", "test_heating",
+    "test_benchmarks_potentials",
+)  # fmt: skip
 """Files that start first when several processes share the suite, so that none ends alone."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Longest files first; a file's tests stay in one process, but each example may run in any."""
+    """Longest files first; pytest-xdist's loadfile keeps a file's tests in one process."""
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
-    for item in items:
-        alone = item.path.stem == "test_examples"
-        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def main(folder: Path, kills: int, seed: int, arguments: list[str]) -> None:
         if ended(pid, moment):
             k += 1
             continue
-        os.kill(pid, signal.SIGINT if killed % 3 == 2 else signal.SIGKILL)
+        os.kill(pid, signal.SIGINT if killed % 3 == 1 else signal.SIGKILL)
         os.waitpid(pid, 0)
         killed += 1
         left = sorted(p.name for p in out.glob("run.partial/*"))

@@ -56,20 +56,20 @@ def test_projection_needs_as_many_dimensions():
 
 
 def test_command_prints_cost_with_its_growth_and_agreement():
-    options = ["--graph", "600,2400", "--landscape", "60", "--dimensions", "2", "--points", "100", "--fields", "2"]
+    options = ["--graph", "400,1600", "--landscape", "40", "--dimensions", "2", "--points", "100", "--fields", "2"]
     done = CliRunner().invoke(app, ["roughness", *options])
     assert done.exit_code == 0, done.output
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.output.splitlines() if "│" in line]
     numbers = {int(row[0]): [float(x) for x in row[1:]] for row in rows if row[0].isdigit()}
-    assert set(numbers) == {600, 2400, 60}
-    seconds, _, peak_mb, minima, vectors, maxima = numbers[2400]
+    assert set(numbers) == {400, 1600, 40}
+    seconds, _, peak_mb, minima, vectors, maxima = numbers[1600]
     assert seconds < 60
     assert 200 < peak_mb < 3000
-    assert numbers[600][3] < minima < vectors
+    assert numbers[400][3] < minima < vectors
     assert 0 < maxima <= 100
     exponent = re.search(r"seconds grow as n\^([\d.]+)", done.output)
     assert exponent
-    assert float(exponent.group(1)) == pytest.approx(np.log(seconds / numbers[600][0]) / np.log(4), abs=0.1)
+    assert float(exponent.group(1)) == pytest.approx(np.log(seconds / numbers[400][0]) / np.log(4), abs=0.1)
     assert any(row[0] == "fields, 2-d" for row in rows)
 
 

@@ -48,9 +48,9 @@ def test_published_predictions_in_one_batch(name, pool):
 
 def test_m3gnet_potential_is_fill_tuned_end_to_end(pool, tmp_path):
     model = mf.load_model(shared("models_legacy/M3GNet-MP-2021.2.8-PES"))
-    tasks = mf.read_structures(shared("data/phonons_eval.jsonl.gz")).subset(range(120))
-    config = {"steps": 30, "batch_size": 12, "replay_batch": 8, "enlarge_pool": 0}
-    result = mf.fill_tune(model, pool.subset(range(120)), n=5, config=config, tasks=tasks, out=tmp_path)
+    tasks = mf.read_structures(shared("data/phonons_eval.jsonl.gz")).subset(range(80))
+    config = {"steps": 20, "copies": 8, "batch_size": 12, "replay_batch": 8, "enlarge_pool": 0}
+    result = mf.fill_tune(model, pool.subset(range(100)), n=4, config=config, tasks=tasks, out=tmp_path)
     assert result.accepted
     assert result.comparison.mean > 0
     some = pool.subset(range(30))

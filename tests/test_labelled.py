@@ -24,7 +24,7 @@ LENIENT = QUICK | {
     "max_proxy_loss": 900.0,
 }  # fmt: skip
 
-LABELS_ONLY = LENIENT | {"form": "overwrite", "steps": 150, "lr": 1e-2, "replay_weight": 0.0, "prediction_weight": 0.0}
+LABELS_ONLY = LENIENT | {"form": "overwrite", "steps": 100, "lr": 1e-2, "replay_weight": 0.0, "prediction_weight": 0.0}
 
 
 def lennard_jones() -> LennardJones:

@@ -24,7 +24,7 @@ from matgl_fill.train import FillModule, ReadoutObjective, Replay, Standardiser,
 from matgl_fill.train import checkpoint as checkpoint_module
 from matgl_fill.train.module import PARTS
 
-KILLS = int(os.environ.get("MATGL_FILL_KILLS", "3"))
+KILLS = int(os.environ.get("MATGL_FILL_KILLS", "2"))
 """Random moments at which a run is killed; give more by hand."""
 QUICK = {"steps": 40, "copies": 2, "replay_size": 40}
 STEPS = 20
