@@ -29,8 +29,8 @@ def test_command_prints_the_tables():
     crystals = bundled.ASSETS / "crystals_pool.jsonl.gz"
     done = CliRunner().invoke(app, ["embed", str(bundled.MODEL), str(crystals), "--n", "70"])
     assert done.exit_code == 0, done.output
-    assert "MEGNet: 70 crystals" in done.output
-    assert "after 70 crystals" in done.output
+    assert "MEGNet: 70 crystals" in done.stdout
+    assert "after 70 crystals" in done.stdout
 
 
 def test_every_old_checkpoint_is_upgraded_exactly_or_refused():

@@ -56,20 +56,20 @@ def test_projection_needs_as_many_dimensions():
 
 
 def test_command_prints_cost_with_its_growth_and_agreement():
-    options = ["--graph", "400,1600", "--landscape", "40", "--dimensions", "2", "--points", "100", "--fields", "2"]
+    options = ["--graph", "1250,5000", "--landscape", "100", "--dimensions", "2", "--points", "100", "--fields", "2"]
     done = CliRunner().invoke(app, ["roughness", *options])
     assert done.exit_code == 0, done.output
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.output.splitlines() if "│" in line]
     numbers = {int(row[0]): [float(x) for x in row[1:]] for row in rows if row[0].isdigit()}
-    assert set(numbers) == {400, 1600, 40}
-    seconds, _, peak_mb, minima, vectors, maxima = numbers[1600]
+    assert set(numbers) == {1250, 5000, 100}
+    seconds, _, peak_mb, minima, vectors, maxima = numbers[5000]
     assert seconds < 60
     assert 200 < peak_mb < 3000
-    assert numbers[400][3] < minima < vectors
-    assert 0 < maxima <= 100
+    assert numbers[1250][3] < minima < vectors
+    assert maxima == 100
     exponent = re.search(r"seconds grow as n\^([\d.]+)", done.output)
     assert exponent
-    assert float(exponent.group(1)) == pytest.approx(np.log(seconds / numbers[400][0]) / np.log(4), abs=0.1)
+    assert float(exponent.group(1)) == pytest.approx(np.log(seconds / numbers[1250][0]) / np.log(4), abs=0.1)
     assert any(row[0] == "fields, 2-d" for row in rows)
 
 

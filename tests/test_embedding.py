@@ -94,8 +94,8 @@ def test_command_writes_a_table_and_leaves_bad_crystals_out(model, pool, tmp_pat
     out = tmp_path / "new" / "Z.parquet"
     done = run("default", tmp_path / "in.jsonl", "-o", out)
     assert done.exit_code == 0, done.output
-    assert "skipped exotic: element Fr is unknown to the model" in done.output
-    assert "zero-volume cell" in done.output
+    assert "skipped exotic: element Fr is unknown to the model" in done.stdout
+    assert "zero-volume cell" in done.stdout
     table = pq.read_table(out)
     assert table.column("id").to_pylist() == some.ids
     Z = np.column_stack([table.column(f"z{j}") for j in range(table.num_columns - 1)])

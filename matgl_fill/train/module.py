@@ -254,7 +254,7 @@ def _train(module: FillModule, held: Sequence[Graph], seed: int) -> None:
     rows["replay"] = batch_rows(len(held), config.replay_batch or 1, module.steps, seed + 1)
     smallest = min(r.shape[1] for r in rows.values())
     processes = min(config.processes, smallest)
-    parts = min(PARTS, smallest) if processes == 1 else processes
+    parts = max(processes, min(PARTS, smallest))
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), deterministic(), _interruptible(), _alone():
