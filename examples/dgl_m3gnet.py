@@ -57,8 +57,7 @@ print(f"frustration {rough.frustration:.4f}, {len(rough.network.minima)} minima"
 # Fill-tuning
 # -----------
 #
-# Short, for M3GNet goes crystal by crystal on DGL: in a batch, MatGL 2 predicts differently. The three-body terms take
-# their time, so 5 crystals and 15 steps here.
+# Short, for M3GNet's three-body terms take their time: 5 crystals and 15 steps here.
 
 settings = {"steps": 15, "copies": 3, "batch_size": 8, "replay_batch": 4, "replay_size": 40}
 result = mf.fill_tune(model, pool, n=5, seed=0, config=settings)

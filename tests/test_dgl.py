@@ -9,11 +9,16 @@ import subprocess
 import matgl
 import numpy as np
 import pytest
+import torch
 from conftest import DGL, DGL_MODELS, PYG_MODELS, shared
+from matgl.models import M3GNet
+from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 import matgl_fill as mf
+from matgl_fill.adapters.backend import backend
 from matgl_fill.errors import ModelError
+from matgl_fill.testing import relative
 
 pytestmark = pytest.mark.skipif(not DGL, reason="needs the extra 'dgl' and MATGL_BACKEND=DGL; make test-dgl has both")
 ENERGY, FORCE = 1e-5, 1e-4
@@ -44,6 +49,36 @@ def test_published_predictions_in_one_batch(name, pool):
         atoms = AseAtomsAdaptor.get_atoms(crystals[0])
         atoms.calc = PESCalculator(model, stress_unit="eV/A3")
         np.testing.assert_allclose(atoms.get_forces(), rows[0]["forces_eV_per_A"], atol=FORCE)
+
+
+@pytest.mark.parametrize("cutoff", [4.0, 5.0])
+def test_m3gnet_in_a_batch_is_what_matgl_makes_of_every_crystal_alone(crystals, cutoff):
+    """MatGL's own batch is not: its three-body terms count bonds over all of it."""
+    torch.manual_seed(0)
+    adapter = mf.get_adapter(M3GNet(is_intensive=False, units=16, cutoff=5.0, threebody_cutoff=cutoff))
+    pair = Structure(Lattice.cubic(12), ["H", "H"], [[0, 0, 0], [0, 0, 0.07]])  # one bond an atom, no term
+    alone = Structure(Lattice.cubic(12), ["He"], [[0, 0, 0]])
+    graphs = adapter.graphs([crystals[0], pair, crystals[1], alone, crystals[2]])
+
+    def energies_and_forces(batch, energy_of):
+        moving = batch.movable()
+        energy = energy_of(moving)
+        return energy.detach(), torch.autograd.grad(energy.sum(), moving.displacement)[0]
+
+    def by_matgl(moving):
+        lattice = moving.lattice[moving.node_batch]
+        positions = (moving.data.ndata["frac_coords"].unsqueeze(1) @ lattice).squeeze(1) + moving.displacement
+        offsets = moving.data.edata["pbc_offset"].unsqueeze(1) @ lattice[backend.edges(moving.data)[0]]
+        graph = backend.placed(moving.data, positions, offsets.squeeze(1))
+        return adapter.core(g=graph, state_attr=moving.state).reshape(-1)
+
+    batch = adapter.collate(graphs)
+    ours = energies_and_forces(batch, lambda moving: adapter.forward(moving).prediction)
+    singles = [energies_and_forces(adapter.collate([graph]), by_matgl) for graph in graphs]
+    for got, parts in zip(ours, zip(*singles, strict=True), strict=True):
+        assert relative(got.numpy(), torch.cat(parts).numpy()) < BACKENDS
+    theirs = energies_and_forces(batch, by_matgl)[1]
+    assert relative(theirs.numpy(), ours[1].numpy()) > BACKENDS
 
 
 def test_m3gnet_potential_is_fill_tuned_end_to_end(pool, tmp_path):

@@ -276,18 +276,10 @@ class Adapter(ABC):
                 the batch; gradients reach them.
         """
 
-        def mixing() -> Callable[[nn.Embedding, Any, Tensor], Tensor]:
-            done = 0
+        def mixed(table: nn.Embedding, _ids: Any, _out: Tensor) -> Tensor:
+            return shares() @ table.weight
 
-            def mixed(table: nn.Embedding, _ids: Any, out: Tensor) -> Tensor:
-                nonlocal done
-                rows = shares()
-                first, done = done, (done + len(out)) % len(rows)  # a core may be called crystal by crystal
-                return rows[first : first + len(out)] @ table.weight
-
-            return mixed
-
-        hooks = [table.register_forward_hook(mixing()) for table in self.element_tables]
+        hooks = [table.register_forward_hook(mixed) for table in self.element_tables]
         try:
             yield
         finally:

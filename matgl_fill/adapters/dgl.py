@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import FunctionType, MethodType
 from typing import Any
 
 import dgl
 import torch
+from matgl.graph._compute_dgl import create_line_graph
 from matgl.layers._readout_dgl import WeightedAtomReadOut
+from matgl.layers._three_body import ThreeBodyInteractions
 from matgl.models import M3GNet
-from torch import Tensor
+from matgl.utils.maths import get_segment_indices_from_n
+from torch import Tensor, nn
 
 NAME = "DGL"
 BLOCK = ("edge_feat", "node_feat", "state_feat")
@@ -61,16 +65,11 @@ def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """Output (B,) of a core model, and features under the names that they have in matgl 4's ``feature_dict``.
 
     M3GNet, CHGNet and TensorNet return their layers when asked; MEGNet and SO3Net are listened to for this one call.
-    M3GNet is called crystal by crystal: the three-body indices of matgl 2.2.1 count pruned bonds over the whole batch,
-    so that a crystal's prediction depends on those before it (measured: 1e-4 relative), and only the single call is
-    what the published checkpoints were validated with.
+    Three-body indices of matgl 2.2.1's M3GNet count bonds over the whole batch, so that what a crystal gives depends
+    on those before it (1e-4 relative); they are counted crystal by crystal here, as in the single calls that the
+    published checkpoints were validated with.
     """
-    if isinstance(core, M3GNet) and graph.batch_size > 1:
-        singles = dgl.unbatch(graph)
-        outputs = [call(core, single, state[i : i + 1]) for i, single in enumerate(singles)]
-        graph.edata["bond_dist"] = torch.cat([single.edata["bond_dist"] for single in singles])
-        return torch.cat([raw for raw, _ in outputs]), _merged([features for _, features in outputs])
-    with listening(core) as features:
+    with counting_by_crystal(core), listening(core) as features:
         raw = core(g=graph, state_attr=state)
     features |= {k: graph.ndata[k] for k in ("scalar_representation",) if k in graph.ndata}
     if isinstance(getattr(core, "readout", None), WeightedAtomReadOut):  # a sum here, an average in matgl 4
@@ -78,14 +77,62 @@ def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
     return raw.reshape(-1), features
 
 
-def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One nested dictionary of concatenated tensors from one per crystal; what is None stays out."""
-    first = parts[0]
-    return {
-        key: _merged([p[key] for p in parts]) if isinstance(value, dict) else torch.cat([p[key] for p in parts])
-        for key, value in first.items()
-        if isinstance(value, dict) or (isinstance(value, Tensor) and value.dim() > 0)
-    }
+def _with(function: Any, **replaced: Any) -> FunctionType:
+    """The same function, for which some names of its module mean something else; the module is left as it is."""
+    return FunctionType(function.__code__, function.__globals__ | replaced, argdefs=function.__defaults__)
+
+
+def _lines_by_crystal(graph: Any, cutoff: float) -> Any:
+    """Line graph of a batch in which every crystal has the three-body terms that it has alone.
+
+    MatGL numbers the bonds within ``cutoff`` and takes the numbers for those of all bonds. A crystal's numbers start
+    here at the first of all its bonds; the nodes between its last one and the next crystal's first are in no term.
+    """
+    lines = [create_line_graph(single, cutoff) for single in dgl.unbatch(graph)]
+    first = [0, *graph.batch_num_edges().cumsum(0).tolist()[:-1]]
+    source, target, nodes = (
+        torch.cat([ends + at for ends, at in zip(every, first, strict=True)])
+        for every in zip(*[(*line.edges(), line.nodes()) for line in lines], strict=True)
+    )
+    joined = dgl.graph((source, target), num_nodes=graph.num_edges())
+    terms = [get_segment_indices_from_n(line.ndata["n_triple_ij"]) for line in lines]
+    counts = [torch.bincount(of, minlength=line.num_nodes()) for of, line in zip(terms, lines, strict=True)]
+    known = {key: torch.cat([line.ndata[key] for line in lines]) for key in ("bond_dist", "bond_vec")}
+    for key, values in (known | {"n_triple_ij": torch.cat(counts)}).items():
+        empty = values.new_zeros((graph.num_edges(), *values.shape[1:]))
+        joined.ndata[key] = empty.index_copy(0, nodes.long(), values)
+    return joined
+
+
+def _terms(counts: Tensor) -> Tensor:
+    """Bond to which every three-body term belongs; MatGL's own takes no bond without any for granted."""
+    return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+
+
+@contextmanager
+def counting_by_crystal(core: Any) -> Iterator[None]:
+    """Inside the block, an M3GNet counts the bonds of every crystal of a batch by themselves."""
+    with ExitStack() as stack:
+        if isinstance(core, M3GNet):
+            forward = _with(M3GNet.forward, create_line_graph=_lines_by_crystal)
+            stack.enter_context(forwarding(core, MethodType(forward, core)))
+            forward = _with(ThreeBodyInteractions.forward, get_segment_indices_from_n=_terms)
+            for layer in core.three_body_interactions:
+                stack.enter_context(forwarding(layer, MethodType(forward, layer)))
+        yield
+
+
+@contextmanager
+def forwarding(module: nn.Module, forward: Any) -> Iterator[None]:
+    """Inside the block, a module has another forward pass."""
+    before = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if before is not None:
+            module.forward = before
 
 
 @contextmanager
@@ -102,11 +149,8 @@ def listening(core: Any) -> Iterator[dict[str, Any]]:
         found.update(forward(**given, return_all_layer_output=True))
         return found["final"]
 
-    core.forward = told
-    try:
+    with forwarding(core, told):
         yield found
-    finally:
-        del core.forward
 
 
 @contextmanager
