@@ -38,7 +38,8 @@ class FillConfig(BaseModel):
         steps: optimiser steps; by default as many as the model's adapter says.
         batch_size: generated crystals per step and objective.
         replay_batch: pool crystals per step; by default as many as the model's adapter says.
-        lr: peak learning rate (one cycle of AdamW); by default what the model's adapter says.
+        lr: peak learning rate (one cycle of AdamW); by default 8e-3, and 2e-4 where a potential is overwritten, whose
+            forces have to be kept.
         descriptor_weight: weight of the descriptor objective.
         pool_descriptor_weight: weight, relative to it, of the descriptors of the pool crystals that are replayed, which
             cost no further pass; by default 1 where the tuned copy is added and 0 where it overwrites the original.
@@ -102,19 +103,18 @@ class FillConfig(BaseModel):
     max_proxy_loss: float = Field(1.0, ge=0)
     processes: int = Field(1, ge=1)
 
-    def resolved(self, is_potential: bool, steps: int, lr: float, replay_batch: int) -> FillConfig:
+    def resolved(self, is_potential: bool, steps: int, replay_batch: int) -> FillConfig:
         """The same config with everything decided that was left open.
 
         Args:
             is_potential: the model is a potential.
             steps: what the model's adapter trains for.
             replay_batch: pool crystals per step that it takes.
-            lr: its learning rate; a tenth of it where a potential is overwritten, whose forces have to be kept.
         """
         add = self.form == "add"
         defaults = {
             "steps": steps,
-            "lr": lr if add or not is_potential else 0.1 * lr,
+            "lr": 8e-3 if add or not is_potential else 2e-4,
             "replay_batch": replay_batch,
             "oracle_weight": 0.1 if add else 1.0,
             "response_weight": 0.3 if add else 1.0,
