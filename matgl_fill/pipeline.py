@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -311,7 +312,7 @@ def _background(skipped: list[Skipped], trained: Trained) -> dict[str, Any]:
     return {
         "alignment": trained.made.alignment,
         "correction": trained.corrected.facts if trained.corrected else None,
-        "history": trained.history or None,
+        "history": {k: [v if isfinite(v) else None for v in values] for k, values in trained.history.items()} or None,
         "skipped": [asdict(s) for s in skipped] or None,
     }
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -151,6 +153,15 @@ def test_guard_interpolates_back_from_a_spoiled_model(model, pool):
     assert verdict.tried[1.0]
     assert verdict.alpha < 1
     assert all(c.passed for c in guard.checks(kept))
+
+
+def test_training_that_diverges_gives_the_original_back_and_says_so(model, pool, few, tmp_path):
+    result = mf.fill_tune(model, pool, proposals=few, config=QUICK | {"lr": 1e8}, out=tmp_path)
+    assert not result.accepted
+    assert any("diverged" in reason for reason in result.report["verdict"]["reasons"])
+    assert np.isfinite(mf.embed(result.model, pool)).all()
+    report = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    assert None in report["history"]["descriptor"]
 
 
 def test_interpolation_ends_are_exact(model, pool, few):

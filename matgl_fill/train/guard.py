@@ -25,6 +25,8 @@ ONE_SIDED = 1.645
 """Standard errors below the mean at the lower end of a one-sided 95 % interval."""
 PENALTIES = 2.0 ** np.arange(-7, 18)
 """Ridge penalties of the probes: powers of two, so that an embedding doubled by its own copy scores the same."""
+DIVERGED = "not finite (training diverged; a lower lr may help)"
+"""Measure of a model whose embedding or prediction is no number."""
 FORCE_SAMPLE = 60
 """Held-out crystals on which the forces of potentials are compared."""
 
@@ -121,8 +123,10 @@ class Guard:
         self.forces = adapter.forces(self.small) if adapter.is_potential else None
 
     def checks(self, adapter: Adapter) -> tuple[Check, ...]:
-        """Every measure of one candidate model."""
+        """Every measure of one candidate model; one alone where its training diverged."""
         Z, y = adapter.embed_graphs(self.graphs)
+        if lost := int((~np.isfinite(Z)).sum() + (~np.isfinite(y)).sum()):
+            return (_at_most(DIVERGED, lost, 0, "values"),)
         c, out = self.config, []
         before = adapter.intensive(self.y, self.atoms)
         drift, spread = adapter.intensive(y, self.atoms) - before, float(np.std(before))
