@@ -90,10 +90,12 @@ def _lines_by_crystal(graph: Any, cutoff: float) -> Any:
     """
     lines = [create_line_graph(single, cutoff) for single in dgl.unbatch(graph)]
     first = [0, *graph.batch_num_edges().cumsum(0).tolist()[:-1]]
-    source, target, nodes = (
-        torch.cat([ends + at for ends, at in zip(every, first, strict=True)])
-        for every in zip(*[(*line.edges(), line.nodes()) for line in lines], strict=True)
-    )
+
+    def numbered(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([part + at for part, at in zip(parts, first, strict=True)])
+
+    source, target = (numbered([line.edges()[k] for line in lines]) for k in (0, 1))
+    nodes = numbered([line.nodes() for line in lines])
     joined = dgl.graph((source, target), num_nodes=graph.num_edges())
     terms = [get_segment_indices_from_n(line.ndata["n_triple_ij"]) for line in lines]
     counts = [torch.bincount(of, minlength=line.num_nodes()) for of, line in zip(terms, lines, strict=True)]
@@ -109,16 +111,18 @@ def _terms(counts: Tensor) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
 
 
+m3gnet_forward = _with(M3GNet.forward, create_line_graph=_lines_by_crystal)
+three_body_forward = _with(ThreeBodyInteractions.forward, get_segment_indices_from_n=_terms)
+
+
 @contextmanager
 def counting_by_crystal(core: Any) -> Iterator[None]:
     """Inside the block, an M3GNet counts the bonds of every crystal of a batch by themselves."""
     with ExitStack() as stack:
         if isinstance(core, M3GNet):
-            forward = _with(M3GNet.forward, create_line_graph=_lines_by_crystal)
-            stack.enter_context(forwarding(core, MethodType(forward, core)))
-            forward = _with(ThreeBodyInteractions.forward, get_segment_indices_from_n=_terms)
+            stack.enter_context(forwarding(core, MethodType(m3gnet_forward, core)))
             for layer in core.three_body_interactions:
-                stack.enter_context(forwarding(layer, MethodType(forward, layer)))
+                stack.enter_context(forwarding(layer, MethodType(three_body_forward, layer)))
         yield
 
 

@@ -121,11 +121,11 @@ def task_bars(
     return out[0]
 
 
-def loss_curves(history: Mapping[str, Sequence[float]]) -> str:
+def loss_curves(history: Mapping[str, Sequence[float | None]]) -> str:
     """Loss terms against the progress of training.
 
     Args:
-        history: values of every term, equally spaced over the run.
+        history: values of every term, equally spaced over the run; None where one was not finite.
 
     Returns:
         SVG text.
