@@ -38,8 +38,8 @@ class FillConfig(BaseModel):
         steps: optimiser steps; by default as many as the model's adapter says.
         batch_size: generated crystals per step and objective.
         replay_batch: pool crystals per step; by default as many as the model's adapter says.
-        lr: peak learning rate (one cycle of AdamW); by default 8e-3, and 2e-4 where a potential is overwritten, whose
-            forces have to be kept.
+        lr: peak learning rate (one cycle of AdamW); by default what the model's adapter says, and 2e-4 where a
+            potential is overwritten, whose forces have to be kept.
         descriptor_weight: weight of the descriptor objective.
         pool_descriptor_weight: weight, relative to it, of the descriptors of the pool crystals that are replayed, which
             cost no further pass; by default 1 where the tuned copy is added and 0 where it overwrites the original.
@@ -103,18 +103,19 @@ class FillConfig(BaseModel):
     max_proxy_loss: float = Field(1.0, ge=0)
     processes: int = Field(1, ge=1)
 
-    def resolved(self, is_potential: bool, steps: int, replay_batch: int) -> FillConfig:
+    def resolved(self, is_potential: bool, steps: int, replay_batch: int, rate: float) -> FillConfig:
         """The same config with everything decided that was left open.
 
         Args:
             is_potential: the model is a potential.
             steps: what the model's adapter trains for.
             replay_batch: pool crystals per step that it takes.
+            rate: peak learning rate that it takes.
         """
         add = self.form == "add"
         defaults = {
             "steps": steps,
-            "lr": 8e-3 if add or not is_potential else 2e-4,
+            "lr": rate if add or not is_potential else 2e-4,
             "replay_batch": replay_batch,
             "oracle_weight": 0.1 if add else 1.0,
             "response_weight": 0.3 if add else 1.0,

@@ -286,7 +286,7 @@ def _settings_for(adapter: Adapter, config: FillConfig, has_labels: bool) -> Fil
         raise ModelError("this model is fill-tuned already; give the original (result.undo()) and the larger pool.")
     if config.form == "correct" and not (has_labels and can_correct(adapter)):
         raise InputError(NOT_CORRECTED)
-    return config.resolved(adapter.is_potential, adapter.training_steps, adapter.training_replay)
+    return config.resolved(adapter.is_potential, adapter.training_steps, adapter.training_replay, adapter.training_rate)
 
 
 def _propose(

@@ -209,11 +209,11 @@ def test_correlation_needs_runs_that_differ():
 
 
 def test_every_variant_is_a_config_that_differs():
-    default = FillConfig().resolved(False, 200, 16)
+    default = FillConfig().resolved(False, 200, 16, 8e-3)
     changes = evidence.variants(200)
     assert len({(c.get("objective"), c.get("device"), c.get("form")) for c in changes.values()}) == 10
     found = {
-        name: FillConfig.make(change).resolved(False, 200, 16)
+        name: FillConfig.make(change).resolved(False, 200, 16, 8e-3)
         for name, change in changes.items()
         if not {"objective", "device"} & change.keys()
     }

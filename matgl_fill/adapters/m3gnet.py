@@ -25,6 +25,7 @@ class M3GNetAdapter(Adapter):
 
     core_class = M3GNet
     filled_class = FilledM3GNet
+    training_rate = 1.6e-2
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)
