@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -291,6 +292,14 @@ def test_short_form_goes_on_and_becomes_tables(tmp_path):
     assert "| roughness | random |" in text
     assert "<svg" in (tmp_path / "page-1.svg").read_text()
     assert json.loads(whole.splitlines()[0])["scores"][0]["plain"].keys() == set(FITS)
+
+
+def test_the_page_of_benchmarks_says_what_was_measured(tmp_path):
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    rows = read_rows(docs / "evidence" / "results.jsonl")
+    command("evidence", "table", docs / "evidence" / "results.jsonl", "-o", tmp_path / "benchmarks.md")
+    assert (tmp_path / "benchmarks.md").read_text() == (docs / "benchmarks.md").read_text()
+    assert not [r["commit"] for r in rows if "+" in r["commit"]]
 
 
 def test_calls_that_cannot_be_run_say_why(tmp_path):
