@@ -41,7 +41,7 @@ class Adapter(ABC):
     training_steps: ClassVar[int] = 200
     """Steps of continued pretraining unless the config says otherwise; fewer where a step costs more."""
     training_rate: ClassVar[float] = 8e-3
-    """Peak learning rate unless the config says otherwise; tensor-valued features learn little at twice of it."""
+    """Peak learning rate unless the config says otherwise; TensorNet learns much less at twice of it."""
     training_replay: ClassVar[int] = 16
     """Pool crystals per step unless the config says otherwise."""
     search_by_gradient: ClassVar[bool] = False
