@@ -220,6 +220,8 @@ def test_every_variant_is_a_config_that_differs():
     }
     assert found.pop(AS_IS) == default
     assert found["half the steps"].steps == 100
+    alone = found["pool alone"]
+    assert alone.descriptor_weight * alone.pool_descriptor_weight == default.pool_descriptor_weight
     assert len({c.model_dump_json() for c in found.values()} | {default.model_dump_json()}) == len(found) + 1
 
 

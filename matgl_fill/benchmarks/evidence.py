@@ -48,6 +48,7 @@ SEARCHED = "propose crystals"
 """Stage of the search."""
 ABLATION: dict[str, dict[str, Any]] = {
     AS_IS: {},
+    "pool alone": {"descriptor_weight": 1e-6, "pool_descriptor_weight": 1e6},
     "no prediction replay": {"prediction_weight": 0.0},
     "embedding replay": {"replay_weight": 1.0},
     "no copies": {"copies": 0},
@@ -65,7 +66,8 @@ ABLATION: dict[str, dict[str, Any]] = {
     "descriptors and denoising": {"objective": "descriptor+denoise"},
 }
 """Changes by name, of the config, the objective and the model (``device``, see
-:mod:`matgl_fill.benchmarks.devices`); :func:`variants` adds those that depend on the model."""
+:mod:`matgl_fill.benchmarks.devices`); :func:`variants` adds those that depend on the model. In "pool alone" the
+generated crystals weigh nothing and the descriptors of the pool what they always do."""
 
 
 @dataclass(frozen=True)
