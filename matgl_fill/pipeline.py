@@ -19,7 +19,7 @@ from matgl_fill.bundled import bundled_pool
 from matgl_fill.config import Choice, FillConfig
 from matgl_fill.cost import embedding_seconds, search_seconds, training_seconds
 from matgl_fill.errors import InputError, ModelError
-from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks
+from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks, usable_tasks
 from matgl_fill.generate import Proposal, propose_from
 from matgl_fill.generate.copies import elements_of, teaching_copies
 from matgl_fill.given import given_crystals
@@ -39,7 +39,7 @@ from matgl_fill.summary import (
     roughness_table,
     run_facts,
 )
-from matgl_fill.train import Guard, Labels, Replay, Verdict, fit
+from matgl_fill.train import Guard, Labels, Replay, Source, Verdict, fit, resolve
 from matgl_fill.train.correction import Corrected, can_correct, make_correction
 from matgl_fill.train.registry import check_objective
 from matgl_fill.train.setup import Made, make_objectives
@@ -234,12 +234,13 @@ def fill_tune(
         raise InputError("labelled crystals need neither an oracle nor proposals; give one of them.")
     has_labels = oracle is not None or labelled is not None
     check_objective(objective, has_labels)
+    source = None if oracle is None else resolve(oracle)
     crystals_given = {"structures": structures, "proposals": proposals, "labelled": labelled}
     call = call_facts(model=name or model, **crystals_given, n=n, objective=objective, oracle=oracle, seed=seed)
     clock = Clock()
     adapter = get_adapter(model)
     settings = _settings_for(adapter, FillConfig.make(config), has_labels)
-    chosen_tasks = read_tasks(tasks) if tasks is not None else None
+    chosen_tasks, unusable = (None, []) if tasks is None else usable_tasks(adapter, read_tasks(tasks))
     with clock.stage("embed pool"):
         pool = prepare_pool(adapter, bundled_pool(adapter.element_types) if structures is None else structures)
     with clock.stage("analyse roughness"):
@@ -254,7 +255,7 @@ def fill_tune(
         fill = given.proposals if given else state.proposals(search)
     with clock.stage("train"):
         labels = given.labels if given else None
-        trained = _train(adapter, pool, fill, objective, oracle, settings, seed, state, labels)
+        trained = _train(adapter, pool, fill, objective, source, settings, seed, state, labels)
     with clock.stage("guard"):
         accepted, verdict = trained.judged(adapter)
     make_savable(accepted.model)
@@ -272,7 +273,7 @@ def fill_tune(
         "proposals": [proposal_row(p) for p in fill],
         "config": settings.model_dump(),
     }
-    report |= landscapes | _background(pool.skipped + (given.skipped if given else []), trained)
+    report |= landscapes | _background(pool.skipped + (given.skipped if given else []) + unusable, trained)
     result = FillResult(accepted.model, model, verdict.accepted, report, fill, comparison)
     if out is not None:
         result.save(out)
@@ -353,7 +354,7 @@ def _train(
     pool: Pool,
     proposals: list[Proposal],
     objective: str,
-    oracle: Any,
+    oracle: tuple[str, Source] | None,
     config: FillConfig,
     seed: int,
     state: RunState,

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator
 from pymatgen.core import Structure
 from torch import nn
 
-from matgl_fill.adapters import Adapter
 from matgl_fill.cache import fingerprint, structure_key
 from matgl_fill.errors import InputError
 from matgl_fill.files import atomic_write, write_arrays
 from matgl_fill.generate import Proposal
 from matgl_fill.progress import console
 from matgl_fill.summary import machine_facts
-from matgl_fill.train import Labels
+from matgl_fill.train import Labels, Source
 from matgl_fill.train.response import responses
 from matgl_fill.train.tangents import Tangents
 
@@ -66,7 +65,7 @@ def _oracle_fact(oracle: Any) -> str:
     """The oracle's name or weights; of a calculator its class and its parameters as far as JSON holds them."""
     if isinstance(oracle, nn.Module):
         return fingerprint(oracle)
-    if isinstance(oracle, Calculator):
+    if isinstance(oracle, BaseCalculator):
         kind = type(oracle)
         parameters = json.dumps(dict(oracle.parameters), sort_keys=True, default=lambda x: type(x).__name__)
         return f"{kind.__module__}.{kind.__qualname__} {parameters}"
@@ -138,7 +137,7 @@ class RunState:
         return made
 
     def responses(
-        self, structures: Sequence[Structure], source: Calculator | Adapter, plain: bool = False
+        self, structures: Sequence[Structure], source: Source, plain: bool = False
     ) -> tuple[np.ndarray, Labels]:
         """As :func:`matgl_fill.train.response.responses`, :data:`TOGETHER` crystals at a time, saved after each.
 
@@ -161,7 +160,7 @@ class RunState:
         return Y, Labels(energy, [f for _, x in parts for f in x.forces], stress)
 
     def _responses(
-        self, structures: Sequence[Structure], source: Calculator | Adapter, seed: int, plain: bool
+        self, structures: Sequence[Structure], source: Source, seed: int, plain: bool
     ) -> tuple[tuple[np.ndarray, Labels], bool]:
         """Responses of a few crystals, and whether they had been saved."""
         key = hashlib.sha256(f"{seed} {plain}".encode() + b"".join(structure_key("", s) for s in structures))

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 
 import matgl_fill as mf
 from matgl_fill import bundled
-from matgl_fill.errors import InputError
-from matgl_fill.evaluate import Task, compare, make_task, read_tasks
+from matgl_fill.errors import InputError, MatglFillWarning
+from matgl_fill.evaluate import Task, compare, make_task, read_tasks, usable_tasks
 from matgl_fill.evaluate.probes import PROBES, cross_validated_mae, folds, kernel_ridge, mlp, ridge
 from matgl_fill.evaluate.scores import score_embedding
+from matgl_fill.io import write_structures
 
 
 def toy(n: int = 200, d: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -114,3 +116,37 @@ def test_unknown_label_and_no_label_are_input_errors(crystals):
         read_tasks(bundled.EVALUATION, ["gap"])
     with pytest.raises(InputError, match="no label with at least"):
         read_tasks(crystals)
+
+
+def test_a_task_that_nothing_can_be_learnt_from_is_refused(model, pool):
+    some = pool.structures[:60]
+    same = make_task("gap", some, np.zeros(60))
+    with pytest.raises(InputError, match="task 'gap' all values are the same"):
+        mf.evaluate(model, [same])
+    one = make_task("gap", some[:1] * 60, np.arange(60.0))
+    with pytest.raises(InputError, match="task 'gap' holds 1 formula"):
+        mf.evaluate(model, [one])
+
+
+def test_a_constant_column_of_a_file_is_no_task_and_said_so(pool, tmp_path):
+    labels = {"gap": np.linspace(0, 3, 60), "constant": np.ones(60)}
+    write_structures(
+        pool.structures[:60],
+        tmp_path / "t.extxyz",
+        info=[{k: float(v[i]) for k, v in labels.items()} for i in range(60)],
+    )
+    with pytest.warns(MatglFillWarning, match="label 'constant' is no task: all values are the same"):
+        assert [t.name for t in read_tasks(tmp_path / "t.extxyz")] == ["gap"]
+    with pytest.raises(InputError, match="task 'constant' all values are the same"):
+        read_tasks(tmp_path / "t.extxyz", ["constant"])
+
+
+def test_crystals_that_the_model_cannot_take_leave_the_task(model, pool):
+    known = pool.structures[:60]
+    task = make_task("gap", [*known, Structure(Lattice.cubic(3), ["Og"], [[0, 0, 0]])], np.linspace(0, 3, 61))
+    with pytest.raises(InputError, match="element Og is unknown"):
+        mf.evaluate(model, [task])
+    tasks, skipped = usable_tasks(mf.get_adapter(model), [task])
+    assert list(tasks[0].structures) == known
+    np.testing.assert_array_equal(tasks[0].y, task.y[:60])
+    assert [(s.where, s.reason) for s in skipped] == [("task 'gap', Og1", "element Og is unknown to the model")]

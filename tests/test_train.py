@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.espresso import Espresso, EspressoProfile
 from ase.calculators.lj import LennardJones
 from matgl.ext.ase import PESCalculator
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.transform import Rotation
 from test_adapters import fresh_tensornet
@@ -18,7 +19,7 @@ from matgl_fill import bundled
 from matgl_fill.adapters import core_of
 from matgl_fill.benchmarks.potentials import double_precision, force_error
 from matgl_fill.config import FillConfig
-from matgl_fill.errors import InputError, ModelError, OracleError
+from matgl_fill.errors import InputError, MatglFillWarning, ModelError, OracleError
 from matgl_fill.train import Guard, elemental_shifts, label, resolve
 from matgl_fill.train.guard import ALPHAS, interpolate, recovery, resolved_loss
 from matgl_fill.train.proxies import proxies
@@ -239,6 +240,38 @@ def test_potential_labels_are_those_of_matgls_calculator(crystals):
         np.testing.assert_allclose(labels.stress[i], atoms.get_stress(voigt=False), atol=LABELS)
 
 
+@pytest.mark.parametrize("unit", ["GPa", "eV/A3"])
+def test_matgls_calculator_is_an_oracle_in_either_unit_of_stress(crystals, unit):
+    potential = mf.load_model(bundled.POTENTIAL)
+    calculator = PESCalculator(potential, stress_unit=unit)
+    found, own = label(crystals, resolve(calculator)[1]), label(crystals, resolve(potential)[1])
+    np.testing.assert_allclose(found.stress, own.stress, atol=1e-6)
+    assert np.abs(own.stress).max() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:No Pauling electronegativity")
+def test_a_potential_gives_no_label_for_an_element_that_it_does_not_know(crystals):
+    potential = mf.load_model(bundled.POTENTIAL)
+    strange = Structure(Lattice.cubic(3), ["Og"], [[0, 0, 0]])
+    with pytest.warns(MatglFillWarning, match="failed on Og1: element Og is unknown"):
+        labels = label([crystals[0], strange, crystals[1]], resolve(potential)[1])
+    assert labels.usable().tolist() == [True, False, True]
+    alone = label(crystals[:2], resolve(potential)[1])
+    np.testing.assert_allclose(labels.energy[[0, 2]], alone.energy, atol=LABELS)
+    np.testing.assert_allclose(labels.forces[2], alone.forces[1], atol=LABELS)
+
+
+def test_calculators_of_external_codes_are_oracles():
+    profile = EspressoProfile("pw.x", ".")
+    assert resolve(Espresso(profile=profile))[0] == "Espresso"
+
+
+def test_an_oracle_that_is_none_is_refused_before_anything_is_computed(model, monkeypatch):
+    monkeypatch.setattr("matgl_fill.pipeline.prepare_pool", lambda *_: pytest.fail("the pool was embedded"))
+    with pytest.raises(OracleError, match="cannot be made"):
+        mf.fill_tune(model, oracle="absent_module:make")
+
+
 def test_elemental_shifts_are_recovered(pool):
     rng = np.random.default_rng(0)
     elements = tuple(sorted({e.symbol for s in pool for e in s.elements}))
@@ -249,7 +282,7 @@ def test_elemental_shifts_are_recovered(pool):
     assert np.median([abs(shifts[e] - true[e]) for e in elements]) < 0.01
 
 
-@pytest.mark.filterwarnings("ignore:1 of 16 crystals dropped")
+@pytest.mark.filterwarnings("ignore:. of 16 crystals dropped")
 def test_any_calculator_is_an_oracle_and_the_embedding_learns_its_response(model, pool, tuned):
     oracle = LennardJones(sigma=2.2, epsilon=0.05, rc=5.0)
     config = LENIENT | {"steps": 60, "align_size": 60}
@@ -319,9 +352,11 @@ def test_what_is_no_oracle_is_an_oracle_error(oracle):
         resolve(oracle)
 
 
-def test_oracle_objective_without_an_oracle_is_an_input_error(model, pool):
+def test_an_objective_and_its_labels_belong_together(model, pool):
     with pytest.raises(InputError, match="needs labelled crystals or an oracle"):
         mf.fill_tune(model, pool, n=4, objective="oracle", config=QUICK)
+    with pytest.raises(InputError, match="give 'descriptor\\+oracle'"):
+        mf.fill_tune(model, pool, n=4, objective="descriptor", oracle=LennardJones(), config=QUICK)
 
 
 @pytest.mark.parametrize("taught", [True, False])

@@ -135,7 +135,8 @@ def changes_of(pairs: Sequence[str]) -> dict[str, Any]:
             found[name] = value
     if "choice" in found:
         raise InputError("choice is what --arms says; leave it out of --set.")
-    check_objective(found.get("objective", "auto"), labels=True)
+    objective = found.get("objective", "auto")
+    check_objective(objective, labels="oracle" in objective)
     if (device := found.get("device")) not in (None, *DEVICES):
         raise InputError(f"no device '{device}'; there are {', '.join(DEVICES)}.")
     FillConfig.make({k: v for k, v in found.items() if k not in ("objective", "device")})

@@ -291,7 +291,7 @@ def _drawn(text: str, rows: int) -> Task:
         raise InputError(f"task '{text}' is neither FILE:LABEL nor FILE:LABEL:log.")
     whole = read_tasks(file, label[:1])[0]
     kept = np.random.default_rng(0).permutation(len(whole))[:rows]
-    part = Task(whole.name, whole.unit, [whole.structures[i] for i in kept], whole.y[kept], whole.groups[kept])
+    part = whole.subset(kept)
     if len(label) == 1 or part.name.startswith("log "):
         return part
     return replace(part, name=f"log {part.name}", unit=f"log10 {part.unit}", y=np.log10(part.y))

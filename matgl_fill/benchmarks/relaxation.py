@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 from pymatgen.core import Structure
@@ -71,7 +71,7 @@ class Relaxation:
     seconds: float
 
 
-def relax_crystal(structure: Structure, calculator: Calculator, fmax: float, steps: int) -> Relaxation:
+def relax_crystal(structure: Structure, calculator: BaseCalculator, fmax: float, steps: int) -> Relaxation:
     """Relax atoms and cell (Frechet cell filter, FIRE).
 
     Args:
@@ -143,7 +143,7 @@ class Ledger(Lines):
         return {row["id"]: row for row in self.rows[1:] if row["kind"] == kind}
 
 
-def _say_cost(jobs: Sequence[tuple[str, str, Structure]], calculator: Calculator, steps: int) -> None:
+def _say_cost(jobs: Sequence[tuple[str, str, Structure]], calculator: BaseCalculator, steps: int) -> None:
     """Say how long the jobs will take, from two evaluations of one crystal."""
     atoms = Counter({"proposal": 0, "parent": 0, "reference": 0})
     for kind, _, structure in jobs:
@@ -279,7 +279,7 @@ def relax(
 ) -> None:
     """Proposed crystals and their parents relaxed with SevenNet: converged, exploded, energy, displacement, volume."""
     calculator = resolve("sevennet")[1]
-    assert isinstance(calculator, Calculator)
+    assert isinstance(calculator, BaseCalculator)
     crystals = read_structures(pool)
     settings = {"model": Path(model).name, "pool": Path(pool).name, "n": n, "seed": seed, "fmax": fmax, "steps": steps}
     ledger = Ledger(out, settings)

@@ -152,8 +152,7 @@ class Suite:
         tasks = []
         for task in whole:
             keep = np.random.default_rng(0).permutation(len(task))[:rows]
-            some = [task.structures[i] for i in keep]
-            tasks.append(Task(task.name, task.unit, some, task.y[keep], task.groups[keep]))
+            tasks.append(task.subset(keep))
         return cls(tasks, [""] * len(tasks))
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from ase.units import GPa
 from matgl.apps.pes import Potential
 from pymatgen.core import Structure
@@ -26,7 +26,7 @@ from matgl_fill.errors import InputError
 from matgl_fill.generate import Proposal
 from matgl_fill.io import StructureSet
 from matgl_fill.pool import graph_or_problem
-from matgl_fill.train import Labels, elemental_shifts, label, resolve
+from matgl_fill.train import Labels, Source, elemental_shifts, label, resolve
 
 console = Console(width=120)
 LEAST_SEEN = 4
@@ -64,7 +64,7 @@ class Remembering(Calculator):
 
     implemented_properties = ("energy", "forces", "stress")
 
-    def __init__(self, calculator: Calculator) -> None:
+    def __init__(self, calculator: BaseCalculator) -> None:
         super().__init__()
         self._calculator = calculator
         self._known: dict[bytes, dict[str, Any]] = {}
@@ -176,7 +176,7 @@ def oracle_errors(
     )
 
 
-def _labelled(structures: Sequence[Structure], source: Calculator | Adapter) -> tuple[list[Structure], Labels]:
+def _labelled(structures: Sequence[Structure], source: Source) -> tuple[list[Structure], Labels]:
     """Crystals that the oracle can label, and their labels."""
     labels = label(structures, source)
     good = np.flatnonzero(labels.usable()).tolist()
@@ -215,7 +215,7 @@ def taught(
         raise InputError(f"{type(model).__name__} predicts no energy that an oracle knows; give a MatGL Potential.")
     adapter = get_adapter(model)
     name, source = resolve(oracle)
-    if isinstance(source, Calculator):
+    if isinstance(source, BaseCalculator):
         source = Remembering(source)
     proposals = read_proposals(adapter, crystals)
     order = np.random.default_rng(seed).permutation(len(proposals))

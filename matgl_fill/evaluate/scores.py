@@ -131,11 +131,13 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool
         One :class:`Score` per task, in order.
 
     Raises:
-        InputError: no labels, or a crystal with an element the model does not know.
+        InputError: no labels, a crystal with an element the model does not know, fewer formulas than folds, or labels
+            that are all the same.
     """
     adapter = get_adapter(model)
     scores = []
     for task in track(read_tasks(tasks), "probing downstream tasks"):
+        task.check()
         for structure in task.structures:
             if problem := adapter.problem(structure):
                 raise InputError(f"task '{task.name}', {structure.formula}: {problem}; drop the crystal from the task.")

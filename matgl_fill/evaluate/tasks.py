@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 from pymatgen.core import Structure
 from scipy.stats import skew
 
-from matgl_fill.errors import InputError
-from matgl_fill.io import read_structures
+from matgl_fill.adapters import Adapter
+from matgl_fill.errors import InputError, MatglFillWarning
+from matgl_fill.evaluate.probes import FOLDS
+from matgl_fill.io import Skipped, read_structures
 
 MIN_ROWS = 50
 """Labels with fewer finite values than this are not a task."""
@@ -40,10 +43,31 @@ class Task:
         """Number of labelled crystals."""
         return len(self.y)
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be learnt from it, or None."""
+        if (formulas := len(np.unique(self.groups))) < FOLDS:
+            return f"holds {formulas} formula(s); {FOLDS} folds that never split one need {FOLDS}"
+        return "all values are the same" if np.ptp(self.y) == 0 else None
+
+    def check(self) -> None:
+        """Refuse what nothing can be learnt from.
+
+        Raises:
+            InputError: it holds too few formulas, or one value only.
+        """
+        if self.problem:
+            raise InputError(f"task '{self.name}' {self.problem}; leave it out or give more crystals.")
+
+    def subset(self, rows: Sequence[int] | np.ndarray) -> Task:
+        """The task of some of its crystals."""
+        crystals = [self.structures[i] for i in rows]
+        return Task(self.name, self.unit, crystals, self.y[rows], self.groups[rows])
+
 
 def heavy_tailed(y: np.ndarray) -> bool:
     """True for strictly positive values with skewness above 1: their logarithm is predicted instead."""
-    return bool(y.min() > 0 and skew(y) > 1)
+    return bool(y.min() > 0 and np.ptp(y) > 0 and skew(y) > 1)
 
 
 def make_task(name: str, structures: Sequence[Structure], y: np.ndarray) -> Task:
@@ -77,7 +101,7 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
         labels: columns to use, default all with at least ``MIN_ROWS`` values.
 
     Raises:
-        InputError: no such label, or no label at all.
+        InputError: no such label, no label at all, or nothing can be learnt from one that was asked for.
     """
     if isinstance(source, list | tuple) and source and all(isinstance(t, Task) for t in source):
         return list(source)
@@ -89,8 +113,32 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
     for name in labels or data.labels:
         y = data.labels[name]
         rows = np.flatnonzero(np.isfinite(y))
-        if len(rows) >= MIN_ROWS:
-            tasks.append(make_task(name, [data.structures[i] for i in rows], y[rows]))
+        if len(rows) < MIN_ROWS:
+            continue
+        task = make_task(name, [data.structures[i] for i in rows], y[rows])
+        if labels:
+            task.check()
+        if task.problem:
+            warnings.warn(f"label '{name}' is no task: {task.problem}", MatglFillWarning, stacklevel=2)
+        else:
+            tasks.append(task)
     if not tasks:
         raise InputError(f"no label with at least {MIN_ROWS} values in {source}; a task needs numeric columns.")
     return tasks
+
+
+def usable_tasks(adapter: Adapter, tasks: Sequence[Task]) -> tuple[list[Task], list[Skipped]]:
+    """Tasks of the crystals that a model can take, and what was left out and why.
+
+    Raises:
+        InputError: nothing can be learnt from what is left of a task.
+    """
+    kept, skipped = [], []
+    for task in tasks:
+        problems = [adapter.problem(s) for s in task.structures]
+        for structure, problem in zip(task.structures, problems, strict=True):
+            if problem:
+                skipped.append(Skipped(f"task '{task.name}', {structure.formula}", problem))
+        kept.append(task.subset([i for i, problem in enumerate(problems) if problem is None]))
+        kept[-1].check()
+    return kept, skipped

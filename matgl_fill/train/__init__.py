@@ -6,7 +6,7 @@ from matgl_fill.train.guard import Check, Guard, Verdict
 from matgl_fill.train.labelled import LabelledCrystals, read_labelled
 from matgl_fill.train.module import FillModule, fit
 from matgl_fill.train.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
-from matgl_fill.train.oracle import Labels, elemental_shifts, label, resolve
+from matgl_fill.train.oracle import Labels, Source, elemental_shifts, label, resolve
 from matgl_fill.train.registry import Material, objective_names, register_objective
 from matgl_fill.train.replay import Replay
 
@@ -21,6 +21,7 @@ __all__ = [
     "OracleObjective",
     "ReadoutObjective",
     "Replay",
+    "Source",
     "Standardiser",
     "Verdict",
     "elemental_shifts",

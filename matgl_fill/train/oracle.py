@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from ase.calculators.calculator import Calculator
+from ase import units
+from ase.calculators.calculator import BaseCalculator
 from matgl.apps.pes import Potential
+from matgl.ext.ase import PESCalculator
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from torch import Tensor
@@ -24,6 +26,8 @@ from matgl_fill.legacy import load_model
 from matgl_fill.progress import track
 
 SHIFT_RIDGE = 1e-3
+Source: TypeAlias = BaseCalculator | Adapter
+"""What labels crystals."""
 MAX_FORCE = 30.0
 """Crystals with a force beyond this (eV/Angstrom) are dropped: no oracle is reliable there."""
 
@@ -64,7 +68,7 @@ class Labels:
         return Labels(self.energy[chosen], [self.forces[i] for i in chosen], self.stress[chosen])
 
 
-def resolve(oracle: Any) -> tuple[str, Calculator | Adapter]:
+def resolve(oracle: Any) -> tuple[str, Source]:
     """Name and form of an oracle.
 
     Args:
@@ -74,7 +78,7 @@ def resolve(oracle: Any) -> tuple[str, Calculator | Adapter]:
     Raises:
         OracleError: the package is missing, or it is nothing that gives energies.
     """
-    if isinstance(oracle, Calculator):
+    if isinstance(oracle, BaseCalculator):
         return type(oracle).__name__, oracle
     if oracle in ("sevennet", "chgnet"):
         return oracle, _packaged(oracle)
@@ -90,19 +94,19 @@ def resolve(oracle: Any) -> tuple[str, Calculator | Adapter]:
     )
 
 
-def _made(name: str) -> Calculator:
+def _made(name: str) -> BaseCalculator:
     """The calculator of a ``module:factory``."""
     module, _, factory = name.partition(":")
     try:
         made = getattr(importlib.import_module(module), factory)()
     except (ImportError, AttributeError) as error:
         raise OracleError(f"oracle '{name}' cannot be made: {error}.") from error
-    if not isinstance(made, Calculator):
+    if not isinstance(made, BaseCalculator):
         raise OracleError(f"oracle '{name}' gave a {type(made).__name__}, not an ASE calculator.")
     return made
 
 
-def _packaged(name: str) -> Calculator:
+def _packaged(name: str) -> BaseCalculator:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -117,10 +121,14 @@ def _packaged(name: str) -> Calculator:
         raise OracleError(f"oracle '{name}' is not installed; pip install 'matgl_fill[{name}]'.") from err
 
 
-def label(structures: Sequence[Structure], oracle: Calculator | Adapter) -> Labels:
-    """Label crystals; one that the oracle fails on gets NaN, which :meth:`Labels.usable` reports."""
+def label(structures: Sequence[Structure], oracle: Source) -> Labels:
+    """Label crystals; one that the oracle fails on gets NaN, which :meth:`Labels.usable` reports.
+
+    MatGL's calculators give stresses in GPa unless told otherwise; they are converted.
+    """
     if isinstance(oracle, Adapter):
         return _label_with_potential(structures, oracle)
+    unit = units.GPa / oracle.conversion_factor if isinstance(oracle, PESCalculator) else 1.0
     energy, forces, stress = [], [], []
     for structure in track(structures, "labelling with the oracle"):
         atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
@@ -134,17 +142,24 @@ def label(structures: Sequence[Structure], oracle: Calculator | Adapter) -> Labe
             e, f, s = np.nan, np.full((len(structure), 3), np.nan), np.full((3, 3), np.nan)
         energy.append(float(e))
         forces.append(np.asarray(f))
-        stress.append(np.asarray(s))
+        stress.append(unit * np.asarray(s))
     return Labels(np.array(energy), forces, np.array(stress).reshape(-1, 3, 3))
 
 
 def _label_with_potential(structures: Sequence[Structure], adapter: Adapter) -> Labels:
     n = len(structures)
-    energy, stress = np.empty(n), np.empty((n, 3, 3))
-    forces: list[np.ndarray] = [np.empty(0)] * n
-    graphs = adapter.graphs(structures)
+    energy, stress = np.full(n, np.nan), np.full((n, 3, 3), np.nan)
+    forces = [np.full((len(s), 3), np.nan) for s in structures]
+    known = []
+    for i, structure in enumerate(structures):
+        if problem := adapter.problem(structure):
+            warnings.warn(f"the oracle failed on {structure.formula}: {problem}", MatglFillWarning, stacklevel=3)
+        else:
+            known.append(i)
+    graphs = adapter.graphs([structures[i] for i in known])
     with evaluation_mode(adapter.model):
-        for index, batch in track(list(adapter.batches(graphs)), "labelling with the oracle"):
+        for places, batch in track(list(adapter.batches(graphs)), "labelling with the oracle"):
+            index = [known[i] for i in places]
             moving = batch.movable()
             assert moving.displacement is not None
             assert moving.strain is not None

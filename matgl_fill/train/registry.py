@@ -96,7 +96,7 @@ def check_objective(objective: str, labels: bool) -> None:
         labels: an oracle or labelled crystals are given.
 
     Raises:
-        InputError: an unknown objective, or ``"oracle"`` without labels.
+        InputError: an unknown objective, ``"oracle"`` without labels, or labels without ``"oracle"``.
     """
     names = objective.split("+")
     unknown = [name for name in names if name not in objective_names() or (name == "auto" and len(names) > 1)]
@@ -107,6 +107,8 @@ def check_objective(objective: str, labels: bool) -> None:
             "objective 'oracle' needs labelled crystals or an oracle: sevennet, chgnet, an ASE calculator or a MatGL "
             "potential."
         )
+    if labels and not {"auto", "oracle"} & set(names):
+        raise InputError(f"objective '{objective}' leaves the labels unused; give '{objective}+oracle', or no labels.")
 
 
 @register_objective("descriptor")

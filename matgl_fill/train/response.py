@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from ase.calculators.calculator import Calculator
 from ase.data import atomic_masses
 from pymatgen.core import Lattice, Structure
 
-from matgl_fill.adapters import Adapter
-from matgl_fill.train.oracle import Labels, label
+from matgl_fill.train.oracle import Labels, Source, label
 
 STRAIN = 0.01
 """Norm of the strains."""
@@ -47,7 +45,7 @@ def _altered(structure: Structure, displacements: np.ndarray) -> list[Structure]
 
 
 def responses(
-    structures: Sequence[Structure], source: Calculator | Adapter, seed: int = 0, plain: bool = False
+    structures: Sequence[Structure], source: Source, seed: int = 0, plain: bool = False
 ) -> tuple[np.ndarray, Labels]:
     r"""Invariant second-order response, by finite differences of forces and stress.
 

@@ -15,7 +15,7 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import MatglFillWarning, OracleError
 from matgl_fill.train.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
-from matgl_fill.train.oracle import Labels, elemental_shifts, resolve
+from matgl_fill.train.oracle import Labels, Source, elemental_shifts
 from matgl_fill.train.registry import Material, label_free
 from matgl_fill.train.response import responses
 
@@ -53,7 +53,7 @@ def make_objectives(
     fill: list[Structure],
     copies: list[Structure],
     objective: str,
-    oracle: Any,
+    oracle: tuple[str, Source] | None,
     config: FillConfig,
     rng: np.random.Generator,
     respond: Callable[..., tuple[np.ndarray, Labels]] = responses,
@@ -70,7 +70,7 @@ def make_objectives(
         fill: crystals that an oracle labels.
         copies: altered copies of them, which only label-free terms see besides.
         objective: as in :func:`matgl_fill.fill_tune`.
-        oracle: as in :func:`matgl_fill.fill_tune`.
+        oracle: its name and what labels, from :func:`matgl_fill.train.resolve`, if there is one.
         config: weights and sizes, resolved.
         rng: draws the pool crystals that align the oracle.
         respond: asks the oracle, as :func:`matgl_fill.train.response.responses` does.
@@ -88,7 +88,7 @@ def make_objectives(
         return Made([*objectives, term], GIVEN, unexplained, (fill, term.labels))
     if oracle is None and not (adapter.is_potential and config.form == "overwrite"):
         return Made(objectives)
-    name, source = resolve(oracle) if oracle is not None else (None, adapter)
+    name, source = oracle or (None, adapter)
     sample = alignment_sample(pool, fill, config.align_size, rng)
     usable, Y, labels = _usable(*respond(fill, source), name or "model itself")
     good, Y_known, known_labels = _usable(*respond([pool[i] for i in sample], source), name or "model itself")
@@ -119,7 +119,7 @@ def _lesson(
     pool: Sequence[Structure],
     y: np.ndarray,
     fill: list[Structure],
-    oracle: Any,
+    oracle: tuple[str, Source] | None,
     config: FillConfig,
     rng: np.random.Generator,
     respond: Callable[..., tuple[np.ndarray, Labels]],
@@ -130,7 +130,8 @@ def _lesson(
         own = adapter.embed_graphs(adapter.graphs(fill))[1]
         energy, _, alignment = _aligned(adapter, fill, labels, own, fill, labels)
         return Made([], GIVEN, alignment, (fill, Labels(energy, labels.forces, labels.stress)))
-    name, source = resolve(oracle)
+    assert oracle is not None
+    name, source = oracle
     sample = alignment_sample(pool, fill, config.align_size, rng)
     usable, _, labels = _usable(*respond(fill, source, plain=True), name)
     good, _, known_labels = _usable(*respond([pool[i] for i in sample], source, plain=True), name)
