@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.cache import structure_key
 from matgl_fill.errors import InputError
 from matgl_fill.generate import Proposal
-from matgl_fill.io import Skipped
+from matgl_fill.io import Skipped, unique
 from matgl_fill.pool import usable_graphs
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.train import Labels, read_labelled
@@ -64,7 +64,7 @@ def labelled_crystals(adapter: Adapter, roughness: RoughnessResult, source: Any)
     Z = adapter.embed_graphs(graphs)[0]
     rows = zip(keep, structures, Z, roughness.local(Z).tolist(), strict=True)
     proposals = [Proposal(found.ids[i], s, "", "labelled", z, k, 0.0, r) for k, (i, s, z, r) in enumerate(rows)]
-    return Given(proposals, found.labels.subset(keep), skipped)
+    return Given(_renamed(proposals), found.labels.subset(keep), skipped)
 
 
 def given_crystals(
@@ -73,4 +73,10 @@ def given_crystals(
     """What was given of proposals and labelled crystals; None if neither was."""
     if labelled is not None:
         return labelled_crystals(adapter, roughness, labelled)
-    return None if proposals is None else Given(list(proposals), None, [])
+    return None if proposals is None else Given(_renamed(proposals), None, [])
+
+
+def _renamed(proposals: Sequence[Proposal]) -> list[Proposal]:
+    """The same with ids that are all different: frames of one crystal have its id, two searches count from one."""
+    names = unique([p.id for p in proposals])
+    return [replace(p, id=name) for p, name in zip(proposals, names, strict=True)]

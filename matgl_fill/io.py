@@ -31,6 +31,8 @@ from matgl_fill.formats import items_in, reason_of
 VACUUM = 15.0  # Angstrom on each side of a molecule or a cell-less slab; more than any MatGL cutoff
 MIN_DISTANCE = 0.1  # Angstrom; two atoms closer than this share a site
 MIN_VOLUME = 0.1  # Angstrom^3; a smaller cell has no volume
+UNSAFE = re.compile(r"[^\w.+-]")
+"""Characters that no file name should have."""
 _NOT_LABELS = {"id", "material_id", "structure"}
 _RESERVED = {"Lattice", "Properties", "pbc", "stress", "virial"}  # keys with a fixed meaning in extended XYZ
 
@@ -134,7 +136,7 @@ def read_structures(source: Any) -> StructureSet:
         raise InputError(f"no usable structure in {what}: {first}{more}. Fix these or give other structures.")
     keys = dict.fromkeys(key for row in rows for key in row)
     labels_by_key = {key: np.array([row.get(key, np.nan) for row in rows], dtype=np.float64) for key in keys}
-    return StructureSet(structures, _unique(names), labels_by_key, skipped)
+    return StructureSet(structures, unique(names), labels_by_key, skipped)
 
 
 def write_structures(
@@ -169,6 +171,17 @@ def write_structures(
     atomic_write(Path(path), gzip.compress(data, mtime=0) if Path(path).suffix == ".gz" else data)
 
 
+def read_each(items: Sequence[Any]) -> list[Structure | Skipped]:
+    """Each object as :func:`read_structures` reads it, or why it cannot be read and which one it is (``"0"`` first)."""
+    found: list[Structure | Skipped] = []
+    for k, item in enumerate(items):
+        try:
+            found.append(_convert(item)[0])
+        except Exception as error:  # as there
+            found.append(Skipped(str(k), reason_of(error)))
+    return found
+
+
 def write_cifs(structures: Iterable[Structure], folder: str | Path, names: Sequence[str]) -> None:
     """Write each structure to ``folder/<name>.cif`` (P1, 8 decimals, sites sorted by element), atomically.
 
@@ -184,7 +197,7 @@ def write_cifs(structures: Iterable[Structure], folder: str | Path, names: Seque
     from pymatgen.io.cif import CifWriter
 
     frames = list(structures)
-    safe = [re.sub(r"[^\w.+-]", "_", name.removesuffix(".cif")) for name in names]
+    safe = [UNSAFE.sub("_", name.removesuffix(".cif")) for name in names]
     if len(safe) != len(frames):
         raise InputError(f"{len(safe)} names for {len(frames)} structures; give one for each.")
     if len(set(safe)) < len(safe) or "" in safe:
@@ -327,7 +340,21 @@ def _info_value(value: Any) -> Any:
     return "_JSON " + json.dumps(value).replace("\\", "\\\\")
 
 
-def _unique(names: list[str]) -> list[str]:
+def file_names(names: Sequence[str]) -> list[str]:
+    """Names as files can have them, all different: characters unsafe in a file name become ``_``.
+
+    >>> file_names(["a/b", "a_b", "c"])
+    ['a_b', 'a_b_2', 'c']
+    """
+    return unique([UNSAFE.sub("_", name) for name in names])
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Names that are all different: a repeated one gets a number.
+
+    >>> unique(["a", "a", "a_2"])
+    ['a', 'a_3', 'a_2']
+    """
     taken, result = set(names), dict[str, None]()
     for name in names:
         new, k = name, 1

@@ -20,7 +20,7 @@ from matgl_fill.evaluate.pictures import draw_pictures
 from matgl_fill.evaluate.report import draw_thumbnails, model_card, notebook_summary, write_report
 from matgl_fill.files import atomic_write
 from matgl_fill.generate import Proposal
-from matgl_fill.io import write_cifs, write_structures
+from matgl_fill.io import file_names, write_cifs, write_structures
 from matgl_fill.summary import package_facts
 
 HEADER = "---\nlibrary_name: matgl\ntags:\n- matgl\n- materials-science\n- graph-neural-network\n---\n\n"
@@ -72,7 +72,7 @@ class FillResult:
 
         ``model/`` is read by ``matgl.load_model`` and holds a model card (``README.md``); ``proposals.extxyz`` and
         ``cif/`` hold the crystals with their provenance; ``config.toml`` holds the settings, as ``config`` takes
-        them; ``report.json`` and ``report.html`` say what the run did.
+        them; ``report.json`` and ``report.html`` say what the run did. CIF files of an earlier run there are removed.
         """
         out = Path(directory)
         out.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,11 @@ class FillResult:
         atomic_write(out / "model" / "README.md", HEADER + self.card)
         crystals = {p.id: p.structure for p in self.proposals}
         write_structures(crystals.values(), out / "proposals.extxyz", info=self.report["proposals"])
-        write_cifs(crystals.values(), out / "cif", list(crystals))
+        names = file_names(list(crystals))
+        write_cifs(crystals.values(), out / "cif", names)
+        for old in (out / "cif").glob("fill-*.cif"):
+            if old.stem not in names:
+                old.unlink()
         atomic_write(out / "config.toml", settings_toml(FillConfig.make(self.report["config"])))
         atomic_write(out / "report.json", _compact(self.report))
         write_report(self.report, out, draw_pictures(self.report), draw_thumbnails(crystals))

@@ -55,13 +55,13 @@ def what_it_depends_on(
     facts = {
         "model": fingerprint(model),
         "pool": pool.hexdigest(),
-        "oracle": _oracle_fact(oracle),
+        "oracle": oracle_fact(oracle),
         "versions": machine_facts()["versions"] | {"matgl_fill": version("matgl_fill")},
     }
     return facts | settings
 
 
-def _oracle_fact(oracle: Any) -> str:
+def oracle_fact(oracle: Any) -> str:
     """The oracle's name or weights; of a calculator its class and its parameters as far as JSON holds them."""
     if isinstance(oracle, nn.Module):
         return fingerprint(oracle)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from ase import Atoms, units
 from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
 from ase.md.langevin import Langevin
@@ -24,8 +25,9 @@ from test_labelled import LENIENT
 
 import matgl_fill as mf
 from matgl_fill import bundled
+from matgl_fill.calculator.learn import Lesson
 from matgl_fill.calculator.watch import Watcher, measured
-from matgl_fill.errors import InputError
+from matgl_fill.errors import InputError, MatglFillWarning, OracleError
 
 SAME = 1e-6
 """eV, eV/Angstrom and the stress unit: agreement with MatGL's own calculator."""
@@ -399,3 +401,63 @@ def test_an_oracle_is_asked_once_about_each_frame(potential, known):
     assert len(result.proposals) == 6
     assert _Counting.asked == asked * 6 // 4
     assert len(calc.learnt) == 6
+
+
+class _Constant(Calculator):
+    """Energy of a given number, or a failure."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, value) -> None:
+        super().__init__(value=value)
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        if self.parameters["value"] is None:
+            raise RuntimeError("no convergence")
+        self.results = {
+            "energy": self.parameters["value"], "forces": np.zeros((len(atoms), 3)), "stress": np.zeros(6)
+        }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:the oracle failed")
+def test_answers_are_kept_by_oracle_and_failures_are_not(calc, heated):
+    lesson = Lesson(calc._adapter, calc.reference, calc.known, heated[:3], {})
+    with pytest.raises(OracleError, match="usable labels for 0 of 3 frames"):
+        lesson.labelled(_Constant(None))
+    for value in (1.0, 2.0):
+        assert [a.get_potential_energy() for a in lesson.labelled(_Constant(value))] == [value] * 3
+
+
+def test_a_frame_that_is_no_crystal_is_told_and_left_out(calc, heated):
+    torn = heated[1].copy()
+    torn.positions[1] = torn.positions[0]
+    lesson = Lesson(calc._adapter, calc.reference, calc.known, [heated[0], torn, heated[2]], {})
+    with pytest.warns(MatglFillWarning, match="1 of 3 frames dropped; frame 2: "):
+        labelled = lesson.labelled(_Constant(1.0))
+    assert [a.info["id"] for a in labelled] == ["frame-0001", "frame-0003"]
+    np.testing.assert_array_equal(labelled[1].positions, heated[2].positions)
+    with pytest.raises(InputError, match="no frame is a crystal; frame 1: "):
+        Lesson(calc._adapter, calc.reference, calc.known, [torn], {}).labelled(_Constant(1.0))
+
+
+def test_a_watcher_goes_on_when_the_model_changes(potential, known, heated):
+    """Places of kept frames are those of the present model; frames that were not learnt are kept."""
+    calc = mf.FillCalculator(potential, pool=known, stress_unit="eV/A3")
+    watcher = calc.watch(novelty=1e-6, per_atom=None, spacing=1e-6)
+    assert watcher(heated[5])
+    first = dict(watcher.frames[0].info)
+    assert calc.fill(frames=heated[:6], config=LENIENT | {"steps": 5}).accepted
+    assert len(watcher.frames) == 1
+    assert watcher(heated[20])
+    assert watcher.frames[0].info["novelty"] == pytest.approx(measured(calc, heated[5])["novelty"])
+    assert watcher.frames[0].info["novelty"] != first["novelty"]
+    calc.undo()
+    assert watcher(heated[24])
+    assert watcher.frames[0].info == pytest.approx(first)
+
+
+@pytest.mark.parametrize("settings", [{"novelty": 0.0}, {"per_atom": -1.0}, {"budget": 0}])
+def test_a_watcher_with_senseless_limits_is_refused(calc, settings):
+    with pytest.raises(InputError, match="thresholds have to be positive and its budget at least 1"):
+        calc.watch(**settings)

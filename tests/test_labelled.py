@@ -122,6 +122,33 @@ def test_a_potential_learns_labels_of_another_level_of_theory(pool, frames, per_
     assert [p.id for p in result.proposals] == [a.info["id"] for a in frames]
 
 
+def test_a_bad_frame_is_told_and_the_others_are_read(frames):
+    torn = frames[1].copy()
+    torn.positions[1] = torn.positions[0]
+    torn.calc = SinglePointCalculator(torn, energy=1.0)
+    found = read_labelled([frames[0], torn, frames[2]])
+    assert found.ids == [frames[0].info["id"], frames[2].info["id"]]
+    assert [s.where for s in found.skipped] == [torn.info.get("id")]
+    assert "on the same site" in found.skipped[0].reason
+
+
+def test_frames_of_one_name_and_names_that_no_file_can_have_are_saved(model, pool, frames, tmp_path):
+    named = [a.copy() for a in frames[:4]]
+    for a, full, name in zip(named, frames, ("fill-0001", "fill-0001", "a/b", "a_b"), strict=False):
+        a.calc = SinglePointCalculator(a, **full.calc.results)
+        a.info = {"id": name}
+    result = mf.fill_tune(model, pool, labelled=named, config=LENIENT | {"steps": 2}, out=tmp_path)
+    assert [p.id for p in result.proposals] == ["fill-0001", "fill-0001_2", "a/b", "a_b"]
+    files = {"fill-0001.cif", "fill-0001_2.cif", "a_b.cif", "a_b_2.cif"}
+    assert {p.name for p in (tmp_path / "cif").iterdir()} == files
+    assert [a.info["id"] for a in ase.io.read(tmp_path / "proposals.extxyz", index=":")] == [
+        p.id for p in result.proposals
+    ]
+    (tmp_path / "cif" / "mine.cif").write_text("")
+    mf.fill_tune(model, pool, labelled=named[2:], config=LENIENT | {"steps": 2}, out=tmp_path)
+    assert {p.name for p in (tmp_path / "cif").iterdir()} == {"a_b.cif", "a_b_2.cif", "mine.cif"}
+
+
 def test_labels_and_an_oracle_exclude_each_other(model, pool, frames):
     with pytest.raises(InputError, match="neither an oracle nor proposals"):
         mf.fill_tune(model, pool, labelled=frames, oracle=LennardJones())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,24 +10,26 @@ from typing import Any
 
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.cache import structure_key
 from matgl_fill.calculator.reference import LatentReference
 from matgl_fill.config import FillConfig
-from matgl_fill.errors import OracleError
+from matgl_fill.errors import InputError, MatglFillWarning, OracleError
 from matgl_fill.generate import Proposal
-from matgl_fill.io import StructureSet, read_structures
+from matgl_fill.io import Skipped, StructureSet, read_each
 from matgl_fill.pipeline import fill_tune
 from matgl_fill.result import FillResult
+from matgl_fill.resume import oracle_fact
 from matgl_fill.train import label, resolve
 from matgl_fill.train.correction import can_correct
 
 BATCH_ATOMS = 200
 """Atoms of the frames in a training step, unless the config says how many frames."""
 Settings = FillConfig | dict[str, Any] | str | Path | None
-Answers = dict[bytes, dict[str, Any] | None]
-"""An oracle's results by crystal and oracle; None where it failed."""
+Answers = dict[bytes, dict[str, Any]]
+"""Oracles' results by crystal and oracle; what failed is asked again."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Lesson:
 
     def proposals(self) -> list[Proposal]:
         """The frames as proposals of their own places."""
-        crystals = read_structures(list(self.frames)).structures
+        crystals = [crystal for _, crystal in self.crystals()]
         Z = self.adapter.embed_graphs(self.adapter.graphs(crystals))[0]
         rows = zip(crystals, Z, self.reference.crystals.distance(Z), self.reference.roughness.local(Z), strict=True)
         return [
@@ -77,20 +80,36 @@ class Lesson:
             OracleError: it is missing, or it fails on more than half of them.
         """
         name, source = resolve(oracle)
-        crystals = read_structures(list(self.frames)).structures
-        keys = [structure_key(name, crystal) for crystal in crystals]
+        crystals, asked = self.crystals(), oracle_fact(oracle)
+        keys = [structure_key(asked, crystal) for _, crystal in crystals]
         new = [i for i, key in enumerate(keys) if key not in self.answers]
-        labels = label([crystals[i] for i in new], source)
-        for k, (i, good) in enumerate(zip(new, labels.usable(), strict=True)):
-            found = {"energy": labels.energy[k], "forces": labels.forces[k], "stress": labels.stress[k]}
-            self.answers[keys[i]] = found if good else None
+        labels = label([crystals[i][1] for i in new], source)
+        for k, i in enumerate(new):
+            if labels.usable()[k]:
+                found = {"energy": labels.energy[k], "forces": labels.forces[k], "stress": labels.stress[k]}
+                self.answers[keys[i]] = found
         out = []
-        for k, (frame, key) in enumerate(zip(self.frames, keys, strict=True)):
-            if results := self.answers[key]:
-                atoms = frame.copy()
-                atoms.calc = SinglePointCalculator(atoms, **results)
+        for (k, _), key in zip(crystals, keys, strict=True):
+            if key in self.answers:
+                atoms = self.frames[k].copy()
+                atoms.calc = SinglePointCalculator(atoms, **self.answers[key])
                 atoms.info = {"id": f"frame-{k + 1:04d}"}
                 out.append(atoms)
         if len(out) < len(crystals) / 2:
             raise OracleError(f"the oracle {name} gave usable labels for {len(out)} of {len(crystals)} frames only.")
         return out
+
+    def crystals(self) -> list[tuple[int, Structure]]:
+        """Number and crystal of each frame that is one; the others are told.
+
+        Raises:
+            InputError: none is.
+        """
+        found = read_each(self.frames)
+        lost = [f"frame {k + 1}: {one.reason}" for k, one in enumerate(found) if isinstance(one, Skipped)]
+        if len(lost) == len(found):
+            raise InputError(f"no frame is a crystal; {lost[0]}.")
+        if lost:
+            message = f"{len(lost)} of {len(found)} frames dropped; {lost[0]}."
+            warnings.warn(message, MatglFillWarning, stacklevel=4)
+        return [(k, one) for k, one in enumerate(found) if not isinstance(one, Skipped)]

@@ -182,8 +182,8 @@ class FillCalculator(PESCalculator):
             out: folder for model, frames, settings and report.
 
         Returns:
-            The :class:`FillResult`. If it was accepted, the frames count as known from now on, and watchers start
-            anew.
+            The :class:`FillResult`. If it was accepted, the frames count as known from now on, and watchers whose
+            frames were learnt start anew.
 
         Raises:
             InputError: there are no frames.
@@ -199,7 +199,7 @@ class FillCalculator(PESCalculator):
         if result.accepted:
             self.learnt = everything
             self._use(result.model)
-            for watcher in self.watchers:
+            for watcher in self.watchers if frames is None else []:
                 watcher.clear()
         return result
 

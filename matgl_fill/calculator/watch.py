@@ -46,7 +46,7 @@ class Watcher:
         seen: how many frames reached a threshold.
 
     Raises:
-        InputError: no threshold, or a file of another kind.
+        InputError: no threshold, one that is not positive, no budget, or a file of another kind.
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class Watcher:
         self.thresholds = {name: limit for name, limit in limits.items() if limit is not None}
         if not self.thresholds:
             raise InputError("a watcher needs a threshold; give novelty, per_atom or roughness.")
+        if min(self.thresholds.values()) <= 0 or budget < 1:
+            raise InputError("a watcher's thresholds have to be positive and its budget at least 1.")
         self.calc, self.atoms, self.spacing, self.budget = calc, atoms, spacing, budget
         self.path = None if path is None else Path(path)
         if self.path is not None and self.path.suffix not in (".extxyz", ".db"):
@@ -71,11 +73,12 @@ class Watcher:
         self.frames: list[Atoms] = []
         self.calls = self.seen = 0
         self._places: list[np.ndarray] = []
+        self._measured_by = calc.potential
         self._learnt: list[Atoms] = []
         if self.path is not None and self.path.exists():
             for frame in ase.io.read(self.path, index=":"):
                 facts = measured(calc, frame)
-                self._add(bare(frame), facts)
+                self._add(bare(frame), facts, self.calls)
 
     def __call__(self, atoms: Atoms | None = None) -> bool:
         """Look at the present frame; True if it was kept.
@@ -90,6 +93,8 @@ class Watcher:
         if atoms is None:
             raise InputError("the watcher has no atoms; give them when it is made or called.")
         self.calls += 1
+        if self._measured_by is not self.calc.potential:
+            self._measure_again()
         facts = measured(self.calc, atoms)
         excess = self._excess(facts)
         if excess < 1:
@@ -109,7 +114,7 @@ class Watcher:
                 return False
         if full:
             del self.frames[least], self._places[least]
-        self._add(bare(atoms), facts)
+        self._add(bare(atoms), facts, self.calls)
         if self.path is not None:
             self._write(self.path)
         return True
@@ -119,12 +124,19 @@ class Watcher:
         self._learnt += self.frames
         self.frames, self._places = [], []
 
+    def _measure_again(self) -> None:
+        """Take the kept frames' measures and places from the calculator's present model."""
+        kept, self.frames, self._places = self.frames, [], []
+        for frame in kept:
+            self._add(frame, measured(self.calc, frame), frame.info["call"])
+        self._measured_by = self.calc.potential
+
     def _excess(self, facts: dict[str, float]) -> float:
         """How many times a threshold a frame reaches, the largest of its measures."""
         return max(facts[name] / limit for name, limit in self.thresholds.items())
 
-    def _add(self, frame: Atoms, facts: dict[str, float]) -> None:
-        frame.info = facts | {"call": self.calls}
+    def _add(self, frame: Atoms, facts: dict[str, float], call: int) -> None:
+        frame.info = facts | {"call": call}
         self.frames.append(frame)
         self._places.append(self.calc.embedding[1])
 

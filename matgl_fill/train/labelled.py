@@ -13,7 +13,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from pymatgen.core import Structure
 
 from matgl_fill.errors import InputError
-from matgl_fill.io import Skipped, read_structures
+from matgl_fill.io import Skipped, read_each
 from matgl_fill.train.oracle import MAX_FORCE, Labels
 
 
@@ -51,15 +51,15 @@ def read_labelled(source: str | Path | list[Atoms]) -> LabelledCrystals:
     structures, ids, energy, forces, stress, skipped = [], [], [], [], [], []
     keys = [_results_key(atoms) for atoms in crystals]
     last = dict(zip(keys, crystals, strict=True))
-    for k, atoms in enumerate(crystals):
+    for k, (atoms, crystal) in enumerate(zip(crystals, read_each(crystals), strict=True)):
         name = str(atoms.info.get("id", f"labelled-{k + 1:04d}"))
-        found = read_structures([atoms])
         e = _result(atoms, "energy")
-        problem = found.skipped[0].reason if found.skipped else _problem(atoms, e, last[keys[k]])
-        if problem:
+        problem = crystal.reason if isinstance(crystal, Skipped) else _problem(atoms, e, last[keys[k]])
+        if problem is not None:
             skipped.append(Skipped(name, problem))
             continue
-        structures.append(found.structures[0])
+        assert isinstance(crystal, Structure)
+        structures.append(crystal)
         ids.append(name)
         energy.append(float(e))
         forces.append(_result(atoms, "forces", (len(atoms), 3)))
