@@ -69,7 +69,7 @@ class FillConfig(BaseModel):
             many as the smallest batch has crystals. Two give the bits of one with one thread. Not on Windows.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     choice: Choice = "roughness"
     form: Literal["add", "correct", "overwrite"] = "add"
@@ -142,3 +142,13 @@ class FillConfig(BaseModel):
             first = err.errors()[0]
             where, given = ".".join(map(str, first["loc"])), first["input"]
             raise InputError(f"config: {where} = {given!r}: {first['msg']}.") from None
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what no generator takes.
+
+    Raises:
+        InputError: it is negative.
+    """
+    if seed < 0:
+        raise InputError(f"seed is {seed}; give 0 or more.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -68,9 +68,10 @@ def embed(
         float32 array, (n, dim) or (total atoms, dim_atom); more columns with ``layers="all"``.
 
     Raises:
-        InputError: a structure could not be read or holds an element the model does not know, or ``cache`` is
-            a file of another kind.
+        InputError: a structure could not be read or holds an element the model does not know, a word is none of the
+            choices, or ``cache`` is a file of another kind.
     """
+    _check_words(level=level, pooling=pooling, layers=layers)
     adapter = get_adapter(model, state)
     pool = read_structures(structures)
     if pool.skipped:
@@ -85,6 +86,13 @@ def embed(
         rows = _rows(adapter, pool.structures, reading, store, progress)
     Z = np.concatenate(rows) if level == "atom" else np.stack(rows)
     return np.hstack([Z, describe_structures(pool.structures).astype(np.float32)]) if descriptors else Z
+
+
+def _check_words(**given: str) -> None:
+    """Refuse a word that none of the choices is."""
+    for name, kind in (("level", Level), ("pooling", Pooling), ("layers", Layers)):
+        if given[name] not in get_args(kind):
+            raise InputError(f"{name} is '{given[name]}'; there are {', '.join(map(repr, get_args(kind)))}.")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import nn
 
 from matgl_fill.adapters import Adapter, Graph, get_adapter, make_savable
 from matgl_fill.bundled import bundled_pool
-from matgl_fill.config import Choice, FillConfig
+from matgl_fill.config import Choice, FillConfig, check_seed
 from matgl_fill.cost import embedding_seconds, search_seconds, training_seconds
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks, usable_tasks
@@ -161,7 +161,7 @@ def propose(
         checkpoint: file to which the search is saved, and from which an interrupted one goes on to the same crystals.
 
     Raises:
-        InputError: too few usable crystals, or the checkpoint is of another search.
+        InputError: too few usable crystals, no such choice, a negative seed, or the checkpoint is of another search.
         GenerationError: no valid crystal could be made.
     """
     adapter = get_adapter(model)
@@ -221,9 +221,9 @@ def fill_tune(
         :class:`FillResult`.
 
     Raises:
-        InputError: structures, tasks, labelled crystals or config that cannot be used, ``resume`` without ``out``,
-            ``labelled`` together with ``oracle`` or ``proposals``, or the unfinished run in ``out`` had another
-            model, pool, oracle, seed or settings.
+        InputError: structures, tasks, labelled crystals, seed or config that cannot be used, ``resume`` without
+            ``out``, ``labelled`` together with ``oracle`` or ``proposals``, or the unfinished run in ``out`` had
+            another model, pool, oracle, seed or settings.
         ModelError: no adapter for the model.
         GenerationError: no valid crystal could be made.
         OracleError: the oracle is missing or fails.
@@ -232,6 +232,7 @@ def fill_tune(
         raise InputError("resume goes on with the run in a folder; give that as out.")
     if labelled is not None and (oracle is not None or proposals is not None):
         raise InputError("labelled crystals need neither an oracle nor proposals; give one of them.")
+    check_seed(seed)
     has_labels = oracle is not None or labelled is not None
     check_objective(objective, has_labels)
     source = None if oracle is None else resolve(oracle)

@@ -22,7 +22,7 @@ from matgl_fill.generate.moves import Rattle
 from matgl_fill.resume import RunState
 from matgl_fill.testing import double_precision, permuted, rotated, supercell
 from matgl_fill.train import Labels, label
-from matgl_fill.train.correction import make_correction, solve_correction
+from matgl_fill.train.correction import KNOWN_LEAST, make_correction, solve_correction
 from matgl_fill.train.tangents import random_directions, tangents
 
 pytestmark = pytest.mark.skipif(DGL, reason="corrections are for PyG")
@@ -186,6 +186,23 @@ def test_what_is_not_known_is_not_learnt(own, known, met):
     energy[::2] = np.nan
     found = make_correction(own, (met[:16], Labels(energy, labels.forces, stress)), known, FillConfig(), seed=0)
     assert found.facts["force_error_left_out_after"] < 0.8 * found.facts["force_error_left_out_before"]
+
+
+def test_energies_alone_do_not_correct(own, known, met):
+    frames = dft_frames(met[:4])
+    for atoms in frames:
+        del atoms.calc.results["forces"], atoms.calc.results["stress"]
+    result = mf.fill_tune(own.model, known, labelled=frames, config={"form": "correct"})
+    assert not result.accepted
+    assert result.report["verdict"]["reasons"][0].startswith("no correction: the labels hold no forces")
+
+
+def test_known_crystals_may_all_be_large(own, known, met):
+    """But one: it alone could not be parted into those that are held and those that are judged by."""
+    large = [s * (2, 2, 2) for s in known if len(s) > 2][:12]
+    labels = label(met[:8], corrected(own, met, seed=1, size=1.0))
+    found = make_correction(own, (met[:8], labels), [*large, known[0]], FillConfig(), seed=0)
+    assert found.facts["known_crystals"] == KNOWN_LEAST
 
 
 def test_one_crystal_is_not_enough(own, known, met):

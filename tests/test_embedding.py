@@ -17,7 +17,9 @@ import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.cache import EmbeddingCache, fingerprint
 from matgl_fill.cli import app
+from matgl_fill.descriptors import names
 from matgl_fill.errors import InputError
+from matgl_fill.testing import CHANGES
 
 POOL = bundled.ASSETS / "crystals_pool.jsonl.gz"
 
@@ -118,3 +120,45 @@ def test_a_crystal_that_pymatgen_strained_is_taken(model, crystals):
     assert not strained.lattice.matrix.flags.c_contiguous
     same = Structure(Lattice(np.ascontiguousarray(strained.lattice.matrix)), strained.species, strained.frac_coords)
     np.testing.assert_array_equal(mf.embed(model, [strained]), mf.embed(model, [same]))
+
+
+@pytest.mark.parametrize("word", [{"level": "atoms"}, {"pooling": "average"}, {"layers": "every"}])
+def test_a_word_that_is_no_choice_is_refused(model, crystals, word):
+    with pytest.raises(InputError, match=f"{next(iter(word))} is '{next(iter(word.values()))}'; there are '"):
+        mf.embed(model, crystals, **word)
+
+
+def test_a_model_that_was_just_used_is_embedded_in_small_batches(model, pool):
+    """Its features of the last pass hold a graph that cannot be copied for the other threads."""
+    model.predict_structure(pool.structures[0])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Z = mf.embed(model, pool.structures[:20], batch_size=4)
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(Z, mf.embed(model, pool.structures[:20]), rtol=1e-5, atol=1e-6)
+
+
+def test_descriptors_are_the_last_columns(model, crystals):
+    Z = mf.embed(model, crystals, descriptors=True)
+    described = mf.describe(crystals).astype(np.float32)
+    np.testing.assert_array_equal(Z, np.hstack([mf.embed(model, crystals), described]))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_descriptors_are_invariant(crystals, change):
+    changed = mf.describe([CHANGES[change](s) for s in crystals])
+    np.testing.assert_allclose(changed, mf.describe(crystals), rtol=1e-6, atol=1e-8)
+
+
+def test_descriptors_say_what_their_names_say():
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    column = dict(zip(names(), mf.describe(salt)[0], strict=True))
+    expected = {
+        "Z mean": 14.0, "Z deviation": 3.0, "Z min": 11.0, "Z max": 17.0, "elements": 2.0, "mixing entropy": np.log(2),
+        "volume per atom": 5.64**3 / 8, "coordination": 6.0, "coordination deviation": 0.0,
+        "bond polarity": 3.16 - 0.93, "bond polarity deviation": 0.0, "p deviation": 2.5,
+    }  # fmt: skip
+    assert {name: column[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert column["density"] == pytest.approx(float(salt.density) / 1.66053907, rel=1e-5)

@@ -5,7 +5,7 @@ import pytest
 from pymatgen.core.structure_matcher import StructureMatcher
 
 import matgl_fill as mf
-from matgl_fill.errors import GenerationError, MatglFillWarning
+from matgl_fill.errors import GenerationError, InputError, MatglFillWarning
 from matgl_fill.generate import choose_targets
 from matgl_fill.generate.filters import Filters
 from matgl_fill.generate.select import MAX_PER_PARENT
@@ -105,3 +105,11 @@ def test_too_many_crystals_are_a_warning_with_the_count(model, pool):
 def test_no_crystal_at_all_is_a_generation_error(model, pool):
     with pytest.raises(GenerationError, match="at least 1"):
         mf.propose(model, pool, n=0)
+
+
+def test_a_choice_or_seed_that_is_none_is_refused(model, pool):
+    with pytest.raises(InputError, match="no choice 'rough'; there are roughness, random"):
+        mf.propose(model, pool, n=2, choice="rough")
+    for call in (mf.propose, mf.fill_tune):
+        with pytest.raises(InputError, match="seed is -1"):
+            call(model, pool, n=2, seed=-1)

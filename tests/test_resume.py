@@ -103,6 +103,26 @@ def test_interrupted_training_ends_in_the_same_bits(start, whole, stop_after, tm
     assert all(torch.equal(a, b) for a, b in zip(tensors(parts), whole[1], strict=True))
 
 
+def test_the_weights_handed_over_are_the_mean_of_those_of_the_last_steps(start, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "SAVE_SECONDS", 0.0)
+    seen = {}
+
+    class Spying(checkpoint_module.TrainingCheckpoint):
+        def save(self, state):
+            super().save(state)
+            seen[state["step"]] = {k: v.clone() for k, v in state["weights"].items() if torch.is_tensor(v)}
+
+    monkeypatch.setattr("matgl_fill.train.module.TrainingCheckpoint", Spying)
+    parts = start()
+    fit(*parts, tmp_path / "training.pt")
+    last = [seen[step] for step in range(AVERAGED + 1, STEPS + 1)]
+    for name, p in parts[0].core.named_parameters():
+        mean = torch.stack([weights[f"core.{name}"] for weights in last]).mean(dim=0)
+        torch.testing.assert_close(p, mean)
+    moved = [not torch.equal(p, last[-1][f"core.{name}"]) for name, p in parts[0].core.named_parameters()]
+    assert any(moved)
+
+
 def test_training_may_be_interrupted_again_and_again(start, whole, stop_after, tmp_path):
     for steps in (2, 9, 14):
         stop_after(steps, start(), tmp_path / "training.pt")

@@ -21,7 +21,7 @@ from matgl_fill.benchmarks.potentials import double_precision, force_error
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError, MatglFillWarning, ModelError, OracleError
 from matgl_fill.train import Guard, elemental_shifts, label, resolve
-from matgl_fill.train.guard import ALPHAS, interpolate, recovery, resolved_loss
+from matgl_fill.train.guard import ALPHAS, FORCE_LEAST, interpolate, recovery, resolved_loss
 from matgl_fill.train.proxies import proxies
 from matgl_fill.train.response import DRAWS, SCALES, responses
 from matgl_fill.train.setup import COVERED, alignment_sample
@@ -167,6 +167,17 @@ def test_every_budget_refuses(pool, model, budget, value, measure):
     failed = [c.measure for c in Guard(adapter, held, graphs, Z, y, config).checks(spoiled) if not c.passed]
     assert failed
     assert all(name.startswith(measure) for name in failed)
+
+
+def test_forces_are_compared_on_the_smallest_crystals_where_all_are_large(pool):
+    adapter = mf.get_adapter(mf.load_model(bundled.POTENTIAL))
+    known = [s for s in pool.structures if adapter.problem(s) is None and len(s) <= 4][:12]
+    large = [s * (3, 3, 1) for s in known if len(s) > 2]
+    graphs = adapter.graphs(large)
+    guard = Guard(adapter, large, graphs, *adapter.embed_graphs(graphs), FillConfig())
+    assert sorted(len(large[graphs.index(g)]) for g in guard.small) == sorted(map(len, large))[: len(guard.small)]
+    assert len(guard.small) == min(len(large), FORCE_LEAST)
+    assert all(c.passed for c in guard.checks(adapter))
 
 
 def test_guard_interpolates_back_from_a_spoiled_model(model, pool):
@@ -402,6 +413,7 @@ def test_what_is_left_open_depends_on_form_and_kind_of_model():
         ({"stepz": 1}, "no setting 'stepz'"),
         ({"lr": -1}, "lr = -1: .*greater than or equal to 0"),
         ({"choice": "best"}, "choice = 'best'"),
+        ({"max_force_drift": float("inf")}, "max_force_drift = inf: .*finite"),
         ("missing.toml", "no config file"),
     ],
 )

@@ -147,6 +147,7 @@ class Adapter(ABC):
 
     def replica(self) -> Adapter:
         """The same adapter on a copy of the modules that shares their weights, for another thread."""
+        self.release()
         shared = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
         twin = self._on(copy.deepcopy(self.model, shared))
         if "edges_per_batch" in vars(self):

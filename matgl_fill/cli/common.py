@@ -58,7 +58,7 @@ Structures = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")]
-Seed = Annotated[int, typer.Option(help="Of all random choices; one seed gives one result.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of all random choices; one seed gives one result.")]
 State = Annotated[int | None, typer.Option(help="Fidelity of multi-fidelity models.")]
 
 

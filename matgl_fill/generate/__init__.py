@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from pymatgen.core import Structure
@@ -12,8 +13,8 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.config import Choice
-from matgl_fill.errors import GenerationError, MatglFillWarning
+from matgl_fill.config import Choice, check_seed
+from matgl_fill.errors import GenerationError, InputError, MatglFillWarning
 from matgl_fill.generate.decode import Decoder
 from matgl_fill.generate.select import Proposal, Selection, select
 from matgl_fill.roughness import RoughnessResult
@@ -101,6 +102,9 @@ def propose_from(
     checkpoint: Path | None = None,
 ) -> Selection:
     """New crystals near chosen latent points, and what became of the others; see :func:`matgl_fill.propose`."""
+    check_seed(seed)
+    if choice not in get_args(Choice):
+        raise InputError(f"no choice '{choice}'; there are {', '.join(get_args(Choice))}.")
     if n < 1:
         raise GenerationError(f"asked for {n} crystals; give n of at least 1.")
     targets, local = choose_targets(Z, roughness, n, choice, seed)

@@ -43,8 +43,8 @@ DISPLACEMENTS, STRAINS = 16, 3
 """Directions in which a taught crystal is differentiated ..."""
 KNOWN, KNOWN_DISPLACEMENTS = 160, 4
 """... known crystals that are protected, and directions of each ..."""
-KNOWN_ATOMS = 16
-"""... of so many atoms at most, as far as there are such."""
+KNOWN_ATOMS, KNOWN_LEAST = 16, 10
+"""... of so many atoms at most; where there are fewer than the least, the smallest are taken."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Corrected:
 
     Attributes:
         correction: energies in eV; None where no correction helps on crystals that it was not solved with.
-        facts: of the report: sizes, the chosen width and penalty, errors without and with it.
+        facts: of the report: sizes, the chosen width and penalty, errors without and with it; none where the labels
+            hold no forces.
     """
 
     correction: KernelCorrection | None
@@ -81,6 +82,8 @@ class Corrected:
         """Why there is none."""
         if self.correction is not None:
             return None
+        if not self.facts:
+            return "the labels hold no forces, by which a correction is judged"
         before, after = self.facts["force_error_left_out_before"], self.facts["force_error_left_out_after"]
         return (
             f"what the labels teach does not hold on labelled crystals left out: their force error is {after:.4f} "
@@ -198,7 +201,11 @@ def make_correction(
     """
     crystals, labels = lesson
     rng = np.random.default_rng(seed)
-    small = [s for s in pool if len(s) <= KNOWN_ATOMS] or list(pool)
+    if not any(np.isfinite(f).any() for f in labels.forces):
+        return Corrected(None, {})
+    small = [s for s in pool if len(s) <= KNOWN_ATOMS]
+    if len(small) < KNOWN_LEAST:
+        small = sorted(pool, key=len)[:KNOWN_LEAST]
     known = [small[i] for i in rng.permutation(len(small))[:KNOWN]]
     asked = [(s, DISPLACEMENTS, STRAINS) for s in crystals] + [(s, KNOWN_DISPLACEMENTS, 0) for s in known]
     found = []

@@ -27,8 +27,9 @@ PENALTIES = 2.0 ** np.arange(-7, 18)
 """Ridge penalties of the probes: powers of two, so that an embedding doubled by its own copy scores the same."""
 DIVERGED = "not finite (training diverged; a lower lr may help)"
 """Measure of a model whose embedding or prediction is no number."""
-FORCE_SAMPLE = 60
-"""Held-out crystals on which the forces of potentials are compared."""
+FORCE_SAMPLE, FORCE_ATOMS, FORCE_LEAST = 60, 24, 5
+"""Held-out crystals, up to a number of atoms, on which the forces of potentials are compared; where there are fewer
+than the least, the smallest are taken."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,10 @@ class Guard:
         self.recovery = recovery(Z, Z)
         self.proxies = proxies(structures)
         self.proxy_errors = [probe_errors(Z, p) for p in self.proxies.T]
-        self.small = [g for g, n in zip(self.graphs, self.atoms, strict=True) if n <= 24][:FORCE_SAMPLE]
+        small = np.flatnonzero(self.atoms <= FORCE_ATOMS)[:FORCE_SAMPLE]
+        if len(small) < FORCE_LEAST:
+            small = np.argsort(self.atoms, kind="stable")[:FORCE_LEAST]
+        self.small = [self.graphs[i] for i in small]
         self.forces = adapter.forces(self.small) if adapter.is_potential else None
 
     def checks(self, adapter: Adapter) -> tuple[Check, ...]:
