@@ -124,8 +124,9 @@ def test_a_potential_learns_labels_of_another_level_of_theory(pool, frames):
     for each in losses:
         assert each[-5:].mean() < 0.7 * each[0]
     np.testing.assert_allclose(losses[1][:10], losses[0][:10], rtol=0.05)  # later, rounding has grown
-    present = {e for a in frames for e in a.get_chemical_symbols()}
-    assert {e: shifts[1][e] - shifts[0][e] for e in present} == pytest.approx(dict.fromkeys(present, -7.0), abs=0.05)
+    for atoms in frames:  # of few crystals only the sums are determined
+        symbols = atoms.get_chemical_symbols()
+        assert np.mean([shifts[1][e] - shifts[0][e] for e in symbols]) == pytest.approx(-7.0, abs=0.05)
 
 
 def test_a_bad_frame_is_told_and_the_others_are_read(frames):
