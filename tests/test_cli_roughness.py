@@ -151,11 +151,20 @@ def test_bad_input_is_one_line_and_a_code(arguments, code, message, pool, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", [["--maxima", "0"], ["--method", "guess"], ["--projection", "tsne"]])
-def test_impossible_options_are_refused(option, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        (["--maxima", "0"], "greater than or equal to"),
+        (["--method", "guess"], "is not one of"),
+        (["--projection", "tsne"], "is not one of"),
+        (["--seed", "-1"], "greater than or equal to"),
+    ],
+)
+def test_impossible_options_are_refused(option, why, tmp_path, monkeypatch, capsys):
     code, _, error = run_here(monkeypatch, capsys, "default", "in.jsonl", "-o", tmp_path / "out", *option)
     assert code == 2
     assert option[0] in error
+    assert why in " ".join(error.split())
 
 
 def test_umap_is_looked_for_before_the_work(pool, tmp_path, monkeypatch, capsys):

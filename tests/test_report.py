@@ -390,18 +390,18 @@ def test_pictures_of_odd_data():
 
 
 @pytest.mark.parametrize(
-    "draw",
+    ("draw", "message"),
     [
-        lambda: latent_map(np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2)), np.zeros((0, 2))),
-        lambda: latent_map(np.zeros((3, 2)), np.zeros(2), np.zeros((0, 2)), np.zeros((0, 2))),
-        lambda: task_bars([], [], [], []),
-        lambda: task_bars(["a"], [1.0], [0.0], []),
-        lambda: loss_curves({}),
-        lambda: loss_curves({"replay": []}),
+        (lambda: latent_map(np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2)), np.zeros((0, 2))), "0 points"),
+        (lambda: latent_map(np.zeros((3, 2)), np.zeros(2), np.zeros((0, 2)), np.zeros((0, 2))), r"shape \(2,\)"),
+        (lambda: task_bars([], [], [], []), "at least one task"),
+        (lambda: task_bars(["a"], [1.0], [0.0], []), "an interval for each"),
+        (lambda: loss_curves({}), "at least one term"),
+        (lambda: loss_curves({"replay": []}), "at least one value of each"),
     ],
 )
-def test_pictures_refuse_data_that_do_not_fit(draw):
-    with pytest.raises(InputError):
+def test_pictures_refuse_data_that_do_not_fit(draw, message):
+    with pytest.raises(InputError, match=message):
         draw()
 
 

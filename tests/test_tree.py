@@ -167,7 +167,7 @@ def test_failed_write_leaves_the_older_file_whole(tmp_path):
     one = StationaryNetwork(np.zeros((1, 2)), np.zeros(1), np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2), dtype=int))
     one.save(tmp_path / "n.json")
     before = (tmp_path / "n.json").read_bytes()
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="JSON serializable"):
         replace(one, minima_values=np.array([object()])).save(tmp_path / "n.json")
     (tmp_path / "n.npz").mkdir()
     with pytest.raises(OSError, match=r"n\.npz"):
