@@ -16,13 +16,14 @@ from matgl_fill.adapters.filled import FilledMEGNet
 class MEGNetAdapter(Adapter):
     """Embedding of MEGNet.
 
-    Structure level: the vector that enters the output network, that is Set2Set over atoms, Set2Set over bonds and
-    the global state, concatenated. It is everything the prediction is made from, it is invariant, and it does not
-    grow with the cell. Atom level: atom features after the last block, the last per-atom quantity there is.
+      Structure level: the vector that enters the output network, that is Set2Set over atoms, Set2Set over bonds and
+      the global state, concatenated. It is everything the prediction is made from, it is invariant, and it does not
+      grow with the cell. Atom level: atom features after the last block, the last per-atom quantity there is.
 
-    A copy that is carried beside the original is read by plain means instead: over atoms and over bonds after the last
-    block, and the global state. Set2Set attends to a few atoms of a crystal; statistics of all of them are learnt badly
-    through it (``docs/settings.md``).
+      A copy that is carried beside the original is read by plain means instead: over atoms and over bonds, and the global
+    state, after every block. Set2Set attends to a few atoms of a crystal, so that statistics of all of them are learnt
+    badly through it; and what early blocks know of elements and bonds need not pass through the last
+    (``docs/settings.md``).
 
     Multi-fidelity models (``ntypes_state``) are read at fidelity ``state``, default 0 (PBE in the published model).
     """
@@ -55,15 +56,17 @@ class MEGNetAdapter(Adapter):
 
     @property
     def side_dim(self) -> int:
-        """Atoms, bonds and state."""
-        return 3 * self.core_dim_atom
+        """Atoms, bonds and state after every block."""
+        return 3 * self.core_dim_atom * len(self.core.blocks)
 
     def read_side(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Means over atoms and bonds, and state."""
-        block = features[f"gc_{len(self.core.blocks)}"]
-        atoms, state = block["node_feat"], block["state_feat"].reshape(len(batch), -1)
-        bonds = mean_over_bonds(block["edge_feat"], batch)
-        return torch.cat([mean_over_atoms(atoms, batch), bonds, state], dim=1), atoms
+        """Means over atoms and bonds, and state, of every block; atom features after the last."""
+        parts = []
+        for i in range(len(self.core.blocks)):
+            block = features[f"gc_{i + 1}"]
+            parts += [mean_over_atoms(block["node_feat"], batch), mean_over_bonds(block["edge_feat"], batch)]
+            parts.append(block["state_feat"].reshape(len(batch), -1))
+        return torch.cat(parts, dim=1), self.filled_class.atom_features(self.core, features)
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002
         """The output network on the structure embedding."""
