@@ -16,13 +16,13 @@ from matgl_fill.adapters.filled import FilledMEGNet
 class MEGNetAdapter(Adapter):
     """Embedding of MEGNet.
 
-      Structure level: the vector that enters the output network, that is Set2Set over atoms, Set2Set over bonds and
-      the global state, concatenated. It is everything the prediction is made from, it is invariant, and it does not
-      grow with the cell. Atom level: atom features after the last block, the last per-atom quantity there is.
+    Structure level: the vector that enters the output network, that is Set2Set over atoms, Set2Set over bonds and
+    the global state, concatenated. It is everything the prediction is made from, it is invariant, and it does not
+    grow with the cell. Atom level: atom features after the last block, the last per-atom quantity there is.
 
-      A copy that is carried beside the original is read by plain means instead: over atoms and over bonds, and the global
-    state, after every block. Set2Set attends to a few atoms of a crystal, so that statistics of all of them are learnt
-    badly through it; and what early blocks know of elements and bonds need not pass through the last
+    A copy that is carried beside the original is read by plain means instead: over atoms and over bonds, and the
+    global state, after every block. Set2Set attends to a few atoms of a crystal, so that statistics of all of them are
+    learnt badly through it; and what early blocks know of elements and bonds need not pass through the last
     (``docs/settings.md``).
 
     Multi-fidelity models (``ntypes_state``) are read at fidelity ``state``, default 0 (PBE in the published model).
