@@ -19,7 +19,7 @@ from matgl_fill.cache import EmbeddingCache, fingerprint
 from matgl_fill.cli import app
 from matgl_fill.descriptors import names
 from matgl_fill.errors import InputError
-from matgl_fill.testing import CHANGES
+from matgl_fill.testing import BATCHING, CHANGES, relative
 
 POOL = bundled.ASSETS / "crystals_pool.jsonl.gz"
 
@@ -104,6 +104,14 @@ def test_command_writes_a_table_and_leaves_bad_crystals_out(model, pool, tmp_pat
     np.testing.assert_array_equal(Z, mf.embed(model, some))
     assert json.loads(table.schema.metadata[b"matgl_fill"])["level"] == "structure"
     assert [p.name for p in out.parent.iterdir()] == ["Z.parquet"]
+
+
+def test_command_pools_as_it_is_told(model, tmp_path):
+    assert run("default", POOL, "-o", tmp_path / "z.parquet", "--pooling", "max").exit_code == 0
+    table = pq.read_table(tmp_path / "z.parquet").drop(["id"])
+    Z = np.column_stack([table[name] for name in table.column_names])
+    known = bundled.bundled_pool(model.element_types)
+    assert relative(Z, mf.embed(model, known, pooling="max")) < BATCHING
 
 
 def test_command_goes_on_from_a_cache(tmp_path):

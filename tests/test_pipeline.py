@@ -23,7 +23,7 @@ import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.cli import app, main
 from matgl_fill.errors import InputError, MatglFillError
-from matgl_fill.evaluate import read_tasks
+from matgl_fill.evaluate import make_task, read_tasks
 from matgl_fill.io import write_structures
 
 QUICK = "steps = 10\ncopies = 1\nreplay_size = 60\nalign_size = 20\n"
@@ -200,6 +200,33 @@ def test_bad_files_are_one_line_and_a_code(kind, message, tmp_path, monkeypatch,
 def test_missing_model_is_one_line_and_a_code(tmp_path, monkeypatch, capsys):
     said = one_line(3, monkeypatch, capsys, "run", tmp_path / "nothing", "-o", tmp_path / "out")
     assert "no MatGL model in" in said
+
+
+def test_missing_oracle_is_one_line_and_a_code(tmp_path, monkeypatch, capsys):
+    where = ("-o", tmp_path / "out")
+    said = one_line(5, monkeypatch, capsys, "run", "default", "--oracle", "absent_module:make", *where)
+    assert "oracle 'absent_module:make' cannot be made" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_interrupted_run_ends_with_its_code(monkeypatch, tmp_path):
+    def interrupted(*_arguments, **_settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matgl_fill.cli.tuning.fill_tune", interrupted)
+    monkeypatch.setattr(sys, "argv", ["matgl-fill", "run", "default", "-o", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+
+
+def test_tasks_lose_what_the_model_cannot_take_and_the_report_says_so(model, pool):
+    crystals = [*pool.structures[:60], Structure(np.eye(3) * 3.3, ["Po"], [[0, 0, 0]])]
+    task = make_task("volume", crystals, np.array([s.volume for s in crystals]))
+    result = mf.fill_tune(model, pool, n=3, config={"steps": 1, "copies": 0, "replay_size": 20}, tasks=[task])
+    assert [c.n for c in result.comparison.changes] == [60]
+    lost = {"where": f"task '{task.name}', Po1", "reason": "element Po is unknown to the model"}
+    assert result.report["skipped"] == [lost]
 
 
 def test_bad_structures_among_good_ones_are_skipped_with_reasons(pool):
