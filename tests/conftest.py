@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import csv
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 import matgl_fill as mf
-from matgl_fill import bundled
+from matgl_fill import bundled, cli
 from matgl_fill.adapters.backend import backend
 from matgl_fill.testing import low_symmetry_crystals
 
@@ -28,6 +31,23 @@ def shared(relative: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {path}, which only the developers' machines have")
     return path
+
+
+PAIRS = ("0_1", "0_2", "0_3", "1_2", "1_3", "2_3")
+"""Published two-dimensional landscapes of shared/, by their latent dimensions."""
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def run_here(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command line in this process."""
+    monkeypatch.setattr(sys, "argv", ["matgl-fill", *map(str, words)])
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0), *capsys.readouterr()
 
 
 LONG = (
@@ -55,3 +75,8 @@ def pool():
 @pytest.fixture(scope="session")
 def crystals():
     return low_symmetry_crystals()
+
+
+@pytest.fixture(scope="session")
+def adapter(model):
+    return mf.get_adapter(model)

@@ -26,11 +26,6 @@ RUN = {"model": "m", "n": 1}
 
 
 @pytest.fixture(scope="module")
-def adapter(model):
-    return mf.get_adapter(model)
-
-
-@pytest.fixture(scope="module")
 def some(adapter, pool):
     return prepare_pool(adapter, pool.subset(range(120)))
 

@@ -1,23 +1,21 @@
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-import warnings
 
 import ase.io
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
+from conftest import csv_rows, run_here
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 import matgl_fill as mf
-from matgl_fill import cli
 from matgl_fill.generate.filters import NAMES
 
 N = 3
@@ -66,11 +64,6 @@ def written(folder):
 @pytest.fixture(scope="module")
 def proposals(model, some):
     return mf.propose(model, some, n=N, seed=0)
-
-
-def rows(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def contents(out):
@@ -135,7 +128,7 @@ def test_labels_come_back_as_the_documentation_says(written, tmp_path):
 
 def test_tables_say_what_can_be_computed_again(written, model, some, proposals):
     out, _ = written
-    table, targets = rows(out / "proposals.csv"), rows(out / "targets.csv")
+    table, targets = csv_rows(out / "proposals.csv"), csv_rows(out / "targets.csv")
     assert list(table[0]) == [*COLUMNS.split(), "nearest_distance"]
     Z = mf.embed(model, some)
     X = scaled(Z, Z)
@@ -201,14 +194,6 @@ def test_one_seed_gives_one_set_of_crystals_in_another_process_with_two_threads(
     assert digest(folder / "again") == digest(written[0])
 
 
-def run_here(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a call in this process."""
-    monkeypatch.setattr(sys, "argv", ["matgl-fill", "propose", *map(str, arguments)])
-    with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0), *capsys.readouterr()
-
-
 def test_files_of_an_earlier_call_do_not_stay_among_the_new(folder, written, tmp_path, monkeypatch, capsys):
     for name in ("cif/fill-0009.cif", "poscar/fill-0009.vasp", "cif/mine.cif"):
         path = tmp_path / "out" / name
@@ -216,11 +201,11 @@ def test_files_of_an_earlier_call_do_not_stay_among_the_new(folder, written, tmp
         path.write_text("old")
     monkeypatch.chdir(folder)
     arguments = ["default", "in.jsonl", "-n", 1, "--choice", "random", "--seed", 5, "-o", tmp_path / "out"]
-    code, _, error = run_here(monkeypatch, capsys, *arguments)
+    code, _, error = run_here(monkeypatch, capsys, "propose", *arguments)
     assert code == 0, error
     left = {k for k in contents(tmp_path / "out") if "/" in k}
     assert left == {"cif/fill-0001.cif", "cif/mine.cif", "poscar/fill-0001.vasp"}
-    row = rows(tmp_path / "out" / "targets.csv")[0]
+    row = csv_rows(tmp_path / "out" / "targets.csv")[0]
     assert float(row["distance"]) < 1e-3  # a control takes pool crystals as targets
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["settings"]["choice"] == "random"
 
@@ -239,7 +224,9 @@ def test_bad_input_is_told_and_leaves_nothing(folder, arguments, code, message, 
     lines = (folder / "in.jsonl").read_text().splitlines()
     (folder / "few.jsonl").write_text("\n".join(lines[4:23]))
     monkeypatch.chdir(folder)
-    found, _, error = run_here(monkeypatch, capsys, *(a.format(folder=folder) for a in arguments), "-o", "nowhere")
+    found, _, error = run_here(
+        monkeypatch, capsys, "propose", *(a.format(folder=folder) for a in arguments), "-o", "nowhere"
+    )
     assert found == code
     assert message in error
     assert not (folder / "nowhere").exists()
@@ -250,14 +237,14 @@ def test_a_checkpoint_that_is_none_is_refused_and_kept(folder, monkeypatch, caps
     partial.parent.mkdir()
     partial.write_bytes(b"something else")
     monkeypatch.chdir(folder)
-    code, _, error = run_here(monkeypatch, capsys, "default", "in.jsonl", "-n", N, "-o", "foreign")
+    code, _, error = run_here(monkeypatch, capsys, "propose", "default", "in.jsonl", "-n", N, "-o", "foreign")
     assert code == 2
     assert "search.partial is not the state of a search" in error
     assert partial.read_bytes() == b"something else"
 
 
 def test_help_names_every_file_and_shows_a_call(monkeypatch, capsys):
-    code, text, _ = run_here(monkeypatch, capsys, "--help")
+    code, text, _ = run_here(monkeypatch, capsys, "propose", "--help")
     assert code == 0
     words = " ".join(text.replace("│", " ").split())
     for expected in ("proposals.extxyz", "proposals.csv", "targets.csv", "summary.json", "search.partial", "farthest"):

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
+from conftest import csv_rows, run_here
 from pymatgen.core import Lattice, Structure
 
 import matgl_fill as mf
-from matgl_fill import cli
 from matgl_fill.roughness import RoughnessResult, StationaryNetwork
 
 FILES = {"summary.json", "crystals.csv", "maxima.csv", "network.json", "roughness.npz"} | {
@@ -37,11 +35,6 @@ def written(some, tmp_path_factory):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "new" / "out", done.stdout
-
-
-def rows(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_all_files_are_written_and_bad_crystals_told(written):
@@ -82,7 +75,7 @@ def test_files_say_what_the_library_says(written, model, some):
 def test_tables_are_ranked_and_complete(written, model, some):
     out, _ = written
     result, Z = RoughnessResult.load(out / "roughness.npz"), mf.embed(model, some)
-    crystals = rows(out / "crystals.csv")
+    crystals = csv_rows(out / "crystals.csv")
     assert sorted(r["id"] for r in crystals) == sorted(some.ids)
     assert [int(r["rank"]) for r in crystals] == list(range(1, N + 1))
     index = [some.ids.index(r["id"]) for r in crystals]
@@ -91,19 +84,11 @@ def test_tables_are_ranked_and_complete(written, model, some):
     np.testing.assert_array_equal([float(r["response"]) for r in crystals], result.response[index])
     assert [r["formula"] for r in crystals] == [some.formulas[i] for i in index]
     points, values = result.maxima(4)
-    maxima = rows(out / "maxima.csv")
+    maxima = csv_rows(out / "maxima.csv")
     assert [float(r["local_roughness"]) for r in maxima] == values.tolist()
     distance = np.linalg.norm(result.scale(points)[:, None] - result.scale(Z), axis=2)
     np.testing.assert_allclose([float(r["distance"]) for r in maxima], distance.min(axis=1))
     assert [r["nearest_id"] for r in maxima] == [some.ids[i] for i in distance.argmin(axis=1)]
-
-
-def run_here(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a call in this process."""
-    monkeypatch.setattr(sys, "argv", ["matgl-fill", "roughness", *map(str, arguments)])
-    with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0), *capsys.readouterr()
 
 
 def labelled(pool, path, n=25):
@@ -117,13 +102,20 @@ def labelled(pool, path, n=25):
 
 def test_a_label_or_the_prediction_can_be_the_response(pool, model, tmp_path, monkeypatch, capsys):
     source = labelled(pool, tmp_path / "in.jsonl")
-    code, text, _ = run_here(monkeypatch, capsys, "default", source, "-o", tmp_path / "a", "--response", "hardness_GPa")
+    code, text, _ = run_here(
+        monkeypatch, capsys, "roughness", "default", source, "-o", tmp_path / "a", "--response", "hardness_GPa"
+    )
     assert code == 0
     assert f"skipped {pool.ids[0]}: has no hardness_GPa" in text
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
     assert (summary["crystals"], summary["response"]["max"]) == (24, 10)
-    assert run_here(monkeypatch, capsys, "default", source, "-o", tmp_path / "b", "--response", "prediction")[0] == 0
-    found = {r["id"]: float(r["response"]) for r in rows(tmp_path / "b" / "crystals.csv")}
+    assert (
+        run_here(monkeypatch, capsys, "roughness", "default", source, "-o", tmp_path / "b", "--response", "prediction")[
+            0
+        ]
+        == 0
+    )
+    found = {r["id"]: float(r["response"]) for r in csv_rows(tmp_path / "b" / "crystals.csv")}
     expected = mf.analyze_roughness(
         mf.embed(model, pool.subset(range(25))), "prediction", pool.subset(range(25)), model=model
     ).response
@@ -143,7 +135,9 @@ def test_bad_input_is_one_line_and_a_code(arguments, code, message, pool, tmp_pa
     labelled(pool, tmp_path / "in.jsonl")
     labelled(pool, tmp_path / "few.jsonl", 19)
     monkeypatch.chdir(tmp_path)
-    found, _, error = run_here(monkeypatch, capsys, *(a.format(folder=tmp_path) for a in arguments), "-o", "out")
+    found, _, error = run_here(
+        monkeypatch, capsys, "roughness", *(a.format(folder=tmp_path) for a in arguments), "-o", "out"
+    )
     assert found == code
     assert error.startswith("error: ")
     assert message in error
@@ -161,7 +155,7 @@ def test_bad_input_is_one_line_and_a_code(arguments, code, message, pool, tmp_pa
     ],
 )
 def test_impossible_options_are_refused(option, why, tmp_path, monkeypatch, capsys):
-    code, _, error = run_here(monkeypatch, capsys, "default", "in.jsonl", "-o", tmp_path / "out", *option)
+    code, _, error = run_here(monkeypatch, capsys, "roughness", "default", "in.jsonl", "-o", tmp_path / "out", *option)
     assert code == 2
     assert option[0] in error
     assert why in " ".join(error.split())
@@ -171,13 +165,15 @@ def test_umap_is_looked_for_before_the_work(pool, tmp_path, monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "umap", None)
     source = labelled(pool, tmp_path / "in.jsonl")
     monkeypatch.setattr("matgl_fill.roughness_report.embed", lambda *a, **k: pytest.fail("embedded all the same"))
-    code, _, error = run_here(monkeypatch, capsys, "default", source, "-o", tmp_path / "out", "--projection", "umap")
+    code, _, error = run_here(
+        monkeypatch, capsys, "roughness", "default", source, "-o", tmp_path / "out", "--projection", "umap"
+    )
     assert code == 2
     assert "pip install 'matgl_fill[plots]'" in error
 
 
 def test_help_names_every_file_and_response(monkeypatch, capsys):
-    code, text, _ = run_here(monkeypatch, capsys, "--help")
+    code, text, _ = run_here(monkeypatch, capsys, "roughness", "--help")
     assert code == 0
     words = " ".join(text.replace("│", " ").split())
     for expected in ("summary.json", "crystals.csv", "roughness.npz", "perturbation_sensitivity", "landscape", "umap"):

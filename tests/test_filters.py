@@ -32,11 +32,6 @@ WILD = (
 
 
 @pytest.fixture(scope="module")
-def adapter(model):
-    return mf.get_adapter(model)
-
-
-@pytest.fixture(scope="module")
 def filters(adapter, pool):
     return Filters(adapter, pool.structures, max_atoms=24)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from conftest import shared
+from conftest import PAIRS, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import RBFInterpolator
@@ -28,7 +28,6 @@ from matgl_fill.roughness.landscape import PAIRS as PAIR_ROOM
 from matgl_fill.roughness.stationary import EXACT_DIMENSIONS, follow
 from matgl_fill.roughness.surface import ThinPlateSurface, dense_hessian, distinct
 
-PAIRS = ("0_1", "0_2", "0_3", "1_2", "1_3", "2_3")
 SECONDS = 30
 """Of processor time, all threads and six published sets together."""
 MINIMA_FOUND = 1.0

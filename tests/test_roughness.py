@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import shared
+from conftest import PAIRS, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
@@ -26,7 +26,6 @@ from matgl_fill.roughness.graph import _blocked_neighbours, graph_network, neare
 
 PUBLISHED = 1e-5
 """Relative: frustration of the published networks."""
-PAIRS = ("0_1", "0_2", "0_3", "1_2", "1_3", "2_3")
 
 
 @pytest.mark.parametrize("k", range(len(PAIRS)))

@@ -4,11 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import matgl_fill as mf
 from matgl_fill.generate.decode import Candidate
 from matgl_fill.generate.filters import Filters
 from matgl_fill.generate.select import MAX_PER_FORMULA, MAX_PER_PARENT, balance, select
@@ -29,11 +27,6 @@ class Found:
 
     def decode(self, targets, n):
         return self.queues
-
-
-@pytest.fixture(scope="module")
-def adapter(model):
-    return mf.get_adapter(model)
 
 
 def found(adapter, pool, rows, groups, alloys_known):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import shared
+from conftest import PAIRS, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
@@ -15,7 +15,6 @@ from matgl_fill.errors import InputError
 from matgl_fill.roughness import StationaryNetwork
 from matgl_fill.roughness.tree import Tree
 
-PAIRS = ("0_1", "0_2", "0_3", "1_2", "1_3", "2_3")
 LATENT = (1178, 591)
 """Minima and transition states of the published network over 128 latent dimensions."""
 
