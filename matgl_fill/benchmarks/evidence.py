@@ -49,6 +49,7 @@ SEARCHED = "propose crystals"
 ABLATION: dict[str, dict[str, Any]] = {
     AS_IS: {},
     "pool alone": {"descriptor_weight": 1e-6, "pool_descriptor_weight": 1e6},
+    "untrained copy": {"steps": 0},
     "no prediction replay": {"prediction_weight": 0.0},
     "embedding replay": {"replay_weight": 1.0},
     "no copies": {"copies": 0},
@@ -67,7 +68,8 @@ ABLATION: dict[str, dict[str, Any]] = {
 }
 """Changes by name, of the config, the objective and the model (``device``, see
 :mod:`matgl_fill.benchmarks.devices`); :func:`variants` adds those that depend on the model. In "pool alone" the
-generated crystals weigh nothing and the descriptors of the pool what they always do."""
+generated crystals weigh nothing and the descriptors of the pool what they always do; "untrained copy" is what reading
+the original a second time, as copies are read, gives by itself."""
 
 
 @dataclass(frozen=True)
