@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +39,10 @@ def write_arrays(path: Path, arrays: Mapping[str, object]) -> None:
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
     atomic_write(path, data.getvalue())
+
+
+def remove_others(paths: Iterable[Path], names: Collection[str]) -> None:
+    """Remove the files whose names, without their endings, are none of the given ones."""
+    for path in paths:
+        if path.stem not in names:
+            path.unlink()

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.config import Choice
-from matgl_fill.files import atomic_write
+from matgl_fill.files import atomic_write, remove_others
 from matgl_fill.generate import Selection, propose_from
 from matgl_fill.generate.charge import balance
 from matgl_fill.generate.filters import NAMES
@@ -137,9 +137,7 @@ class ProposalsReport:
         for crystal, row in zip(self.crystals, self.rows, strict=True):
             text = Poscar(crystal, f"{row['id']} {row['formula']}").get_str(significant_figures=12)
             atomic_write(out / "poscar" / f"{row['id']}.vasp", text)
-        for old in (*out.glob("cif/fill-*.cif"), *out.glob("poscar/fill-*.vasp")):
-            if old.stem not in ids:
-                old.unlink()
+        remove_others((*out.glob("cif/fill-*.cif"), *out.glob("poscar/fill-*.vasp")), ids)
         atomic_write(out / "proposals.csv", csv_text(self.rows))
         atomic_write(out / "targets.csv", csv_text(self.targets))
         figure = self.plot_map()

@@ -18,7 +18,7 @@ from matgl_fill.config_file import settings_toml
 from matgl_fill.evaluate import Comparison
 from matgl_fill.evaluate.pictures import draw_pictures
 from matgl_fill.evaluate.report import draw_thumbnails, model_card, notebook_summary, write_report
-from matgl_fill.files import atomic_write
+from matgl_fill.files import atomic_write, remove_others
 from matgl_fill.generate import Proposal
 from matgl_fill.io import file_names, write_cifs, write_structures
 from matgl_fill.summary import package_facts
@@ -82,9 +82,7 @@ class FillResult:
         write_structures(crystals.values(), out / "proposals.extxyz", info=self.report["proposals"])
         names = file_names(list(crystals))
         write_cifs(crystals.values(), out / "cif", names)
-        for old in (out / "cif").glob("fill-*.cif"):
-            if old.stem not in names:
-                old.unlink()
+        remove_others(out.glob("cif/fill-*.cif"), names)
         atomic_write(out / "config.toml", settings_toml(FillConfig.make(self.report["config"])))
         atomic_write(out / "report.json", _compact(self.report))
         write_report(self.report, out, draw_pictures(self.report), draw_thumbnails(crystals))

@@ -15,13 +15,13 @@ import matgl
 import numpy as np
 import pytest
 import torch
-from conftest import MODELS, shared
+from conftest import MODELS, run_here, shared
 from pymatgen.core import Structure
 from typer.testing import CliRunner
 
 import matgl_fill as mf
 from matgl_fill import bundled
-from matgl_fill.cli import app, main
+from matgl_fill.cli import app
 from matgl_fill.errors import InputError, MatglFillError
 from matgl_fill.evaluate import make_task, read_tasks
 from matgl_fill.io import write_structures
@@ -177,11 +177,8 @@ def bad_pool(kind: str, folder: Path) -> Path:
 
 def one_line(code: int, monkeypatch, capsys, *words: object) -> str:
     """What the command line says of a call that ends with an exit code."""
-    monkeypatch.setattr(sys, "argv", ["matgl-fill", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    said = capsys.readouterr().err
-    assert end.value.code == code
+    found, _, said = run_here(monkeypatch, capsys, *words)
+    assert found == code
     assert len(said.strip().splitlines()) == 1
     assert said.startswith("error: ")
     return said
@@ -209,15 +206,12 @@ def test_missing_oracle_is_one_line_and_a_code(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_interrupted_run_ends_with_its_code(monkeypatch, tmp_path):
+def test_interrupted_run_ends_with_its_code(monkeypatch, capsys, tmp_path):
     def interrupted(*_arguments, **_settings):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("matgl_fill.cli.tuning.fill_tune", interrupted)
-    monkeypatch.setattr(sys, "argv", ["matgl-fill", "run", "default", "-o", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 130
+    assert run_here(monkeypatch, capsys, "run", "default", "-o", tmp_path / "out")[0] == 130
 
 
 def test_tasks_lose_what_the_model_cannot_take_and_the_report_says_so(model, pool):

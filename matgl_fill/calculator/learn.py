@@ -84,8 +84,8 @@ class Lesson:
         keys = [structure_key(asked, crystal) for _, crystal in crystals]
         new = [i for i, key in enumerate(keys) if key not in self.answers]
         labels = label([crystals[i][1] for i in new], source)
-        for k, i in enumerate(new):
-            if labels.usable()[k]:
+        for k, (i, good) in enumerate(zip(new, labels.usable(), strict=True)):
+            if good:
                 found = {"energy": labels.energy[k], "forces": labels.forces[k], "stress": labels.stress[k]}
                 self.answers[keys[i]] = found
         out = []
