@@ -58,15 +58,16 @@ docs: setup
 SHARED ?= ../shared
 BENCH ?= bench-out
 MODELS ?= $(addprefix $(SHARED)/models/,MEGNet-MP-2018.6.1-Eform MEGNet-MP-2019.4.1-BandGap-mfi TensorNet-MatPES-PBE-v2025.1-PES) default
-MODELS_DGL ?= $(addprefix $(SHARED)/models_legacy/,M3GNet-MP-2018.6.1-Eform M3GNet-MP-2021.2.8-PES)
+MODELS_DGL ?= $(addprefix $(SHARED)/models_legacy/,M3GNet-MP-2018.6.1-Eform M3GNet-MP-2021.2.8-PES M3GNet-MatPES-PBE-v2025.1-PES)
+POOLS ?= $(SHARED)/data/mp_pool.jsonl.gz default
 EVIDENCE := -m matgl_fill.benchmarks evidence
-TASKS := $(SHARED)/data/mp_pool.jsonl.gz --data $(SHARED)/data --out $(BENCH)/evidence.jsonl
+TASKS := --data $(SHARED)/data --out $(BENCH)/evidence.jsonl
 ARMS := --arms none,descriptors,layers,roughness,random,farthest,dissimilar --seeds 0,1,2,3,4
 
 bench: setup $(VENV_DGL)/.ready
-	for model in $(MODELS); do $(BIN)/python $(EVIDENCE) run $$model $(TASKS) $(ARMS); done
-	for model in $(MODELS_DGL); do MATGL_BACKEND=DGL DGLBACKEND=pytorch \
-	  $(VENV_DGL)/bin/python $(EVIDENCE) run $$model $(TASKS) $(ARMS) --rows 400; done
+	set -e; for model in $(MODELS); do for pool in $(POOLS); do $(BIN)/python $(EVIDENCE) run $$model $$pool $(TASKS) $(ARMS); done; done
+	set -e; for model in $(MODELS_DGL); do for pool in $(POOLS); do MATGL_BACKEND=DGL DGLBACKEND=pytorch \
+	  $(VENV_DGL)/bin/python $(EVIDENCE) run $$model $$pool $(TASKS) $(ARMS) --rows 400; done; done
 	$(BIN)/python $(EVIDENCE) table $(BENCH)/evidence.jsonl -o $(BENCH)/benchmarks.md
 
 # docs/benchmarks.md again, from the measurements that are kept with it.
