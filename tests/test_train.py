@@ -22,7 +22,7 @@ from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError, MatglFillWarning, ModelError, OracleError
 from matgl_fill.train import Guard, elemental_shifts, label, resolve
 from matgl_fill.train.guard import ALPHAS, FORCE_LEAST, interpolate, recovery, resolved_loss
-from matgl_fill.train.proxies import proxies
+from matgl_fill.train.proxies import NAMES, proxies
 from matgl_fill.train.response import DRAWS, SCALES, responses
 from matgl_fill.train.setup import COVERED, alignment_sample
 
@@ -194,10 +194,28 @@ def test_guard_interpolates_back_from_a_spoiled_model(model, pool):
     kept, verdict = guard.judge(adapter, spoiled)
     assert verdict.accepted
     assert 0 < verdict.alpha < 1
-    assert list(verdict.tried) == [alpha for alpha in ALPHAS if alpha >= verdict.alpha]
-    assert all(failed for alpha, failed in verdict.tried.items() if alpha > verdict.alpha)
+    assert list(verdict.tried) == list(ALPHAS[: len(verdict.tried)])
+    assert verdict.tried[1.0]
+    assert not verdict.tried[verdict.alpha]
     assert all(c.passed for c in guard.checks(kept))
     assert same(weights(kept.model), weights(interpolate(adapter, spoiled, verdict.alpha).model))
+
+
+def test_guard_goes_further_back_while_the_probes_gain(model, pool):
+    """From a copy that is noise, which no budget refuses here."""
+    adapter = mf.get_adapter(model)
+    graphs = adapter.graphs(pool.structures)
+    guard = Guard(adapter, pool.structures, graphs, *adapter.embed_graphs(graphs), FillConfig(max_proxy_loss=1e9))
+    spoiled = adapter.side()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in spoiled.core.parameters():
+            p += 10 * p.abs().mean() * torch.randn(p.shape, generator=generator)
+    kept, verdict = guard.judge(adapter, spoiled)
+    assert verdict.accepted
+    assert verdict.alpha < 1
+    assert not any(verdict.tried.values())
+    assert guard.checks(kept)[-1].value < guard.checks(adapter.filled(spoiled))[-1].value - 5
 
 
 def test_training_that_diverges_gives_the_original_back_and_says_so(model, pool, few, tmp_path):
@@ -227,6 +245,23 @@ def test_a_loss_counts_only_as_far_as_it_is_resolved():
     assert resolved_loss(before, before) == 0
 
 
+@pytest.mark.parametrize("n", [5, 400])
+def test_one_crystal_thrown_out_is_a_loss(n):
+    before = np.random.default_rng(0).uniform(1, 2, n)
+    after = before.copy()
+    after[0] = 1e6
+    assert resolved_loss(before, after) > 1e4
+
+
+def test_a_loss_of_many_probes_is_resolved_where_that_of_each_is_not():
+    rng = np.random.default_rng(0)
+    before = rng.uniform(1, 2, (9, 400)) * np.logspace(-2, 2, 9)[:, None]  # units differ
+    after = before * rng.normal(1.03, 0.5, before.shape)
+    assert np.median([*map(resolved_loss, before, after)]) < 0
+    assert 1 < resolved_loss(before, after) < 3
+    assert resolved_loss(before[:1], after[:1]) == resolved_loss(before[0], after[0])
+
+
 def test_recovery_is_one_for_a_rotation_and_none_for_noise():
     rng = np.random.default_rng(0)
     Z = rng.normal(size=(300, 6))
@@ -238,6 +273,18 @@ def test_recovery_is_one_for_a_rotation_and_none_for_noise():
 def test_proxies_do_not_depend_on_the_choice_of_cell(crystals):
     cells = [s * (2, 1, 1) for s in crystals]
     np.testing.assert_allclose(proxies(crystals), proxies(cells), rtol=1e-9)
+
+
+def test_elemental_proxies_are_means_over_atoms():
+    salt = Structure(Lattice.cubic(3.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    found = dict(zip(NAMES, proxies([salt])[0], strict=True))
+    assert found["melting point"] == pytest.approx((370.87 + 171.6) / 2)  # K, of sodium and chlorine
+    assert found["max oxidation state"] == pytest.approx((1 + 7) / 2)
+
+
+def test_an_element_without_data_does_not_spoil_proxies():
+    francium = Structure(Lattice.cubic(4.0), ["Fr", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    assert np.isfinite(proxies([francium])).all()
 
 
 def test_potential_labels_are_those_of_matgls_calculator(crystals):
