@@ -64,7 +64,7 @@ class FillConfig(BaseModel):
         max_force_drift: force change of potentials on the held-out pool, over the mean force.
         min_recovery: how much of the original embedding a linear map must recover from the tuned one on the held-out
             pool: R2 over standardised dimensions, as a fraction of what the same map recovers from the original.
-        max_proxy_loss: how much worse (percent MAE) a label-free proxy probe may become.
+        max_proxy_loss: how much worse (percent MAE) a label-free proxy probe, or all of them on average, may become.
         processes: that share the crystals of every step of the training by PyTorch's DDP, one thread each; at most as
             many as the smallest batch has crystals. Two give the bits of one with one thread. Not on Windows.
     """

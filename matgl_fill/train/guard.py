@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from pymatgen.core import Structure
-from scipy.stats import iqr
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -26,6 +25,8 @@ ONE_SIDED = 1.645
 """Standard errors below the mean at the lower end of a one-sided 95 % interval."""
 PENALTIES = 2.0 ** np.arange(-7, 18)
 """Ridge penalties of the probes: powers of two, so that an embedding doubled by its own copy scores the same."""
+VARIES = 1e-9
+"""Range, over the largest value, from which a proxy is one: crystals of one compound have one melting point."""
 DIVERGED = "not finite (training diverged; a lower lr may help)"
 """Measure of a model whose embedding or prediction is no number."""
 FORCE_SAMPLE, FORCE_ATOMS, FORCE_LEAST = 60, 24, 5
@@ -77,20 +78,25 @@ def resolved_loss(before: np.ndarray, after: np.ndarray) -> float:
     """Rise of the mean error in percent, as far as it is statistically resolved.
 
     The lower end of a one-sided 95 % interval of the paired difference: on few held-out crystals a probe moves by
-    several percent without any reason. The mean over several probes moves less. How far differences scatter is taken
-    from the middle half of them: few crystals that are thrown far out are a loss, and would hide it in their variance.
+    several percent without any reason. The mean over several probes moves less. Differences count as noise as far as
+    they scatter no more than the errors did before: few crystals that are thrown far out are a loss, which the variance
+    that they make would hide.
 
     Args:
         before: absolute errors (n,) of one probe or (k, n) of several.
         after: of the same shape, on the same crystals.
     """
-    change = np.atleast_2d((after - before) / before.mean(axis=-1, keepdims=True)).mean(axis=0)
-    return float(100 * (change.mean() - ONE_SIDED * iqr(change, scale="normal") / np.sqrt(len(change))))
+    usual, now = (np.atleast_2d(e / before.mean(axis=-1, keepdims=True)).mean(axis=0) for e in (before, after))
+    change = now - usual
+    noise = min(change.std(), usual.std()) / np.sqrt(len(change))
+    return float(100 * (change.mean() - ONE_SIDED * noise))
 
 
 def recovery(Z: np.ndarray, original: np.ndarray) -> float:
     """R2 with which a cross-validated linear map recovers the original embedding, over standardised dimensions."""
     target = StandardScaler().fit_transform(original.astype(float))
+    if not target.any():
+        return 1.0  # all crystals are the same, and nothing is to be recovered
     model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-3, 3, 7)))
     predicted = cross_val_predict(model, Z.astype(float), target, cv=KFold(5, shuffle=True, random_state=0))
     return float(1 - ((predicted - target) ** 2).sum() / (target**2).sum())
@@ -120,8 +126,9 @@ class Guard:
         self.config, self.graphs, self.Z, self.y = config, list(graphs), Z, y
         self.atoms = np.array([len(s) for s in structures])
         self.recovery = recovery(Z, Z)
-        self.proxies = proxies(structures).T
-        self.proxy_errors = np.array([probe_errors(Z, p) for p in self.proxies])
+        columns = zip(NAMES, proxies(structures).T, strict=True)
+        self.proxies = {name: p for name, p in columns if np.ptp(p) > VARIES * np.abs(p).max()}
+        self.proxy_errors = self._probe(Z)
         small = np.flatnonzero(self.atoms <= FORCE_ATOMS)[:FORCE_SAMPLE]
         if len(small) < FORCE_LEAST:
             small = np.argsort(self.atoms, kind="stable")[:FORCE_LEAST]
@@ -133,7 +140,7 @@ class Guard:
         return self._measured(adapter)[0]
 
     def _measured(self, adapter: Adapter) -> tuple[tuple[Check, ...], np.ndarray]:
-        """Checks of one candidate model and (9, n) errors of the proxy probes, none where its training diverged."""
+        """Checks of one candidate model and (k, n) errors of its proxy probes, none where its training diverged."""
         Z, y = adapter.embed_graphs(self.graphs)
         if lost := int((~np.isfinite(Z)).sum() + (~np.isfinite(y)).sum()):
             return (_at_most(DIVERGED, lost, 0, "values"),), np.empty((0, len(y)))
@@ -150,12 +157,17 @@ class Guard:
         if len(adapter.cores) == 1:  # with two, the original embedding is part of the new one
             kept = recovery(Z, self.Z) / self.recovery
             out.append(Check("original embedding recovered", kept, c.min_recovery, "of R2", kept >= c.min_recovery))
-        errors = np.array([probe_errors(Z, p) for p in self.proxies])
-        losses = dict(zip(NAMES, map(resolved_loss, self.proxy_errors, errors), strict=True))
-        losses["mean of all"] = resolved_loss(self.proxy_errors, errors)
+        errors = self._probe(Z)
+        losses = dict(zip(self.proxies, map(resolved_loss, self.proxy_errors, errors), strict=True))
+        if losses:
+            losses["mean of all"] = resolved_loss(self.proxy_errors, errors)
         for name, loss in losses.items():
             out.append(_at_most(f"proxy probe: {name}", loss, c.max_proxy_loss, "% MAE, resolved"))
         return tuple(out), errors
+
+    def _probe(self, Z: np.ndarray) -> np.ndarray:
+        """(k, n) errors of the probes of all proxies that vary."""
+        return np.array([probe_errors(Z, p) for p in self.proxies.values()]).reshape(-1, len(Z))
 
     def judge(
         self, original: Adapter, tuned: Adapter | None, correction: KernelCorrection | None = None
@@ -184,7 +196,7 @@ class Guard:
                 break
             if not tried[alpha]:
                 best = candidate, alpha, checks, errors
-                if tuned is None:  # a correction alone leaves the embedding as it is
+                if tuned is None or not self.proxies:  # a correction alone leaves the embedding as it is
                     break
         if best is None:
             return original.clone(), Verdict(False, 0.0, checks, tried)
