@@ -51,6 +51,15 @@ def original_part(model) -> dict[str, torch.Tensor]:
     return {k: v for k, v in weights(model).items() if "side." not in k}
 
 
+def with_noise(adapter, size):
+    """The same adapter, each tensor of its weights changed by noise of ``size`` times their mean."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in adapter.core.parameters():
+            p += size * p.abs().mean() * torch.randn(p.shape, generator=generator)
+    return adapter
+
+
 @pytest.fixture(scope="module")
 def tuned(model, pool):
     return mf.fill_tune(model, pool, n=8, seed=3, config=LENIENT)
@@ -186,17 +195,17 @@ def test_guard_interpolates_back_from_a_spoiled_model(model, pool):
     Z, y = adapter.embed_graphs(graphs)
     guard = Guard(adapter, pool.structures, graphs, Z, y, FillConfig(form="overwrite"))
     assert all(c.passed for c in guard.checks(adapter))
-    spoiled = adapter.clone()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in spoiled.core.parameters():
-            p += 0.05 * p.abs().mean() * torch.randn(p.shape, generator=generator)
+    spoiled = with_noise(adapter.clone(), 0.05)
     kept, verdict = guard.judge(adapter, spoiled)
     assert verdict.accepted
     assert 0 < verdict.alpha < 1
-    assert list(verdict.tried) == list(ALPHAS[: len(verdict.tried)])
-    assert verdict.tried[1.0]
-    assert not verdict.tried[verdict.alpha]
+    further = ALPHAS[ALPHAS.index(verdict.alpha) + 1]
+    assert list(verdict.tried) == [alpha for alpha in ALPHAS if alpha >= further]
+    passed = [alpha for alpha, failed in verdict.tried.items() if not failed and alpha >= verdict.alpha]
+    assert all(failed for alpha, failed in verdict.tried.items() if alpha > passed[0])
+    assert passed == [alpha for alpha in ALPHAS if passed[0] >= alpha >= verdict.alpha]
+    losses = [guard.checks(interpolate(adapter, spoiled, alpha))[-1].value for alpha in passed]
+    assert losses == sorted(losses, reverse=True)
     assert all(c.passed for c in guard.checks(kept))
     assert same(weights(kept.model), weights(interpolate(adapter, spoiled, verdict.alpha).model))
 
@@ -220,11 +229,7 @@ def test_guard_goes_further_back_while_the_probes_gain(model, pool):
     adapter = mf.get_adapter(model)
     graphs = adapter.graphs(pool.structures)
     guard = Guard(adapter, pool.structures, graphs, *adapter.embed_graphs(graphs), FillConfig(max_proxy_loss=1e9))
-    spoiled = adapter.side()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in spoiled.core.parameters():
-            p += 10 * p.abs().mean() * torch.randn(p.shape, generator=generator)
+    spoiled = with_noise(adapter.side(), 10)
     kept, verdict = guard.judge(adapter, spoiled)
     assert verdict.accepted
     assert verdict.alpha < 1

@@ -187,20 +187,18 @@ class Guard:
         """
         tried: dict[float, tuple[str, ...]] = {}
         checks: tuple[Check, ...] = ()
-        best: tuple[Adapter, float, tuple[Check, ...], np.ndarray] | None = None
+        best: tuple[Adapter, Verdict, np.ndarray] | None = None
         for alpha in ALPHAS:
             candidate = self._candidate(alpha, original, tuned, correction)
             checks, errors = self._measured(candidate)
             tried[alpha] = tuple(c.measure for c in checks if not c.passed)
-            if best and (tried[alpha] or resolved_loss(errors, best[3]) <= 0):
+            if best and (tried[alpha] or resolved_loss(errors, best[2]) <= 0):
                 break
             if not tried[alpha]:
-                best = candidate, alpha, checks, errors
+                best = candidate, Verdict(True, alpha, checks, tried), errors
                 if tuned is None or not self.proxies:  # a correction alone leaves the embedding as it is
                     break
-        if best is None:
-            return original.clone(), Verdict(False, 0.0, checks, tried)
-        return best[0], Verdict(True, *best[1:3], tried)
+        return best[:2] if best else (original.clone(), Verdict(False, 0.0, checks, tried))
 
     def _candidate(
         self, alpha: float, original: Adapter, tuned: Adapter | None, correction: KernelCorrection | None

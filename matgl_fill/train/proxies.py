@@ -38,7 +38,7 @@ def proxies(structures: Sequence[Structure]) -> np.ndarray:
     :data:`ELEMENTAL`. What teaches one kind may spoil the other: denoising does.
     """
     table = _elements()
-    return np.array([[*_pairs(s), *table[s.atomic_numbers,].mean(axis=0)] for s in structures])
+    return np.array([[*_pairs(s), *table[list(s.atomic_numbers)].mean(axis=0)] for s in structures])
 
 
 @lru_cache(maxsize=1)
