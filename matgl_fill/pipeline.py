@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -25,7 +23,7 @@ from matgl_fill.generate.copies import elements_of, teaching_copies
 from matgl_fill.given import given_crystals
 from matgl_fill.io import Skipped, read_structures
 from matgl_fill.pool import Pool, prepare_pool
-from matgl_fill.progress import console
+from matgl_fill.progress import Clock, console
 from matgl_fill.responses import ResponseFunction, make_response
 from matgl_fill.result import FillResult
 from matgl_fill.resume import SEARCH, TRAINING, RunState, what_it_depends_on
@@ -43,6 +41,7 @@ from matgl_fill.train import Guard, Labels, Replay, Source, Verdict, fit, resolv
 from matgl_fill.train.correction import Corrected, can_correct, make_correction
 from matgl_fill.train.registry import check_objective
 from matgl_fill.train.setup import Made, make_objectives
+from matgl_fill.train.stopping import EarlyStop
 
 NOT_CORRECTED = (
     "form 'correct' corrects energies: it needs a MatGL Potential on PyG, and an oracle or labelled crystals; "
@@ -52,21 +51,6 @@ MAX_HOLDOUT = 400
 """Crystals that the guard judges on at most; more cost time and decide nothing."""
 
 
-@dataclass
-class Clock:
-    """Wall time per stage."""
-
-    stages: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block and say on the terminal what runs."""
-        console.print(f"[bold]{name}[/bold]", highlight=False) if console.is_terminal else None
-        start = time.perf_counter()
-        yield
-        self.stages[name] = round(time.perf_counter() - start, 2)
-
-
 @dataclass(frozen=True)
 class Trained:
     """What training leaves.
@@ -74,6 +58,7 @@ class Trained:
     Attributes:
         tuned: the tuned copy; None where only a correction was asked for.
         history: its losses.
+        stop: what watched over the training, where the copy is added.
         made: its objectives.
         corrected: the correction of a potential's energies, where there were labels for one.
         guard: that is to judge it.
@@ -81,9 +66,21 @@ class Trained:
 
     tuned: Adapter | None
     history: dict[str, list[float]]
+    stop: EarlyStop | None
     made: Made
     corrected: Corrected | None
     guard: Guard
+
+    @property
+    def notes(self) -> list[str]:
+        """What did not go as it should."""
+        notes = []
+        if self.stop and self.stop.after is not None:
+            best = f"the weights of step {self.stop.best} were taken"
+            notes.append(f"training spoiled the embedding and ended after step {self.stop.after}; {best}")
+        if self.corrected and self.corrected.problem:
+            notes.append(f"no correction: {self.corrected.problem}")
+        return notes
 
     def judged(self, original: Adapter) -> tuple[Adapter, Verdict]:
         """The accepted model and the guard's verdict; where nothing was learnt there is nothing to judge."""
@@ -266,7 +263,7 @@ def fill_tune(
     run = run_facts(model, adapter, accepted, len(pool.structures), len(fill), seed, trained.made, clock.stages)
     report = {
         "title": f"Fill-tuning of {adapter.name}",
-        "verdict": headline(verdict, comparison, trained.corrected.problem if trained.corrected else None),
+        "verdict": headline(verdict, comparison, trained.notes),
         "run": run | ({"model": name} if name else {}),
         "call": call,
         "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
@@ -386,7 +383,7 @@ def _train(
         apart = [pool.structures[i] for i in rest]
         corrected = make_correction(adapter, made.lesson, apart, config, seed, state.tangents)
     if config.form == "correct":
-        return Trained(None, {}, made, corrected, guard)
+        return Trained(None, {}, None, made, corrected, guard)
     small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
     replayed = rng.permutation(small)[: config.replay_size]
     graphs = [pool.graphs[i] for i in replayed]
@@ -395,5 +392,6 @@ def _train(
     replay = Replay(Z, replayed, adapter.intensive(pool.y[replayed], atoms), weights)
     seconds = training_seconds(pool.seconds_per_edge, made.objectives, graphs, config)
     console.print(f"training for {config.steps} steps, about {seconds:.0f} s", highlight=False)
-    history = fit(tuned, made.objectives, replay, graphs, config, seed, state.file(TRAINING))
-    return Trained(tuned, history, made, corrected, guard)
+    stop = EarlyStop(partial(guard.errors_beside, tuned)) if tuned.is_side else None
+    history = fit(tuned, made.objectives, replay, graphs, config, seed, state.file(TRAINING), stop)
+    return Trained(tuned, history, stop, made, corrected, guard)

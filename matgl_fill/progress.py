@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from rich.console import Console
@@ -15,3 +18,18 @@ console = Console(stderr=True)
 def track(items: Iterable[T], description: str) -> Iterator[T]:
     """Iterate with a progress bar and time left; nothing is drawn unless stderr is a terminal."""
     return iter(rich_track(items, description, console=console, disable=not console.is_terminal, transient=True))
+
+
+@dataclass
+class Clock:
+    """Wall time per stage."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block and say on the terminal what runs."""
+        console.print(f"[bold]{name}[/bold]", highlight=False) if console.is_terminal else None
+        start = time.perf_counter()
+        yield
+        self.stages[name] = round(time.perf_counter() - start, 2)

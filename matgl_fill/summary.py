@@ -37,17 +37,17 @@ def machine_facts() -> dict[str, Any]:
     return {"versions": {p: version(p) for p in PACKAGES}, "machine": machine}
 
 
-def headline(verdict: Verdict, comparison: Comparison | None, problem: str | None = None) -> dict[str, Any]:
+def headline(verdict: Verdict, comparison: Comparison | None, notes: Sequence[str] = ()) -> dict[str, Any]:
     """Verdict of the guard in words, with mean and worst change.
 
     Args:
         verdict: of the guard.
         comparison: of the downstream tasks, if there are any.
-        problem: why there is no correction, where there should have been one.
+        notes: what else did not go as it should.
     """
     failed = {a: names for a, names in verdict.tried.items() if names}
     reasons = [f"at weight {a:g}: {', '.join(names)} outside the budget" for a, names in failed.items()]
-    reasons += [f"no correction: {problem}"] if problem else []
+    reasons += notes
     if verdict.accepted:
         words = "accepted" if verdict.alpha == 1 else f"accepted, interpolated back to weight {verdict.alpha:g}"
     else:

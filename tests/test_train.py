@@ -238,7 +238,7 @@ def test_guard_goes_further_back_while_the_probes_gain(model, pool):
 
 
 def test_training_that_diverges_gives_the_original_back_and_says_so(model, pool, few, tmp_path):
-    result = mf.fill_tune(model, pool, proposals=few, config=QUICK | {"lr": 1e8}, out=tmp_path)
+    result = mf.fill_tune(model, pool, proposals=few, config=QUICK | {"lr": 1e8, "form": "overwrite"}, out=tmp_path)
     assert not result.accepted
     assert any("diverged" in reason for reason in result.report["verdict"]["reasons"])
     assert np.isfinite(mf.embed(result.model, pool)).all()

@@ -67,11 +67,13 @@ class Verdict:
         return [asdict(c) for c in self.checks]
 
 
-def probe_errors(Z: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Cross-validated absolute errors (n,) of ridge regression."""
-    model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES))
+def probe_errors(Z: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """Cross-validated absolute errors (k, n) of ridge regressions to the columns of Y (n, k), each with its penalty."""
+    if not Y.size:
+        return np.empty(Y.T.shape)
+    model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES, alpha_per_target=True))
     folds = KFold(5, shuffle=True, random_state=0)
-    return np.abs(cross_val_predict(model, Z.astype(float), y, cv=folds) - y)
+    return np.abs(cross_val_predict(model, Z.astype(float), Y, cv=folds) - Y).T
 
 
 def resolved_loss(before: np.ndarray, after: np.ndarray) -> float:
@@ -126,9 +128,10 @@ class Guard:
         self.config, self.graphs, self.Z, self.y = config, list(graphs), Z, y
         self.atoms = np.array([len(s) for s in structures])
         self.recovery = recovery(Z, Z)
-        columns = zip(NAMES, proxies(structures).T, strict=True)
-        self.proxies = {name: p for name, p in columns if np.ptp(p) > VARIES * np.abs(p).max()}
-        self.proxy_errors = self._probe(Z)
+        every = proxies(structures)
+        varies = np.ptp(every, axis=0) > VARIES * np.abs(every).max(axis=0)
+        self.names, self.proxies = np.array(NAMES)[varies].tolist(), every[:, varies]
+        self.proxy_errors = probe_errors(Z, self.proxies)
         small = np.flatnonzero(self.atoms <= FORCE_ATOMS)[:FORCE_SAMPLE]
         if len(small) < FORCE_LEAST:
             small = np.argsort(self.atoms, kind="stable")[:FORCE_LEAST]
@@ -157,17 +160,18 @@ class Guard:
         if len(adapter.cores) == 1:  # with two, the original embedding is part of the new one
             kept = recovery(Z, self.Z) / self.recovery
             out.append(Check("original embedding recovered", kept, c.min_recovery, "of R2", kept >= c.min_recovery))
-        errors = self._probe(Z)
-        losses = dict(zip(self.proxies, map(resolved_loss, self.proxy_errors, errors), strict=True))
+        errors = probe_errors(Z, self.proxies)
+        losses = dict(zip(self.names, map(resolved_loss, self.proxy_errors, errors), strict=True))
         if losses:
             losses["mean of all"] = resolved_loss(self.proxy_errors, errors)
         for name, loss in losses.items():
             out.append(_at_most(f"proxy probe: {name}", loss, c.max_proxy_loss, "% MAE, resolved"))
         return tuple(out), errors
 
-    def _probe(self, Z: np.ndarray) -> np.ndarray:
-        """(k, n) errors of the probes of all proxies that vary."""
-        return np.array([probe_errors(Z, p) for p in self.proxies.values()]).reshape(-1, len(Z))
+    def errors_beside(self, side: Adapter) -> np.ndarray:
+        """(k, n) errors of the proxy probes on original ⊕ ``side``; (0, n) where an embedding is not finite."""
+        Z = np.hstack([self.Z, side.embed_graphs(self.graphs)[0]])
+        return probe_errors(Z, self.proxies) if np.isfinite(Z).all() else np.empty((0, len(Z)))
 
     def judge(
         self, original: Adapter, tuned: Adapter | None, correction: KernelCorrection | None = None
@@ -196,7 +200,7 @@ class Guard:
                 break
             if not tried[alpha]:
                 best = candidate, Verdict(True, alpha, checks, tried), errors
-                if tuned is None or not self.proxies:  # a correction alone leaves the embedding as it is
+                if tuned is None or not self.names:  # a correction alone leaves the embedding as it is
                     break
         return best[:2] if best else (original.clone(), Verdict(False, 0.0, checks, tried))
 

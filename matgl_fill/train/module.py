@@ -27,6 +27,7 @@ from matgl_fill.train.checkpoint import TrainingCheckpoint
 from matgl_fill.train.data import Crystals, batch_rows, unpack
 from matgl_fill.train.objectives import Objective, ReadoutObjective
 from matgl_fill.train.replay import Replay
+from matgl_fill.train.stopping import EarlyStop
 
 WARM_UP = 0.2
 """Fraction of the one-cycle schedule in which the learning rate rises."""
@@ -53,6 +54,7 @@ class FillModule(pl.LightningModule):
         config: steps, rates and weights, resolved.
         seed: of the training.
         path: file to which the training is saved, and from which an interrupted one goes on.
+        stop: ends it early.
 
     Raises:
         InputError: the file is of another training.
@@ -66,11 +68,12 @@ class FillModule(pl.LightningModule):
         config: FillConfig,
         seed: int,
         path: Path | None = None,
+        stop: EarlyStop | None = None,
     ) -> None:
         super().__init__()
         self.steps = config.steps or 0
         self.adapter, self.objectives, self.replay, self.config = adapter, objectives, replay, config
-        self.core = adapter.core
+        self.core, self.stop = adapter.core, stop
         self.heads = torch.nn.ParameterList([p for o in objectives for p in o.parameters()])
         self.history: dict[str, list[float]] = {}
         self._recent: list[dict[str, float]] = []
@@ -107,12 +110,15 @@ class FillModule(pl.LightningModule):
     def get_extra_state(self) -> dict[str, Any]:
         """What belongs to the weights in a checkpoint, and comes back with them from other processes."""
         kept = {"average": self._average, "averaged": self._averaged}
+        kept |= {"stop": self.stop.state() if self.stop else None}
         return kept | {"history": self.history, "recent": self._recent}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`get_extra_state` gave."""
         self._average, self._averaged = state["average"], state["averaged"]
         self.history, self._recent = state["history"], state["recent"]
+        if self.stop:
+            self.stop.go_on(state["stop"])
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
@@ -133,9 +139,11 @@ class FillModule(pl.LightningModule):
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # also sent by Linux when the calling process dies
 
     def on_train_start(self) -> None:
-        """Go on with the random numbers of an interrupted training."""
+        """Go on with the random numbers of an interrupted training, or see where a new one starts."""
         if self._saved:
             torch.set_rng_state(self._saved["random"])
+        elif self.stop:
+            self.stop.begin(self.core)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002
         """A part of a step: of a batch of generated crystals per objective and of a batch of replayed ones."""
@@ -177,7 +185,8 @@ class FillModule(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """After a step's last part.
 
-        Record mean losses now and then; add the weights to the average near the end; save now and then.
+        Record mean losses now and then; add the weights to the average near the end; stop a training that spoils; save
+        now and then.
         """
         step, steps, parts = self.before + self.global_step, self.steps, self.trainer.accumulate_grad_batches
         if (batch_idx + 1) % parts:
@@ -192,11 +201,22 @@ class FillModule(pl.LightningModule):
             for name, p in self.core.named_parameters():
                 mean = self._average.setdefault(name, torch.zeros_like(p))
                 mean += (p.detach() - mean) / self._averaged
-        if self.trainer.is_global_zero and (self._checkpoint.due or step == steps):
+        if self.stop:
+            self.stop.check(self.core, step, steps)
+        self.trainer.should_stop = self.stopped
+        if self.trainer.is_global_zero and (self._checkpoint.due or step == steps or self.stopped):
             self._checkpoint.save(self._state(step))
 
-    def take_average(self) -> None:
-        """Put the averaged weights in."""
+    @property
+    def stopped(self) -> bool:
+        """Whether it has ended early."""
+        return self.stop is not None and self.stop.after is not None
+
+    def take_result(self) -> None:
+        """Put the averaged weights in, or the best where training ended early."""
+        if self.stop and self.stopped:
+            self.stop.restore(self.core)
+            return
         with torch.no_grad():
             for name, p in self.core.named_parameters():
                 p.copy_(self._average.get(name, p))
@@ -210,6 +230,7 @@ def fit(
     config: FillConfig,
     seed: int,
     checkpoint: Path | None = None,
+    stop: EarlyStop | None = None,
 ) -> dict[str, list[float]]:
     """Train the adapter's model in place.
 
@@ -224,6 +245,7 @@ def fit(
         config: resolved.
         seed: of the order of the crystals.
         checkpoint: file to which the training is saved, and from which an interrupted one goes on to the same bits.
+        stop: ends a training that spoils the embedding, and says after which step.
 
     Returns:
         Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
@@ -235,12 +257,12 @@ def fit(
         return {}
     if not any(p.requires_grad for p in adapter.core.parameters()):
         adapter.core.requires_grad_(True)
-    module = FillModule(adapter, objectives, replay, config, seed, checkpoint)
-    if module.before < config.steps:
+    module = FillModule(adapter, objectives, replay, config, seed, checkpoint, stop)
+    if module.before < config.steps and not module.stopped:
         if module.before:
             console.print(f"going on after step {module.before}", highlight=False)
         _train(module, held, seed)
-    module.take_average()
+    module.take_result()
     adapter.release()
     return module.history
 
