@@ -18,6 +18,7 @@ from matgl_fill.adapters.backend import backend
 from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.config import FillConfig
 from matgl_fill.progress import track
+from matgl_fill.train.data import small_rows
 from matgl_fill.train.oracle import Labels
 from matgl_fill.train.tangents import Tangents, tangents
 
@@ -203,10 +204,8 @@ def make_correction(
     rng = np.random.default_rng(seed)
     if not any(np.isfinite(f).any() for f in labels.forces):
         return Corrected(None, {})
-    small = [s for s in pool if len(s) <= KNOWN_ATOMS]
-    if len(small) < KNOWN_LEAST:
-        small = sorted(pool, key=len)[:KNOWN_LEAST]
-    known = [small[i] for i in rng.permutation(len(small))[:KNOWN]]
+    small = small_rows(np.array([len(s) for s in pool]), KNOWN_ATOMS, KNOWN_LEAST)
+    known = [pool[i] for i in rng.permutation(small)[:KNOWN]]
     asked = [(s, DISPLACEMENTS, STRAINS) for s in crystals] + [(s, KNOWN_DISPLACEMENTS, 0) for s in known]
     found = []
     for k, (structure, moves, strains) in enumerate(track(asked, "differentiating")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from matgl_fill.adapters import Adapter, Graph
 from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.config import FillConfig
+from matgl_fill.train.data import small_rows
 from matgl_fill.train.proxies import NAMES, proxies
 
 ALPHAS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
@@ -127,16 +129,17 @@ class Guard:
     ) -> None:
         self.config, self.graphs, self.Z, self.y = config, list(graphs), Z, y
         self.atoms = np.array([len(s) for s in structures])
-        self.recovery = recovery(Z, Z)
         every = proxies(structures)
         varies = np.ptp(every, axis=0) > VARIES * np.abs(every).max(axis=0)
         self.names, self.proxies = np.array(NAMES)[varies].tolist(), every[:, varies]
         self.proxy_errors = probe_errors(Z, self.proxies)
-        small = np.flatnonzero(self.atoms <= FORCE_ATOMS)[:FORCE_SAMPLE]
-        if len(small) < FORCE_LEAST:
-            small = np.argsort(self.atoms, kind="stable")[:FORCE_LEAST]
-        self.small = [self.graphs[i] for i in small]
+        self.small = [self.graphs[i] for i in small_rows(self.atoms, FORCE_ATOMS, FORCE_LEAST)[:FORCE_SAMPLE]]
         self.forces = adapter.forces(self.small) if adapter.is_potential else None
+
+    @cached_property
+    def recoverable(self) -> float:
+        """R2 with which the original embedding is recovered from itself."""
+        return recovery(self.Z, self.Z)
 
     def checks(self, adapter: Adapter) -> tuple[Check, ...]:
         """Every measure of one candidate model; one alone where its training diverged."""
@@ -158,7 +161,7 @@ class Guard:
             change = np.abs(adapter.forces(self.small) - self.forces).mean() / np.abs(self.forces).mean()
             out.append(_at_most("force drift", float(change), c.max_force_drift, "of the mean force"))
         if len(adapter.cores) == 1:  # with two, the original embedding is part of the new one
-            kept = recovery(Z, self.Z) / self.recovery
+            kept = recovery(Z, self.Z) / self.recoverable
             out.append(Check("original embedding recovered", kept, c.min_recovery, "of R2", kept >= c.min_recovery))
         errors = probe_errors(Z, self.proxies)
         losses = dict(zip(self.names, map(resolved_loss, self.proxy_errors, errors), strict=True))
