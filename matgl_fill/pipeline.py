@@ -82,12 +82,12 @@ class Trained:
             notes.append(f"no correction: {self.corrected.problem}")
         return notes
 
-    def judged(self, original: Adapter) -> tuple[Adapter, Verdict]:
+    def judged(self, original: Adapter, pool: Pool) -> tuple[Adapter, Verdict]:
         """The accepted model and the guard's verdict; where nothing was learnt there is nothing to judge."""
         correction = self.corrected.correction if self.corrected else None
         if self.tuned is None and correction is None:
             return original.clone(), Verdict(False, 0.0, (), {})
-        return self.guard.judge(original, self.tuned, correction)
+        return self.guard.judge(original, self.tuned, correction, pool.graphs)
 
 
 def analyze_roughness(
@@ -255,7 +255,7 @@ def fill_tune(
         labels = given.labels if given else None
         trained = _train(adapter, pool, fill, objective, source, settings, seed, state, labels)
     with clock.stage("guard"):
-        accepted, verdict = trained.judged(adapter)
+        accepted, verdict = trained.judged(adapter, pool)
     make_savable(accepted.model)
     with clock.stage("evaluate"):
         landscapes = _landscapes(adapter, accepted if verdict.accepted else None, pool, before, fill, settings)

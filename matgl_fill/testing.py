@@ -149,6 +149,18 @@ class AdapterContract:
         assert Z.shape[1] == both.dim == twin.core_dim + twin.side_dim
         assert relative(changed, Z) < INVARIANCE_DOUBLE
 
+    def test_added_copy_stays_near_what_is_known(self, adapted: Adapter, crystals: list[Structure]) -> None:
+        """A copy bounded by two crystals gives them what it gave them, and others nothing far from it."""
+        side, known = adapted.side(), adapted.graphs(crystals[:2])
+        others = adapted.graphs([*crystals[2:], *(s.copy().scale_lattice(s.volume / 2) for s in crystals)])
+        Z, free = side.embed_graphs(known)[0], side.embed_graphs(others)[0]
+        side.bound(known)
+        both, span = adapted.filled(side), np.ptp(Z, axis=0)
+        np.testing.assert_array_equal(both.embed_graphs(known)[0][:, adapted.core_dim :], Z)
+        kept = both.embed_graphs(others)[0][:, adapted.core_dim :]
+        np.testing.assert_array_equal(kept, np.clip(free, Z.min(axis=0) - span, Z.max(axis=0) + span))
+        assert (kept != free).any()
+
     def _expect_order_dependence(self, adapted: Adapter) -> None:
         if ON_DGL and adapted.name == "M3GNet" and adapted.core.threebody_cutoff < adapted.cutoff:
             pytest.xfail(

@@ -19,7 +19,7 @@ from matgl_fill.adapters.backend import backend
 from matgl_fill.adapters.batch import Batch, Graph, Output
 from matgl_fill.adapters.budget import edges_per_batch, packed
 from matgl_fill.adapters.correction import KernelCorrection
-from matgl_fill.adapters.filled import Filled, filled
+from matgl_fill.adapters.filled import Filled, bound, filled
 from matgl_fill.adapters.parallel import in_threads
 from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
 
@@ -168,6 +168,18 @@ class Adapter(ABC):
         core = None if side is None else side.core
         return type(self)(filled(self.model, self.filled_class, core, correction), self.fidelity)
 
+    def bound(self, graphs: Sequence[Graph]) -> None:
+        """Keep the embedding of this copy near what it is on known crystals: within its range there, or as far beyond.
+
+        Of crystals unlike any that it was trained on a network can make any value, and one is enough to spoil a probe.
+
+        Args:
+            graphs: of known crystals.
+        """
+        Z = torch.from_numpy(self.embed_graphs(graphs)[0]).to(self.device)
+        low, high = Z.amin(dim=0), Z.amax(dim=0)
+        bound(self.core, torch.stack([low - (high - low), high + (high - low)]))
+
     def side(self) -> Adapter:
         """The adapter of the fill-tuned copy alone; on an original, of a new copy that is to be fill-tuned."""
         other = type(self)(self.core.side, self.fidelity) if len(self.cores) > 1 else self.clone()
@@ -250,7 +262,7 @@ class Adapter(ABC):
         for core, reader in zip(self.cores, self.readers, strict=True):
             out, features = backend.call(core, graph, batch.state)
             raw.append(out)
-            read.append(reader(features, batch))
+            read.append(within(core, *reader(features, batch)))
             blocks += self.read_layers(features) if layers else []
         prediction = scale_prediction(self.model, raw[0], graph)
         return Output(
@@ -322,6 +334,12 @@ class Adapter(ABC):
 
         with evaluation_mode(self.model):
             return np.concatenate(list(in_threads(self, job, self.groups(graphs))))
+
+
+def within(core: nn.Module, embedding: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor]:
+    """A structure embedding between the bounds of its core, where it has some; the atoms' as it is."""
+    bounds = getattr(core, "bounds", None)
+    return (embedding if bounds is None else torch.clamp(embedding, bounds[0], bounds[1])), atoms
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from matgl.apps.pes import Potential
 from matgl.models import QET, CHGNet, M3GNet, MEGNet, SO3Net, TensorNet, TransformedTargetModel
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ class Filled:
 
     - ``side``, a copy of the same architecture that was fill-tuned: :func:`matgl_fill.embed` concatenates the
       embeddings of both, and predictions stay the original's. What the original embedding knew cannot be lost, because
-      it is still in it;
+      it is still in it. The copy's may have ``bounds`` (2, width), the least and the greatest value of every dimension:
+      far from what it was trained on a network can give any value, of which a single one spoils a probe;
     - ``correction``, a :class:`~matgl_fill.adapters.correction.KernelCorrection` of the energies of a potential; the
       embedding stays the original's.
 
@@ -30,16 +32,25 @@ class Filled:
     Args:
         side: whether there is a copy.
         correction: environments and width of the correction, None where there is none.
+        bounds: width of the copy's bounds, None where it has none.
         kwargs: of the core model.
     """
 
     side: nn.Module | None
     correction: KernelCorrection | None
 
-    def __init__(self, side: bool = True, correction: tuple[int, int] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        side: bool = True,
+        correction: tuple[int, int] | None = None,
+        bounds: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self._init_args = kwargs | {"side": side, "correction": correction}
+        self._init_args = kwargs | {"side": side, "correction": correction, "bounds": bounds}
         copied = type(self).__mro__[2](**kwargs) if side else None
+        if copied is not None and bounds:
+            bound(copied, torch.empty(2, bounds))
         carry(self, copied, KernelCorrection(*correction) if correction else None)
 
     @staticmethod
@@ -102,6 +113,11 @@ class FilledQET(Filled, QET):
         return features["node_feat"]
 
 
+def bound(side: nn.Module, limits: Tensor) -> None:
+    """Let a copy keep its embedding between two limits (2, width)."""
+    side.register_buffer("bounds", limits)
+
+
 def carry(core: Any, side: nn.Module | None, correction: KernelCorrection | None) -> None:
     """Let a core model of a :class:`Filled` class carry what was learnt."""
     core.side, core.correction = side, correction
@@ -124,6 +140,8 @@ def filled(
     core = core_of(new)
     core.__class__ = filled_class
     core._init_args |= {"side": side is not None, "correction": correction.size if correction else None}
+    bounds: Any = getattr(side, "bounds", None)
+    core._init_args["bounds"] = None if bounds is None else bounds.shape[1]
     carry(core, side, correction)
     if isinstance(new, Potential | TransformedTargetModel):
         named = {"@class": filled_class.__name__, "@module": filled_class.__module__, "init_args": core._init_args}

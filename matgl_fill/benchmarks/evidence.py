@@ -232,6 +232,7 @@ def fill_facts(result: FillResult, stages: dict[str, float], key: str) -> Row:
     return {
         "accepted": result.accepted,
         "verdict": report["verdict"]["headline"],
+        "reasons": report["verdict"]["reasons"],
         "alpha": report["verdict"]["alpha"],
         "embedding": report["run"]["embedding"],
         "generated": len(result.proposals),
