@@ -43,7 +43,8 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def side_part(model) -> dict[str, torch.Tensor]:
-    return weights(core_of(model).side)
+    """Weights of the fill-tuned copy, without the bounds of its embedding."""
+    return {k: v for k, v in weights(core_of(model).side).items() if k != "bounds"}
 
 
 def original_part(model) -> dict[str, torch.Tensor]:
