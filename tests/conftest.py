@@ -11,6 +11,8 @@ import matgl_fill as mf
 from matgl_fill import bundled, cli
 from matgl_fill.adapters.backend import backend
 from matgl_fill.testing import low_symmetry_crystals
+from matgl_fill.train import checkpoint as checkpoint_module
+from matgl_fill.train import fit
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DGL = backend.NAME == "DGL"
@@ -80,3 +82,23 @@ def crystals():
 @pytest.fixture(scope="session")
 def adapter(model):
     return mf.get_adapter(model)
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Trains until a step has been saved, every step being saved, and no further."""
+    monkeypatch.setattr(checkpoint_module, "SAVE_SECONDS", 0.0)
+
+    def stop(steps, parts, path, *more):
+        class Interrupted(checkpoint_module.TrainingCheckpoint):
+            def save(self, state):
+                super().save(state)
+                if state["step"] == steps:
+                    raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("matgl_fill.train.module.TrainingCheckpoint", Interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                fit(*parts, path, *more)
+
+    return stop

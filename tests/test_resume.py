@@ -74,26 +74,6 @@ def whole(start):
     return fit(*parts), tensors(parts)
 
 
-@pytest.fixture
-def stop_after(monkeypatch):
-    """Trains until a step has been saved, every step being saved, and no further."""
-    monkeypatch.setattr(checkpoint_module, "SAVE_SECONDS", 0.0)
-
-    def stop(steps, parts, path):
-        class Interrupted(checkpoint_module.TrainingCheckpoint):
-            def save(self, state):
-                super().save(state)
-                if state["step"] == steps:
-                    raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr("matgl_fill.train.module.TrainingCheckpoint", Interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                fit(*parts, path)
-
-    return stop
-
-
 @pytest.mark.parametrize("steps", [1, EPOCH, AVERAGED, 17, STEPS])
 def test_interrupted_training_ends_in_the_same_bits(start, whole, stop_after, tmp_path, steps):
     path = tmp_path / "training.pt"

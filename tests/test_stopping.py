@@ -11,7 +11,6 @@ import torch
 import matgl_fill as mf
 from matgl_fill.config import FillConfig
 from matgl_fill.train import Guard, ReadoutObjective, Replay, Standardiser, fit
-from matgl_fill.train import checkpoint as checkpoint_module
 from matgl_fill.train.stopping import CHECKS, EarlyStop
 
 STEPS = 15
@@ -34,7 +33,7 @@ def watched(values, steps=STEPS):
         core.weight.data.fill_(step)
         stop.check(core, step, steps) if step else stop.begin(core)
         if stop.after is not None:
-            stop.restore(core)
+            core.load_state_dict(stop.weights)
             break
     return stop, core.weight.item()
 
@@ -135,21 +134,10 @@ def test_a_training_that_serves_is_left_alone_to_the_bit(start):
 
 
 @pytest.mark.parametrize("step", [1, 3, 5, None])
-def test_interrupted_it_ends_where_it_would_have(start, whole, tmp_path, monkeypatch, step):
-    step, path = step or whole[1][0], tmp_path / "training.pt"
-    monkeypatch.setattr(checkpoint_module, "SAVE_SECONDS", 0.0)
-
-    class Interrupted(checkpoint_module.TrainingCheckpoint):
-        def save(self, state):
-            super().save(state)
-            if state["step"] == step:
-                raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("matgl_fill.train.module.TrainingCheckpoint", Interrupted)
-        given, stop = start(SPOILS)
-        with pytest.raises(KeyboardInterrupt):
-            fit(*given, path, stop)
+def test_interrupted_it_ends_where_it_would_have(start, whole, stop_after, tmp_path, step):
+    path = tmp_path / "training.pt"
+    given, stop = start(SPOILS)
+    stop_after(step or whole[1][0], given, path, stop)
     assert_same(trained(*start(SPOILS), path), whole)
 
 

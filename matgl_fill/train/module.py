@@ -214,12 +214,10 @@ class FillModule(pl.LightningModule):
 
     def take_result(self) -> None:
         """Put the averaged weights in, or the best where training ended early."""
-        if self.stop and self.stopped:
-            self.stop.restore(self.core)
-            return
+        result = self.stop.weights if self.stop and self.stopped else self._average
         with torch.no_grad():
             for name, p in self.core.named_parameters():
-                p.copy_(self._average.get(name, p))
+                p.copy_(result.get(name, p))
 
 
 def fit(

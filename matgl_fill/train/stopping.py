@@ -32,12 +32,13 @@ class EarlyStop:
     Attributes:
         after: step after which training ended; None if it did not end early.
         best: step whose weights were best, 0 before the first.
+        weights: those of that step, by name.
     """
 
     def __init__(self, errors: Callable[[], np.ndarray]) -> None:
         self._errors = errors
         self._first: Tensor | None = None
-        self._weights: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
         self._least, self._bad = 1.0, 0
         self.after: int | None = None
         self.best = 0
@@ -69,10 +70,4 @@ class EarlyStop:
             self.after = step
 
     def _keep(self, core: nn.Module) -> None:
-        self._weights = {name: p.detach().clone() for name, p in core.named_parameters()}
-
-    def restore(self, core: nn.Module) -> None:
-        """Put the weights of the best moment in."""
-        with torch.no_grad():
-            for name, p in core.named_parameters():
-                p.copy_(self._weights[name])
+        self.weights = {name: p.detach().clone() for name, p in core.named_parameters()}
