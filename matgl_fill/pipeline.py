@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
-from matgl_fill.adapters import Adapter, Graph, get_adapter, make_savable
+from matgl_fill.adapters import Adapter, get_adapter, make_savable
 from matgl_fill.bundled import bundled_pool
 from matgl_fill.config import Choice, FillConfig, check_seed
 from matgl_fill.cost import embedding_seconds, search_seconds, training_seconds
@@ -82,12 +82,12 @@ class Trained:
             notes.append(f"no correction: {self.corrected.problem}")
         return notes
 
-    def judged(self, original: Adapter, pool: Pool) -> tuple[Adapter, Verdict]:
+    def judged(self, original: Adapter) -> tuple[Adapter, Verdict]:
         """The accepted model and the guard's verdict; where nothing was learnt there is nothing to judge."""
         correction = self.corrected.correction if self.corrected else None
         if self.tuned is None and correction is None:
             return original.clone(), Verdict(False, 0.0, (), {})
-        return self.guard.judge(original, self.tuned, correction, pool.graphs)
+        return self.guard.judge(original, self.tuned, correction)
 
 
 def analyze_roughness(
@@ -255,10 +255,11 @@ def fill_tune(
         labels = given.labels if given else None
         trained = _train(adapter, pool, fill, objective, source, settings, seed, state, labels)
     with clock.stage("guard"):
-        accepted, verdict = trained.judged(adapter, pool)
+        accepted, verdict = trained.judged(adapter)
+        Z = _embedded(accepted, pool) if verdict.accepted else pool.Z
     make_savable(accepted.model)
     with clock.stage("evaluate"):
-        landscapes = _landscapes(adapter, accepted if verdict.accepted else None, pool, before, fill, settings)
+        landscapes = _landscapes(adapter, accepted if verdict.accepted else None, pool, Z, before, fill, settings)
         comparison = _scored(model, accepted.model if verdict.accepted else None, chosen_tasks)
     run = run_facts(model, adapter, accepted, len(pool.structures), len(fill), seed, trained.made, clock.stages)
     report = {
@@ -316,35 +317,30 @@ def _background(skipped: list[Skipped], trained: Trained) -> dict[str, Any]:
     }
 
 
+def _embedded(accepted: Adapter, pool: Pool) -> np.ndarray:
+    """The pool's embedding by the accepted model, near which an added copy is kept from now on."""
+    if len(accepted.cores) > 1:
+        return np.hstack([pool.Z, accepted.bound(pool.graphs)])
+    return accepted.embed_graphs(pool.graphs)[0]
+
+
 def _landscapes(
     adapter: Adapter,
     accepted: Adapter | None,
     pool: Pool,
+    Z: np.ndarray,
     before: RoughnessResult,
     fill: Sequence[Proposal],
     config: FillConfig,
 ) -> dict[str, Any]:
-    """Parts of the report about roughness before and after; a refused model leaves it as it was."""
+    """Parts of the report about roughness before and, by the Z that an accepted model makes of the pool, after."""
     crystals = adapter.graphs([p.structure for p in fill])
     first = last = Landscape(before, pool.Z, adapter.embed_graphs(crystals)[0])
     if accepted is not None:
-        last = _landscape_after(accepted, pool, first.crystals, crystals, config.neighbours)
+        last = Landscape(graph_roughness(Z, pool.D, config.neighbours), Z, accepted.embed_graphs(crystals)[0])
     after = latent_plane(last) if accepted is not None else None
     maps = {"before": latent_plane(first, [p.target for p in fill]), "after": after}
     return {"roughness": roughness_table(first, last), "maps": maps}
-
-
-def _landscape_after(
-    accepted: Adapter, pool: Pool, Z_new: np.ndarray, crystals: list[Graph], neighbours: int
-) -> Landscape:
-    """Roughness in the accepted model; the original half of its embedding is known already."""
-    if len(accepted.cores) == 1:
-        Z, Z_new = accepted.embed_graphs(pool.graphs)[0], accepted.embed_graphs(crystals)[0]
-    else:
-        side = accepted.side()
-        Z = np.hstack([pool.Z, side.embed_graphs(pool.graphs)[0]])
-        Z_new = np.hstack([Z_new, side.embed_graphs(crystals)[0]])
-    return Landscape(graph_roughness(Z, pool.D, neighbours), Z, Z_new)
 
 
 def _train(

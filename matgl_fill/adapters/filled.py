@@ -49,9 +49,9 @@ class Filled:
         super().__init__(**kwargs)
         self._init_args = kwargs | {"side": side, "correction": correction, "bounds": bounds}
         copied = type(self).__mro__[2](**kwargs) if side else None
-        if copied is not None and bounds:
-            bound(copied, torch.empty(2, bounds))
         carry(self, copied, KernelCorrection(*correction) if correction else None)
+        if bounds:
+            bound(self, torch.empty(2, bounds))
 
     @staticmethod
     def atom_features(core: Any, features: dict[str, Any]) -> Tensor:  # noqa: ARG004
@@ -113,16 +113,17 @@ class FilledQET(Filled, QET):
         return features["node_feat"]
 
 
-def bound(side: nn.Module, limits: Tensor) -> None:
-    """Let a copy keep its embedding between two limits (2, width)."""
-    side.register_buffer("bounds", limits)
-
-
 def carry(core: Any, side: nn.Module | None, correction: KernelCorrection | None) -> None:
     """Let a core model of a :class:`Filled` class carry what was learnt."""
     core.side, core.correction = side, correction
     if correction is not None:
         core.register_forward_hook(add_correction, with_kwargs=True)
+
+
+def bound(core: Any, limits: Tensor) -> None:
+    """Let the copy that a core carries keep its embedding between two limits (2, width)."""
+    core.side.register_buffer("bounds", limits)
+    core._init_args["bounds"] = limits.shape[1]
 
 
 def filled(
@@ -140,8 +141,6 @@ def filled(
     core = core_of(new)
     core.__class__ = filled_class
     core._init_args |= {"side": side is not None, "correction": correction.size if correction else None}
-    bounds: Any = getattr(side, "bounds", None)
-    core._init_args["bounds"] = None if bounds is None else bounds.shape[1]
     carry(core, side, correction)
     if isinstance(new, Potential | TransformedTargetModel):
         named = {"@class": filled_class.__name__, "@module": filled_class.__module__, "init_args": core._init_args}

@@ -181,7 +181,6 @@ class Guard:
         original: Adapter,
         tuned: Adapter | None,
         correction: KernelCorrection | None = None,
-        known: Sequence[Graph] = (),
     ) -> tuple[Adapter, Verdict]:
         """Interpolate back from what was learnt until every check passes (WiSE-FT, arXiv 2109.01903).
 
@@ -192,8 +191,6 @@ class Guard:
             original: adapter of the original model.
             tuned: adapter of the tuned one, which replaces the original or is carried beside it (``config.form``).
             correction: of the energies, which is scaled by the same weight.
-            known: graphs of the crystals near which an added copy keeps its embedding
-                (:meth:`matgl_fill.adapters.Adapter.bound`); by default those that the guard judges on.
 
         Returns:
             The adapter of the accepted model (a copy of the original if none passed) and the verdict.
@@ -202,7 +199,7 @@ class Guard:
         checks: tuple[Check, ...] = ()
         best: tuple[Adapter, Verdict, np.ndarray] | None = None
         for alpha in ALPHAS:
-            candidate = self._candidate(alpha, original, tuned, correction, known or self.graphs)
+            candidate = self._candidate(alpha, original, tuned, correction)
             checks, errors = self._measured(candidate)
             tried[alpha] = tuple(c.measure for c in checks if not c.passed)
             if best and (tried[alpha] or resolved_loss(errors, best[2]) <= 0):
@@ -214,18 +211,11 @@ class Guard:
         return best[:2] if best else (original.clone(), Verdict(False, 0.0, checks, tried))
 
     def _candidate(
-        self,
-        alpha: float,
-        original: Adapter,
-        tuned: Adapter | None,
-        correction: KernelCorrection | None,
-        known: Sequence[Graph],
+        self, alpha: float, original: Adapter, tuned: Adapter | None, correction: KernelCorrection | None
     ) -> Adapter:
         """The model of one weight; arguments as of :meth:`judge`."""
         candidate = None if tuned is None else interpolate(original, tuned, alpha)
         if candidate is None or self.config.form == "add":
-            if candidate is not None:
-                candidate.bound(known)
             return original.filled(candidate, correction.scaled(alpha) if correction else None)
         return candidate
 
