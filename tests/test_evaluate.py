@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -144,9 +146,19 @@ def test_a_constant_column_of_a_file_is_no_task_and_said_so(pool, tmp_path):
 def test_crystals_that_the_model_cannot_take_leave_the_task(model, pool):
     known = pool.structures[:60]
     task = make_task("gap", [*known, Structure(Lattice.cubic(3), ["Og"], [[0, 0, 0]])], np.linspace(0, 3, 61))
-    with pytest.raises(InputError, match="element Og is unknown"):
-        mf.evaluate(model, [task])
+    with pytest.warns(MatglFillWarning, match=r"1 crystal\(s\) left out .* Og1: element Og is unknown"):
+        left = mf.evaluate(model, [task], seeds=1)
+    without = mf.evaluate(model, [task.subset(range(60))], seeds=1)
+    assert (left[0].n, left[0].mean) == (60, without[0].mean)
+    with pytest.raises(InputError, match="different tasks or crystals"):
+        mf.compare(left, [replace(left[0], n=61)])
     tasks, skipped = usable_tasks(mf.get_adapter(model), [task])
     assert list(tasks[0].structures) == known
     np.testing.assert_array_equal(tasks[0].y, task.y[:60])
     assert [(s.where, s.reason) for s in skipped] == [("task 'gap', Og1", "element Og is unknown to the model")]
+
+
+def test_a_labelled_crystal_that_cannot_be_read_is_told(pool):
+    good = [{"structure": s.as_dict(), "gap": k / 10} for k, s in enumerate(pool.structures[:60])]
+    with pytest.warns(MatglFillWarning, match=r"1 crystal\(s\) left out of the tasks; first: 60: "):
+        assert len(read_tasks([*good, {"structure": {}, "gap": 1.0}])[0]) == 60

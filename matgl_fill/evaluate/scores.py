@@ -14,7 +14,7 @@ from matgl_fill.adapters import get_adapter
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate.probes import PROBES, cross_validated_mae
-from matgl_fill.evaluate.tasks import Task, read_tasks
+from matgl_fill.evaluate.tasks import Task, read_tasks, tell, usable_tasks
 from matgl_fill.progress import track
 
 SEEDS = 5
@@ -118,7 +118,8 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool
     """How well probes on the frozen embedding of ``model`` predict downstream properties.
 
     Ridge and Gaussian kernel ridge on standardised embeddings, penalties and width chosen inside each training
-    part, 5 folds that never split a formula, ``seeds`` shuffles.
+    part, 5 folds that never split a formula, ``seeds`` shuffles. Crystals that the model cannot take are left out, and
+    a warning tells them; :attr:`Score.n` counts the others.
 
     Args:
         model: any MatGL model that :func:`matgl_fill.get_adapter` serves.
@@ -131,16 +132,13 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool
         One :class:`Score` per task, in order.
 
     Raises:
-        InputError: no labels, a crystal with an element the model does not know, fewer formulas than folds, or labels
-            that are all the same.
+        InputError: no labels, fewer formulas than folds, or labels that are all the same.
     """
     adapter = get_adapter(model)
+    known, skipped = usable_tasks(adapter, read_tasks(tasks))
+    tell(skipped)
     scores = []
-    for task in track(read_tasks(tasks), "probing downstream tasks"):
-        task.check()
-        for structure in task.structures:
-            if problem := adapter.problem(structure):
-                raise InputError(f"task '{task.name}', {structure.formula}: {problem}; drop the crystal from the task.")
+    for task in track(known, "probing downstream tasks"):
         Z = adapter.embed_graphs(adapter.graphs(task.structures))[0]
         if descriptors:
             Z = np.hstack([Z, describe_structures(task.structures)])
@@ -158,12 +156,12 @@ def compare(before: Any, after: Any, tasks: Any = None, seeds: int = SEEDS) -> C
         seeds: fold shuffles.
 
     Raises:
-        InputError: the scores are not of the same tasks.
+        InputError: the scores are not of the same tasks and crystals.
     """
     first = evaluate(before, tasks, seeds) if isinstance(before, nn.Module) else before
     second = evaluate(after, tasks, seeds) if isinstance(after, nn.Module) else after
-    if [s.task for s in first] != [s.task for s in second]:
-        raise InputError("scores of different tasks cannot be compared; evaluate both models on the same tasks.")
+    if [(s.task, s.n) for s in first] != [(s.task, s.n) for s in second]:
+        raise InputError("scores of different tasks or crystals cannot be compared; evaluate both models on the same.")
     return Comparison(tuple(_change(a, b) for a, b in zip(first, second, strict=True)))
 
 

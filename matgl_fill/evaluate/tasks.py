@@ -94,7 +94,7 @@ def make_task(name: str, structures: Sequence[Structure], y: np.ndarray) -> Task
 
 
 def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
-    """Every numeric label of a file of crystals as a task.
+    """Every numeric label of a file of crystals as a task; a warning tells what cannot be read.
 
     Args:
         source: anything :func:`matgl_fill.io.read_structures` takes, with labels; or a list of :class:`Task`.
@@ -106,6 +106,7 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
     if isinstance(source, list | tuple) and source and all(isinstance(t, Task) for t in source):
         return list(source)
     data = read_structures(source)
+    tell(data.skipped)
     missing = set(labels or ()) - set(data.labels)
     if missing:
         raise InputError(f"no label {sorted(missing)} in {source}; there are {sorted(data.labels)}.")
@@ -125,6 +126,13 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
     if not tasks:
         raise InputError(f"no label with at least {MIN_ROWS} values in {source}; a task needs numeric columns.")
     return tasks
+
+
+def tell(skipped: Sequence[Skipped]) -> None:
+    """Warn of crystals that were left out of tasks."""
+    if skipped:
+        one = f"first: {skipped[0].where}: {skipped[0].reason}"
+        warnings.warn(f"{len(skipped)} crystal(s) left out of the tasks; {one}", MatglFillWarning, stacklevel=3)
 
 
 def usable_tasks(adapter: Adapter, tasks: Sequence[Task]) -> tuple[list[Task], list[Skipped]]:
