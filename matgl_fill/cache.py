@@ -58,6 +58,9 @@ class EmbeddingCache:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path)
+            others = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'embedding'")
+            if other := others.fetchone():
+                raise sqlite3.DatabaseError(f"it holds the table '{other[0]}'")
             self._db.execute("CREATE TABLE IF NOT EXISTS embedding (key BLOB PRIMARY KEY, row BLOB) WITHOUT ROWID")
         except (sqlite3.Error, OSError) as error:
             raise InputError(f"{path} cannot be used as a cache of embeddings ({error}); name another file.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_fill.config_file import check_names, read_settings
 from matgl_fill.errors import InputError
+
+SEEDS_END = 2**63
+"""Seeds of PyTorch are below."""
 
 Choice = Literal["roughness", "random", "farthest", "dissimilar"]
 """Where to fill, see :func:`matgl_fill.generate.choose_targets`."""
@@ -134,7 +138,9 @@ class FillConfig(BaseModel):
         """
         if isinstance(config, cls):
             return config
-        changes = read_settings(config) if isinstance(config, str | Path) else dict(config or {})
+        changes = read_settings(config) if isinstance(config, str | Path) else config or {}
+        if not isinstance(changes, dict):
+            raise InputError(f"config is a {type(changes).__name__}; give a FillConfig, a dictionary or a file.")
         check_names(changes, cls)
         try:
             return cls(**changes)
@@ -144,11 +150,25 @@ class FillConfig(BaseModel):
             raise InputError(f"config: {where} = {given!r}: {first['msg']}.") from None
 
 
-def check_seed(seed: int) -> None:
-    """Refuse what no generator takes.
+def check_seed(seed: Any) -> int:
+    """The seed as an int.
 
     Raises:
-        InputError: it is negative.
+        InputError: it is none that generators take.
     """
-    if seed < 0:
-        raise InputError(f"seed is {seed}; give 0 or more.")
+    number = whole_number("seed", seed)
+    if not 0 <= number < SEEDS_END:
+        raise InputError(f"seed is {seed}; give 0 or more, below 2^63.")
+    return number
+
+
+def whole_number(name: str, value: Any) -> int:
+    """An int, from NumPy's too.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} is {value!r}; give a whole number.") from None

@@ -17,6 +17,7 @@ from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter
 from matgl_fill.adapters.budget import packed
 from matgl_fill.adapters.parallel import in_threads
 from matgl_fill.cache import EmbeddingCache, fingerprint, structure_key
+from matgl_fill.config import whole_number
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import InputError
 from matgl_fill.io import read_structures
@@ -79,7 +80,7 @@ def embed(
     for name, structure in zip(pool.ids, pool.structures, strict=True):
         if problem := adapter.problem(structure):
             raise InputError(f"{name}: {problem}; remove it or use a model that covers it.")
-    if batch_size != "auto" and batch_size < 1:
+    if batch_size != "auto" and whole_number("batch_size", batch_size) < 1:
         raise InputError(f"batch_size is {batch_size}; give at least 1, or 'auto'.")
     reading = _Reading(level, pooling, layers, None if batch_size == "auto" else batch_size)
     with EmbeddingCache(cache) if cache else nullcontext() as store:
@@ -117,7 +118,7 @@ class _Reading:
                 atoms = torch.cat(out.layers, dim=1) if self.layers == "all" else out.atoms
                 parts = [self._pooled(a) for a in torch.split(atoms.cpu(), batch.n_atoms.tolist())]
             for i, part in zip(index, parts, strict=True):
-                rows[i] = part.numpy()
+                rows[i] = part.float().numpy()
         return rows
 
     def _pooled(self, atoms: torch.Tensor) -> torch.Tensor:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import nn
 
 from matgl_fill.adapters import Adapter, get_adapter, make_savable
 from matgl_fill.bundled import bundled_pool
-from matgl_fill.config import Choice, FillConfig, check_seed
+from matgl_fill.config import Choice, FillConfig, check_seed, whole_number
 from matgl_fill.cost import embedding_seconds, search_seconds, training_seconds
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks, usable_tasks
@@ -82,12 +83,24 @@ class Trained:
             notes.append(f"no correction: {self.corrected.problem}")
         return notes
 
-    def judged(self, original: Adapter) -> tuple[Adapter, Verdict]:
-        """The accepted model and the guard's verdict; where nothing was learnt there is nothing to judge."""
+    def judged(self, original: Adapter, pool: Pool) -> tuple[Adapter, Verdict, np.ndarray]:
+        """The accepted model, the guard's verdict, and the pool's embedding, near which an added copy is kept.
+
+        Where nothing was learnt there is nothing to judge.
+        """
         correction = self.corrected.correction if self.corrected else None
         if self.tuned is None and correction is None:
-            return original.clone(), Verdict(False, 0.0, (), {})
-        return self.guard.judge(original, self.tuned, correction)
+            return original.clone(), Verdict(False, 0.0, (), {}), pool.Z
+        accepted, verdict = self.guard.judge(original, self.tuned, correction)
+        if not verdict.accepted:
+            return accepted, verdict, pool.Z
+        Z = (accepted.side() if len(accepted.cores) > 1 else accepted).embed_graphs(pool.graphs)[0]
+        if lost := int((~np.isfinite(Z)).sum()):
+            return original.clone(), verdict.diverged(lost), pool.Z
+        if len(accepted.cores) > 1:
+            accepted.bound(Z)
+            Z = np.hstack([pool.Z, Z])
+        return accepted, verdict, Z
 
 
 def analyze_roughness(
@@ -227,9 +240,11 @@ def fill_tune(
     """
     if resume and out is None:
         raise InputError("resume goes on with the run in a folder; give that as out.")
+    if out is not None and Path(out).is_file():
+        raise InputError(f"out is the file '{out}'; give a folder.")
     if labelled is not None and (oracle is not None or proposals is not None):
         raise InputError("labelled crystals need neither an oracle nor proposals; give one of them.")
-    check_seed(seed)
+    n, seed = whole_number("n", n), check_seed(seed)
     has_labels = oracle is not None or labelled is not None
     check_objective(objective, has_labels)
     source = None if oracle is None else resolve(oracle)
@@ -246,7 +261,9 @@ def fill_tune(
     given = given_crystals(adapter, before, proposals, labelled)
     asked: dict[str, Any] = {"n": n, "seed": seed, "objective": objective, "settings": settings.model_dump()}
     asked["crystals"] = given.key() if given else None
-    facts = {} if out is None else what_it_depends_on(model, pool.structures, pool.ids, oracle, **asked)
+    asked["frozen"] = [name for name, p in model.named_parameters() if not p.requires_grad]
+    labeller = source[1] if source else None
+    facts = {} if out is None else what_it_depends_on(model, pool.structures, pool.ids, labeller, **asked)
     state = RunState(out, facts, resume)
     with clock.stage("propose crystals"):
         search = partial(_propose, adapter, pool, before, n, seed, settings, state)
@@ -255,8 +272,7 @@ def fill_tune(
         labels = given.labels if given else None
         trained = _train(adapter, pool, fill, objective, source, settings, seed, state, labels)
     with clock.stage("guard"):
-        accepted, verdict = trained.judged(adapter)
-        Z = _embedded(accepted, pool) if verdict.accepted else pool.Z
+        accepted, verdict, Z = trained.judged(adapter, pool)
     make_savable(accepted.model)
     with clock.stage("evaluate"):
         landscapes = _landscapes(adapter, accepted if verdict.accepted else None, pool, Z, before, fill, settings)
@@ -284,6 +300,8 @@ def _settings_for(adapter: Adapter, config: FillConfig, has_labels: bool) -> Fil
     """Settings of a run on this model, which has to be one that can be tuned in the form asked for."""
     if adapter.is_filled:
         raise ModelError("this model is fill-tuned already; give the original (result.undo()) and the larger pool.")
+    if other := next((p.dtype for p in adapter.core.parameters() if p.dtype != torch.float32), None):
+        raise ModelError(f"the model's weights are {other}, and training runs in float32; give model.float().")
     if config.form == "correct" and not (has_labels and can_correct(adapter)):
         raise InputError(NOT_CORRECTED)
     return config.resolved(adapter.is_potential, adapter.training_steps, adapter.training_replay, adapter.training_rate)
@@ -315,13 +333,6 @@ def _background(skipped: list[Skipped], trained: Trained) -> dict[str, Any]:
         "history": {k: [v if isfinite(v) else None for v in values] for k, values in trained.history.items()} or None,
         "skipped": [asdict(s) for s in skipped] or None,
     }
-
-
-def _embedded(accepted: Adapter, pool: Pool) -> np.ndarray:
-    """The pool's embedding by the accepted model, near which an added copy is kept from now on."""
-    if len(accepted.cores) > 1:
-        return np.hstack([pool.Z, accepted.bound(pool.graphs)])
-    return accepted.embed_graphs(pool.graphs)[0]
 
 
 def _landscapes(

@@ -72,7 +72,8 @@ class FillResult:
 
         ``model/`` is read by ``matgl.load_model`` and holds a model card (``README.md``); ``proposals.extxyz`` and
         ``cif/`` hold the crystals with their provenance; ``config.toml`` holds the settings, as ``config`` takes
-        them; ``report.json`` and ``report.html`` say what the run did. CIF files of an earlier run there are removed.
+        them; ``report.json`` and ``report.html`` say what the run did. CIF files of crystals that an earlier run
+        generated there (``fill-*``) are removed.
         """
         out = Path(directory)
         out.mkdir(parents=True, exist_ok=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import BaseCalculator
 from pymatgen.core import Structure
 from torch import nn
 
+from matgl_fill.adapters import Adapter
 from matgl_fill.cache import fingerprint, structure_key
 from matgl_fill.errors import InputError
 from matgl_fill.files import atomic_write, write_arrays
@@ -38,7 +38,7 @@ TOGETHER = 10
 
 
 def what_it_depends_on(
-    model: nn.Module, structures: Sequence[Structure], ids: Sequence[str], oracle: Any, **settings: Any
+    model: nn.Module, structures: Sequence[Structure], ids: Sequence[str], oracle: Source | None, **settings: Any
 ) -> dict[str, Any]:
     """All that a run depends on, by name, as JSON has it.
 
@@ -46,7 +46,7 @@ def what_it_depends_on(
         model: to be tuned.
         structures: (n) usable crystals of the pool.
         ids: (n) their ids.
-        oracle: as in :func:`matgl_fill.fill_tune`.
+        oracle: that labels, as :func:`matgl_fill.train.resolve` gives it.
         settings: whatever else matters.
     """
     pool = hashlib.sha256(json.dumps(list(ids)).encode())
@@ -61,15 +61,16 @@ def what_it_depends_on(
     return facts | settings
 
 
-def oracle_fact(oracle: Any) -> str:
-    """The oracle's name or weights; of a calculator its class and its parameters as far as JSON holds them."""
-    if isinstance(oracle, nn.Module):
-        return fingerprint(oracle)
-    if isinstance(oracle, BaseCalculator):
-        kind = type(oracle)
-        parameters = json.dumps(dict(oracle.parameters), sort_keys=True, default=lambda x: type(x).__name__)
-        return f"{kind.__module__}.{kind.__qualname__} {parameters}"
-    return str(oracle)
+def oracle_fact(oracle: Source | None) -> str:
+    """What an oracle's labels depend on: weights of its networks, class and, as far as JSON holds them, parameters."""
+    if oracle is None:
+        return str(None)
+    if isinstance(oracle, Adapter):
+        return fingerprint(oracle.model)
+    kind = type(oracle)
+    parameters = json.dumps(dict(oracle.parameters), sort_keys=True, default=lambda x: type(x).__name__)
+    networks = [fingerprint(part) for _, part in sorted(vars(oracle).items()) if isinstance(part, nn.Module)]
+    return " ".join([f"{kind.__module__}.{kind.__qualname__}", parameters, *networks])
 
 
 class RunState:

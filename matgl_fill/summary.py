@@ -45,7 +45,7 @@ def headline(verdict: Verdict, comparison: Comparison | None, notes: Sequence[st
         comparison: of the downstream tasks, if there are any.
         notes: what else did not go as it should.
     """
-    failed = {a: names for a, names in verdict.tried.items() if names}
+    failed = {a: names for a, names in verdict.tried.items() if names and a > verdict.alpha}
     reasons = [f"at weight {a:g}: {', '.join(names)} outside the budget" for a, names in failed.items()]
     reasons += notes
     if verdict.accepted:

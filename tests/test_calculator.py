@@ -155,6 +155,20 @@ def test_the_embedding_is_that_of_embed(calc, potential, crystals):
         np.testing.assert_allclose(calc.embedding[1], each, rtol=1e-4, atol=1e-5)
 
 
+def test_bounds_of_a_tuned_copy_hold_in_the_calculator_too(potential, known, crystals):
+    adapter = mf.get_adapter(potential)
+    both = adapter.filled(adapter.side())
+    both.bound(adapter.embed_graphs(adapter.graphs(known.structures[:2]))[0])
+    squeezed = crystals[0].copy()
+    squeezed.set_cell(0.7 * squeezed.cell, scale_atoms=True)
+    calc = mf.FillCalculator(both.model, pool=known)
+    calc.calculate(squeezed)
+    structure = AseAtomsAdaptor.get_structure(squeezed)
+    Z = mf.embed(both.model, [structure])[0]
+    assert np.abs(Z[adapter.core_dim :] - mf.embed(potential, [structure])[0]).max() > 0.01
+    np.testing.assert_allclose(calc.embedding[0], Z, rtol=1e-4, atol=1e-5)
+
+
 def test_novelty_is_zero_at_what_is_known_and_one_is_the_typical_distance(calc, potential, known):
     Z = mf.embed(potential, known)
     nearest = []
@@ -438,6 +452,18 @@ def test_answers_are_kept_by_oracle_and_failures_are_not(calc, heated):
         lesson.labelled(_Constant(None))
     for value in (1.0, 2.0):
         assert [a.get_potential_energy() for a in lesson.labelled(_Constant(value))] == [value] * 3
+
+
+def test_two_networks_in_one_kind_of_calculator_are_two_oracles(calc, heated):
+    other = mf.load_model(bundled.POTENTIAL)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter *= 1.05
+    lesson = Lesson(calc._adapter, calc.reference, calc.known, heated[:2], {})
+    for potential in (mf.load_model(bundled.POTENTIAL), other):
+        oracle = PESCalculator(potential, stress_unit="eV/A3")
+        told = [a.get_potential_energy() for a in lesson.labelled(oracle)]
+        np.testing.assert_allclose(told, [oracle.get_potential_energy(a) for a in heated[:2]], rtol=1e-6)
 
 
 def test_a_frame_that_is_no_crystal_is_told_and_left_out(calc, heated):

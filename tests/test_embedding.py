@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 
+import ase.db
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from ase import Atoms
 from matgl.models import TensorNet
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner, Result
@@ -73,6 +75,15 @@ def test_a_file_that_is_no_cache_is_an_input_error(tmp_path):
     (tmp_path / "text").write_text("not a database, and longer than a header " * 10)
     with pytest.raises(InputError, match="cannot be used as a cache"):
         EmbeddingCache(tmp_path / "text")
+
+
+def test_a_database_of_something_else_is_left_alone(model, crystals, tmp_path):
+    with ase.db.connect(tmp_path / "mine.db", append=False) as mine:
+        mine.write(Atoms("H"))
+    before = (tmp_path / "mine.db").read_bytes()
+    with pytest.raises(InputError, match="cannot be used as a cache"):
+        mf.embed(model, crystals, cache=tmp_path / "mine.db")
+    assert (tmp_path / "mine.db").read_bytes() == before
 
 
 def test_batches_of_wider_models_have_fewer_edges():

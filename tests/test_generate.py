@@ -113,3 +113,15 @@ def test_a_choice_or_seed_that_is_none_is_refused(model, pool):
     for call in (mf.propose, mf.fill_tune):
         with pytest.raises(InputError, match="seed is -1"):
             call(model, pool, n=2, seed=-1)
+        with pytest.raises(InputError, match=r"seed is 0.5; give a whole number"):
+            call(model, pool, n=2, seed=0.5)
+        with pytest.raises(InputError, match=r"n is 2.0; give a whole number"):
+            call(model, pool, n=2.0)
+
+
+def test_numbers_of_numpy_are_numbers(model, pool, tmp_path):
+    quick = {"steps": 2, "copies": 1, "replay_size": 1, "max_proxy_loss": 100.0, "enlarge_pool": 0}
+    one = mf.fill_tune(model, pool, n=np.int64(2), seed=np.int32(3), config=quick, out=tmp_path)
+    two = mf.fill_tune(model, pool, n=2, seed=3, config=quick)
+    np.testing.assert_array_equal(mf.embed(one.model, pool), mf.embed(two.model, pool))
+    assert np.isfinite(one.report["history"]["replay"]).all()

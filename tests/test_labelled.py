@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import ase.io
 import numpy as np
 import pytest
 import torch
+from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
+from matgl.ext.ase import PESCalculator
+from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from test_adapters import fresh_tensornet
 from typer.testing import CliRunner
 
 import matgl_fill as mf
+from matgl_fill import bundled
 from matgl_fill.cli import app
 from matgl_fill.errors import InputError, OracleError
 from matgl_fill.generate.moves import Rattle
@@ -159,6 +164,63 @@ def test_frames_of_one_name_and_names_that_no_file_can_have_are_saved(model, poo
 def test_labels_and_an_oracle_exclude_each_other(model, pool, frames):
     with pytest.raises(InputError, match="neither an oracle nor proposals"):
         mf.fill_tune(model, pool, labelled=frames, oracle=LennardJones())
+
+
+def test_stale_results_are_no_labels(frames):
+    moved = frames[0].copy()
+    moved.calc = frames[0].calc
+    moved.rattle(0.1)
+    found = read_labelled((moved, frames[1]))
+    assert found.ids == [frames[1].info["id"]]
+    assert "of other positions" in found.skipped[0].reason
+
+
+def test_the_pascals_of_matgls_calculator_are_converted():
+    potential = mf.load_model(bundled.POTENTIAL)
+    given = []
+    for unit in ("GPa", "eV/A3"):
+        atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+        atoms.rattle(0.1, seed=0)
+        atoms.calc = PESCalculator(potential, stress_unit=unit)
+        atoms.get_stress()
+        given.append(atoms)
+    stress = read_labelled(given).labels.stress
+    np.testing.assert_allclose(stress[0], stress[1], rtol=1e-6)
+    assert np.abs(stress).max() < 1
+
+
+def test_what_is_no_labelled_crystal_is_an_input_error(frames, pool):
+    assert read_labelled(frames[0]).ids == read_labelled(iter(frames[:1])).ids == ["dft-0"]
+    with pytest.raises(InputError, match="labelled holds a Structure; give"):
+        read_labelled(pool.structures[:2])
+
+
+def test_proposals_of_another_model_are_learnt_where_they_lie(model, pool):
+    """Those of the tuned model aim at places of a wider latent space; one holds an element unknown to the model."""
+    quick = LENIENT | {"steps": 2}
+    first = mf.propose(model, pool, n=3, seed=5)
+    wide = [replace(p, target=np.zeros(400)) for p in first]
+    unknown = replace(first[0], structure=Structure(Lattice.cubic(3), ["Og"], [[0, 0, 0]]))
+    result = mf.fill_tune(model, pool, proposals=[*wide, unknown], config=quick)
+    assert [p.structure for p in result.proposals] == [p.structure for p in first]
+    np.testing.assert_array_equal([p.target for p in result.proposals], mf.embed(model, [p.structure for p in first]))
+    assert "Og is unknown" in result.report["skipped"][-1]["reason"]
+    with pytest.raises(InputError, match="proposals hold a Structure"):
+        mf.fill_tune(model, pool, proposals=pool.structures[:2])
+    with pytest.raises(InputError, match="no proposal that"):
+        mf.fill_tune(model, pool, proposals=[])
+
+
+def test_a_pool_without_forces_is_judged(frames):
+    """Forces of elements at rest vanish: a share of them is a share of rounding."""
+    rng = np.random.default_rng(0)
+    cells = [bulk(e, "bcc", a=a * rng.uniform(0.97, 1.03)) for e, a in (("Fe", 2.87), ("W", 3.16), ("Cr", 2.9)) * 8]
+    labelled = dft_frames([AseAtomsAdaptor.get_structure(c) for c in cells[:4]])
+    config = LENIENT | {"steps": 2, "form": "add", "max_force_drift": 0.02}
+    result = mf.fill_tune(mf.load_model(bundled.POTENTIAL), cells, labelled=labelled, config=config)
+    drift = next(c for c in result.report["guard"] if c["measure"] == "force drift")
+    assert drift["passed"]
+    assert np.isfinite(drift["value"])
 
 
 def test_given_proposals_are_learnt_from(model, pool):

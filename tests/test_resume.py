@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.lj import LennardJones
+from matgl.ext.ase import PESCalculator
 
 import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
 from matgl_fill.io import write_structures
-from matgl_fill.resume import TOGETHER, RunState
-from matgl_fill.train import FillModule, ReadoutObjective, Replay, Standardiser, fit
+from matgl_fill.resume import TOGETHER, RunState, oracle_fact
+from matgl_fill.train import FillModule, ReadoutObjective, Replay, Standardiser, fit, resolve
 from matgl_fill.train import checkpoint as checkpoint_module
 from matgl_fill.train.module import PARTS
 
@@ -193,6 +194,7 @@ def unfinished(model, pool, tmp_path_factory):
         ({"structures": range(100)}, "pool"),
         ({"objective": "oracle", "oracle": LennardJones()}, "oracle, another objective"),
         ({"model": 1e-7}, "model"),
+        ({"model": None}, "frozen"),
     ],
 )
 def test_run_with_anything_else_is_refused(model, pool, unfinished, other, named):
@@ -201,13 +203,27 @@ def test_run_with_anything_else_is_refused(model, pool, unfinished, other, named
         given["structures"] = pool.subset(other["structures"])
     if "model" in other:
         given["model"] = mf.load_model(bundled.MODEL)
-        with torch.no_grad():
-            next(given["model"].parameters())[0] += other["model"]
+        if other["model"] is None:
+            list(given["model"].parameters())[-1].requires_grad_(False)
+        else:
+            with torch.no_grad():
+                next(given["model"].parameters())[0] += other["model"]
     with pytest.raises(InputError, match=f"belongs to a run with another {named};"):
         mf.fill_tune(**given, out=unfinished, resume=True)
 
 
-def test_resume_needs_a_folder(model):
+def test_oracles_are_told_apart_by_their_networks(pool):
+    first, second = mf.load_model(bundled.POTENTIAL), mf.load_model(bundled.POTENTIAL)
+    with torch.no_grad():
+        next(second.parameters())[0] += 1e-3
+    facts = [oracle_fact(resolve(PESCalculator(p))[1]) for p in (first, first, second)]
+    assert facts[0] == facts[1] != facts[2]
+
+
+def test_resume_needs_a_folder(model, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="out is the file"):
+        mf.fill_tune(model, out=tmp_path / "file")
     with pytest.raises(InputError, match="give that as out"):
         mf.fill_tune(model, resume=True)
 

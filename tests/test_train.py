@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import json
 
+import matgl
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,8 @@ from matgl_fill.adapters import core_of
 from matgl_fill.benchmarks.potentials import double_precision, force_error
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError, MatglFillWarning, ModelError, OracleError
-from matgl_fill.train import Guard, elemental_shifts, label, resolve
+from matgl_fill.summary import headline
+from matgl_fill.train import Guard, Verdict, elemental_shifts, label, resolve
 from matgl_fill.train.guard import ALPHAS, FORCE_LEAST, interpolate, recovery, resolved_loss
 from matgl_fill.train.proxies import NAMES, proxies
 from matgl_fill.train.response import DRAWS, SCALES, responses
@@ -223,6 +226,25 @@ def test_guard_leaves_out_what_is_the_same_for_all_crystals(model, scatter, left
     probed = [c.measure for c in guard.checks(adapter) if c.measure.startswith("proxy")]
     assert probed == [f"proxy probe: pair {name}" for name in left] + ["proxy probe: mean of all"] * bool(left)
     assert guard.judge(adapter, adapter.side())[1].accepted
+
+
+def test_reasons_name_weights_that_failed_and_not_one_beyond_that_accepted():
+    verdict = Verdict(True, 0.85, (), {1.0: ("force drift",), 0.85: (), 0.7: ("mean energy shift",)})
+    assert headline(verdict, None)["reasons"] == ["at weight 1: force drift outside the budget"]
+    lost = verdict.diverged(3)
+    assert (lost.accepted, lost.alpha, lost.checks[-1].value) == (False, 0.0, 3)
+    assert headline(lost, None)["reasons"][1].startswith("at weight 0.85: not finite")
+
+
+def test_a_model_in_double_precision_is_embedded_in_single_and_not_trained(model, pool):
+    double = copy.deepcopy(model).double()
+    matgl.set_default_dtype("float", 64)
+    try:
+        assert mf.embed(double, pool.structures[:3]).dtype == np.float32
+    finally:
+        matgl.set_default_dtype("float", 32)
+    with pytest.raises(ModelError, match=r"weights are torch.float64.*give model.float"):
+        mf.fill_tune(double, pool)
 
 
 def test_guard_goes_further_back_while_the_probes_gain(model, pool):

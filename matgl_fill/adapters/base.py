@@ -168,21 +168,16 @@ class Adapter(ABC):
         core = None if side is None else side.core
         return type(self)(filled(self.model, self.filled_class, core, correction), self.fidelity)
 
-    def bound(self, graphs: Sequence[Graph]) -> np.ndarray:
+    def bound(self, Z: np.ndarray) -> None:
         """Keep the added copy's embedding near what it is on known crystals: within its range there, or as far beyond.
 
         Of crystals unlike any that it was trained on a network can make any value, and one is enough to spoil a probe.
 
         Args:
-            graphs: of n known crystals, whose embeddings stay as they are.
-
-        Returns:
-            (n, side_dim) their embeddings by the copy.
+            Z: (n, side_dim) the copy's embedding of known crystals.
         """
-        Z = self.side().embed_graphs(graphs)[0]
         low, high = torch.from_numpy(Z.min(axis=0)), torch.from_numpy(Z.max(axis=0))
         bound(self.core, torch.stack([low - (high - low), high + (high - low)]).to(self.device))
-        return Z
 
     def side(self) -> Adapter:
         """The adapter of the fill-tuned copy alone; on an original, of a new copy that is to be fill-tuned."""

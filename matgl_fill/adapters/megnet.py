@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from matgl_fill.adapters.base import Adapter
 from matgl_fill.adapters.batch import Batch, mean_over_atoms, mean_over_bonds
 from matgl_fill.adapters.filled import FilledMEGNet
+from matgl_fill.errors import InputError
 
 
 class MEGNetAdapter(Adapter):
@@ -42,6 +43,10 @@ class MEGNetAdapter(Adapter):
         self._multi_fidelity = getattr(self.core.embedding, "ntypes_state", None) is not None or isinstance(
             getattr(self.core.embedding, "layer_state_embedding", None), nn.Embedding
         )
+
+        known = getattr(self.core.embedding, "layer_state_embedding", None)
+        if state is not None and isinstance(known, nn.Embedding) and not 0 <= state < known.num_embeddings:
+            raise InputError(f"state is {state}; the model's fidelities are 0 to {known.num_embeddings - 1}.")
 
     def state_attribute(self, default: Any) -> Tensor:
         """Fidelity index for multi-fidelity models, the converter's zeros otherwise."""

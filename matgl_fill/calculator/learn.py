@@ -80,7 +80,7 @@ class Lesson:
             OracleError: it is missing, or it fails on more than half of them.
         """
         name, source = resolve(oracle)
-        crystals, asked = self.crystals(), oracle_fact(oracle)
+        crystals, asked = self.crystals(), oracle_fact(source)
         keys = [structure_key(asked, crystal) for _, crystal in crystals]
         new = [i for i, key in enumerate(keys) if key not in self.answers]
         labels = label([crystals[i][1] for i in new], source)

@@ -16,6 +16,7 @@ from matgl.ext.ase import PESCalculator
 
 from matgl_fill.adapters import Adapter, Batch, get_adapter
 from matgl_fill.adapters.backend import backend
+from matgl_fill.adapters.base import within
 from matgl_fill.bundled import bundled_pool
 from matgl_fill.calculator.learn import Answers, Lesson
 from matgl_fill.calculator.reference import LatentReference, embed_atoms
@@ -146,7 +147,8 @@ class FillCalculator(PESCalculator):
         with torch.no_grad():
             for side in self._adapter.cores[1:]:
                 parts.append(backend.call(side, features["graph"], features["state"])[1])
-            read = [reader(part, batch) for reader, part in zip(self._adapter.readers, parts, strict=True)]
+            each_core = zip(self._adapter.cores, self._adapter.readers, parts, strict=True)
+            read = [within(core, *reader(part, batch)) for core, reader, part in each_core]
         z, each = (torch.cat([r[k] for r in read], dim=1).detach().cpu().double().numpy() for k in (0, 1))
         return z[0], each
 

@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.config import Choice, check_seed
+from matgl_fill.config import Choice, check_seed, whole_number
 from matgl_fill.errors import GenerationError, InputError, MatglFillWarning
 from matgl_fill.generate.decode import Decoder
 from matgl_fill.generate.select import Proposal, Selection, select
@@ -102,7 +102,7 @@ def propose_from(
     checkpoint: Path | None = None,
 ) -> Selection:
     """New crystals near chosen latent points, and what became of the others; see :func:`matgl_fill.propose`."""
-    check_seed(seed)
+    n, seed = whole_number("n", n), check_seed(seed)
     if choice not in get_args(Choice):
         raise InputError(f"no choice '{choice}'; there are {', '.join(get_args(Choice))}.")
     if n < 1:

@@ -18,7 +18,7 @@ from matgl_fill.adapters.backend import backend
 from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.config import FillConfig
 from matgl_fill.progress import track
-from matgl_fill.train.data import small_rows
+from matgl_fill.train.data import force_scale, small_rows
 from matgl_fill.train.oracle import Labels
 from matgl_fill.train.tangents import Tangents, tangents
 
@@ -277,7 +277,7 @@ def solve_correction(
 def _budgets(known: Sequence[Tangents], config: FillConfig) -> tuple[float, float]:
     """What may change on known crystals: energy in eV/atom, and force components in eV/Angstrom."""
     forces = np.concatenate([t.slopes[: len(t.displacements)] for t in known])
-    return MARGIN * config.max_energy_shift, MARGIN * config.max_force_drift * float(np.abs(forces).mean())
+    return MARGIN * config.max_energy_shift, MARGIN * config.max_force_drift * force_scale(forces)
 
 
 def _protection(held: Rows, budgets: tuple[float, float]) -> np.ndarray:

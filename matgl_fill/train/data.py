@@ -16,6 +16,9 @@ from torch.utils.data import DataLoader, Subset
 
 from matgl_fill.adapters import Adapter, Batch, Graph
 
+LEAST_FORCE = 0.01
+"""Mean force component, eV/Angstrom, below which forces count as vanishing: those of elements and of rock salts do."""
+
 
 class CrystalDataset(MGLDataset):
     """MatGL's in-memory dataset on graphs that were built already; the only label is the row number."""
@@ -65,6 +68,11 @@ def small_rows(sizes: np.ndarray, most: int, least: int) -> np.ndarray:
     """
     rows = np.flatnonzero(sizes <= most)
     return rows if len(rows) >= least else np.argsort(sizes, kind="stable")[:least]
+
+
+def force_scale(forces: np.ndarray) -> float:
+    """Mean force component, eV/Angstrom, that changes are measured by; of vanishing forces more than their rounding."""
+    return max(float(np.abs(forces).mean()), LEAST_FORCE)
 
 
 def loader(graphs: Sequence[Graph], rows: Tensor) -> DataLoader:

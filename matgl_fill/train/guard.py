@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from matgl_fill.adapters import Adapter, Graph
 from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.config import FillConfig
-from matgl_fill.train.data import small_rows
+from matgl_fill.train.data import force_scale, small_rows
 from matgl_fill.train.proxies import NAMES, proxies
 
 ALPHAS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
@@ -63,6 +63,11 @@ class Verdict:
     alpha: float
     checks: tuple[Check, ...]
     tried: dict[float, tuple[str, ...]]
+
+    def diverged(self, values: int) -> Verdict:
+        """The verdict where that many values of the pool's embedding are none."""
+        check, tried = _at_most(DIVERGED, values, 0, "values"), {self.alpha: (DIVERGED,)}
+        return Verdict(False, 0.0, (*self.checks, check), self.tried | tried)
 
     def as_dict(self) -> list[dict[str, Any]]:
         """Checks as plain dictionaries."""
@@ -158,7 +163,7 @@ class Guard:
         if self.forces is not None:
             shift = abs(float(drift.mean()))
             out.append(_at_most("mean energy shift", shift, c.max_energy_shift, "eV/atom"))
-            change = np.abs(adapter.forces(self.small) - self.forces).mean() / np.abs(self.forces).mean()
+            change = np.abs(adapter.forces(self.small) - self.forces).mean() / force_scale(self.forces)
             out.append(_at_most("force drift", float(change), c.max_force_drift, "of the mean force"))
         if len(adapter.cores) == 1:  # with two, the original embedding is part of the new one
             kept = recovery(Z, self.Z) / self.recoverable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pymatgen.core import Structure
 
 from matgl_fill.errors import InputError
 from matgl_fill.io import Skipped, read_each
-from matgl_fill.train.oracle import MAX_FORCE, Labels
+from matgl_fill.train.oracle import MAX_FORCE, Labels, stress_unit
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,23 @@ class LabelledCrystals:
     skipped: list[Skipped]
 
 
-def read_labelled(source: str | Path | list[Atoms]) -> LabelledCrystals:
+def read_labelled(source: str | Path | Atoms | Iterable[Atoms]) -> LabelledCrystals:
     """Crystals with energies, and with forces and stresses where there are any.
 
     Args:
-        source: extended XYZ or any other file from which ASE reads results, or ``Atoms`` with a calculator that holds
+        source: extended XYZ or any other file from which ASE reads results, or ``Atoms`` with calculators that hold
             them. Energy in eV of the cell, forces in eV/Angstrom, stress in eV/Angstrom^3 with ASE's sign (positive
-            in tension).
+            in tension); the GPa of MatGL's calculators are converted, but a file written from them has lost its unit.
 
     Raises:
-        InputError: there is no such file, ASE cannot read it, or no crystal in it has an energy.
+        InputError: there is no such file, ASE cannot read it, what is given is no ``Atoms``, or none has an energy.
     """
-    crystals, where = (
-        (source, "labelled crystals") if isinstance(source, list) else (_frames(Path(source)), str(source))
-    )
+    if isinstance(source, str | Path):
+        crystals, where = _frames(Path(source)), str(source)
+    else:
+        crystals, where = [source] if isinstance(source, Atoms) else list(source), "what was given"
+    if wrong := [x for x in crystals if not isinstance(x, Atoms)]:
+        raise InputError(f"labelled holds a {type(wrong[0]).__name__}; give ase.Atoms with calculators, or a file.")
     structures, ids, energy, forces, stress, skipped = [], [], [], [], [], []
     keys = [_results_key(atoms) for atoms in crystals]
     last = dict(zip(keys, crystals, strict=True))
@@ -85,7 +89,9 @@ def _result(atoms: Atoms, name: str, shape: tuple[int, ...] = ()) -> Any:
     if name not in results:
         return np.full(shape, np.nan)
     try:
-        return np.asarray(atoms.get_stress(voigt=False) if name == "stress" else results[name], dtype=float)
+        if name == "stress":
+            return stress_unit(atoms.calc) * atoms.get_stress(voigt=False)
+        return np.asarray(results[name], dtype=float)
     except PropertyNotImplementedError:
         return np.full(shape, np.nan)
 
@@ -106,4 +112,6 @@ def _problem(atoms: Atoms, energy: Any, last: Atoms) -> str | None:
             "energy and forces are to the bit those of a later crystal with other positions: frames that share a "
             "calculator are written with its last results; give each a SinglePointCalculator"
         )
+    if atoms.calc.check_state(atoms):
+        return "its energy is of another crystal or of other positions; calculate it again"
     return f"a force of {worst:.0f} eV/A, more than {MAX_FORCE:g}" if worst > MAX_FORCE else None

@@ -121,6 +121,11 @@ def _packaged(name: str) -> BaseCalculator:
         raise OracleError(f"oracle '{name}' is not installed; pip install 'matgl_fill[{name}]'.") from err
 
 
+def stress_unit(calculator: Any) -> float:
+    """A calculator's unit of stress in eV/Angstrom^3; MatGL's calculators have GPa unless told otherwise."""
+    return units.GPa / calculator.conversion_factor if isinstance(calculator, PESCalculator) else 1.0
+
+
 def label(structures: Sequence[Structure], oracle: Source) -> Labels:
     """Label crystals; one that the oracle fails on gets NaN, which :meth:`Labels.usable` reports.
 
@@ -128,7 +133,7 @@ def label(structures: Sequence[Structure], oracle: Source) -> Labels:
     """
     if isinstance(oracle, Adapter):
         return _label_with_potential(structures, oracle)
-    unit = units.GPa / oracle.conversion_factor if isinstance(oracle, PESCalculator) else 1.0
+    unit = stress_unit(oracle)
     energy, forces, stress = [], [], []
     for structure in track(structures, "labelling with the oracle"):
         atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)

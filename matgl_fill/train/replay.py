@@ -36,7 +36,7 @@ class Replay:
         self.rows = torch.tensor(rows)
         self._Z = torch.tensor(Z_pool[rows])
         self._y = torch.tensor(y, dtype=torch.float32)
-        self._y_scale = max(float(self._y.std()), 1e-6)
+        self._y_scale = max(float(self._y.std()), 1e-6) if len(rows) > 1 else 1.0
 
     def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:
         """Weighted mean squared changes of embedding and prediction of the replayed crystals ``rows`` (B,)."""
