@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Element, Structure
 
+from matgl_fill.errors import InputError
 from matgl_fill.io import read_structures
 from matgl_fill.neighbours import neighbour_pairs
 
@@ -123,9 +124,12 @@ def describe(structures: Any) -> np.ndarray:
         float64 array (n, k), columns named by :func:`names`.
 
     Raises:
-        InputError: nothing readable.
+        InputError: a structure cannot be read.
     """
-    return describe_structures(read_structures(structures).structures)
+    found = read_structures(structures)
+    if found.skipped:
+        raise InputError(f"{found.skipped[0].where}: {found.skipped[0].reason}; remove it to keep rows aligned.")
+    return describe_structures(found.structures)
 
 
 def describe_structures(structures: Sequence[Structure]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -138,7 +139,7 @@ def _rows(
     keys: list[bytes] = []
     if store:
         settings = f"{reading.level} {reading.pooling} {reading.layers} {adapter.fidelity}"
-        context = f"{fingerprint(adapter.model)} {settings}"
+        context = f"{version('matgl_fill')} {fingerprint(adapter.model)} {settings}"
         keys = [structure_key(context, s) for s in structures]
         known = store.get(keys)
         shapes = [(len(s), -1) if reading.level == "atom" else (-1,) for s in structures]

@@ -7,8 +7,11 @@ import os
 import secrets
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
+
+from matgl_fill.errors import InputError
 
 
 def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
@@ -39,6 +42,19 @@ def write_arrays(path: Path, arrays: Mapping[str, object]) -> None:
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
     atomic_write(path, data.getvalue())
+
+
+def read_arrays(path: Path, what: str, names: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """Arrays of an ``.npz`` file, all or those named.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or it lacks one of them; ``what`` says what it should be.
+    """
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in names or file.files}
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, BadZipFile) as error:
+        raise InputError(f"{path} is missing or not {what}: {error}; remove it or give another.") from error
 
 
 def remove_others(paths: Iterable[Path], names: Collection[str]) -> None:

@@ -57,7 +57,8 @@ def _parse_cif(path: Path) -> Iterator[Any]:
     """Each data block that holds atoms; pymatgen's warnings become part of the reason of a failure."""
     from pymatgen.io.cif import CifParser
 
-    blocks = [block for block in re.split(r"(?m)^\s*data_", _text(path))[1:] if "_atom_site_" in block]
+    text = "\n".join(_text(path).splitlines())
+    blocks = [block for block in re.split(r"(?mi)^\s*data_", text)[1:] if "_atom_site_" in block]
     if not blocks:
         yield ValueError("unparsable CIF: no data block with atom sites")
     for block in blocks:

@@ -96,14 +96,16 @@ def read_structures(source: Any) -> StructureSet:
 
     A bad structure never stops the reading: it is left out and told in ``skipped``. Oxidation states and site
     properties are dropped (deuterium becomes hydrogen). Molecules and non-periodic ``ase.Atoms`` get a cubic box
-    with 15 Angstrom of vacuum on each side; so does each non-periodic direction of a slab that has no cell vector.
+    with 15 Angstrom of vacuum on each side; so does each non-periodic direction of a slab whose cell leaves less than
+    that between its faces.
 
     Args:
         source: pymatgen ``Structure`` or ``Molecule``, ``ase.Atoms``, ``StructureSet`` (returned as is), a dict row,
-            an iterable of any of these or of paths; or the path of a CIF, POSCAR/CONTCAR/``.vasp``, ``.xyz``/
-            ``.extxyz`` (all frames), ``.json``, ``.jsonl`` (each also ``.gz``), ase ``.db``, or a folder of such
-            files (recursive, sorted; other files are ignored). A row is a ``Structure.as_dict()``, or ``{"id": ...,
-            "structure": <as_dict, or {"lattice": 3x3 Angstrom, "species": [...], "frac_coords": (atoms, 3)}>, ...}``
+            an iterable of any of these or of paths; a pandas ``DataFrame`` of rows; or the path of a CIF,
+            POSCAR/CONTCAR/``.vasp``, ``.xyz``/``.extxyz`` (all frames), ``.json``, ``.jsonl`` (each also ``.gz``),
+            ase ``.db``, or a folder of such files (recursive, sorted; other files are ignored). A row is a
+            ``Structure.as_dict()``, or ``{"id": ..., "structure": <as_dict, or {"lattice": 3x3 Angstrom, "species":
+            [...], "frac_coords": (atoms, 3)}>, ...}``
             whose other scalar numbers are labels. For ``ase.Atoms`` the labels are the scalars of ``info`` and of the
             results stored with the frame (extended XYZ ``energy``, in eV).
 
@@ -161,6 +163,8 @@ def write_structures(
         raise InputError(f"{len(info)} info rows for {len(frames)} structures; give one for each.")
     if reserved := _RESERVED & {key for row in info for key in row}:
         raise InputError(f"info key {sorted(reserved)} has a fixed meaning in extended XYZ; rename it.")
+    if unsafe := {key for row in info for key in row if "=" in key}:
+        raise InputError(f"info key {sorted(unsafe)} cannot be written to extended XYZ; leave '=' out of it.")
     buffer = io.StringIO()
     for structure, row in zip(frames, info, strict=True):
         cell = structure.lattice.matrix  # cart_coords would leave a cache in the caller's object
@@ -212,6 +216,8 @@ def _items(source: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     """Flatten ``source`` into (where, object or the exception that stands for it)."""
     if isinstance(source, StructureSet):
         source = [{**row, "structure": one} for row, one in zip(_rows(source), source, strict=True)]
+    if hasattr(source, "columns") and hasattr(source, "to_dict"):  # a table of pandas
+        source = source.to_dict("records")
     if isinstance(source, str | Path):
         path = Path(source or "(empty path)").expanduser()
         yield from items_in(path, path.name)
@@ -250,6 +256,8 @@ def _to_structure(item: Any) -> Structure:
         return _build(*_in_box([site.species for site in item], item.cart_coords), cartesian=True)
     if isinstance(item, Atoms):
         symbols = item.get_chemical_symbols()
+        if any(abs(max(kind.values(), default=0) - 1) > 1e-3 for kind in (item.info.get("occupancy") or {}).values()):
+            raise ValueError("partial occupancy (disordered)")
         boxed = _fill_cell(item, symbols) if item.pbc.any() else _in_box(symbols, item.positions)
         return _build(*boxed, cartesian=True)
     if not isinstance(item, Mapping):
@@ -314,15 +322,18 @@ def _in_box(species: list[Any], positions: np.ndarray) -> tuple[np.ndarray, list
 
 
 def _fill_cell(atoms: Atoms, species: list[Any]) -> tuple[np.ndarray, list[Any], np.ndarray]:
-    """Give each non-periodic direction without a cell vector one that leaves vacuum on each side."""
+    """Vacuum in each non-periodic direction, where the cell has no vector there or one that leaves less."""
     cell, positions = np.array(atoms.cell), np.array(atoms.positions)
-    missing = ~atoms.pbc & (np.abs(cell).max(axis=1) < 1e-8)
-    if missing.any() and species and np.isfinite(cell).all():
+    if not species or not np.isfinite(cell).all():
+        return cell, species, positions  # refused later, with the reason
+    for axis in np.flatnonzero(~atoms.pbc):
         full = complete_cell(cell)
-        for axis in np.flatnonzero(missing):
-            along = positions @ full[axis]
-            cell[axis] = full[axis] * (np.ptp(along) + 2 * VACUUM)
-            positions += full[axis] * (VACUUM - along.min())
+        normal = np.cross(full[axis - 2], full[axis - 1])
+        normal /= max(float(np.linalg.norm(normal)), 1e-12)
+        along = positions @ normal
+        if abs(cell[axis] @ normal) - np.ptp(along) < VACUUM:
+            cell[axis] = normal * (np.ptp(along) + 2 * VACUUM)
+            positions += normal * (VACUUM - along.min())
     return cell, species, positions
 
 

@@ -142,6 +142,7 @@ def analyze_roughness(
     """
     if method not in ("graph", "landscape"):
         raise InputError(f"no roughness method '{method}'; there are 'graph' and 'landscape'.")
+    seed = check_seed(seed)
     if isinstance(response, str) or callable(response):
         crystals = None if structures is None else read_structures(structures).structures
         response = make_response(response, crystals, model, seed)
@@ -178,6 +179,7 @@ def propose(
     pool = prepare_pool(adapter, structures)
     if roughness is None:
         roughness = graph_roughness(pool.Z, pool.D)
+    roughness.check_width(pool.Z.shape[1])
     known = (pool.structures, pool.ids, pool.Z, pool.D)
     path = None if checkpoint is None else Path(checkpoint)
     return propose_from(adapter, *known, roughness, n, seed, choice, path).proposals

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from torch import nn
 from matgl_fill.adapters import Adapter
 from matgl_fill.cache import fingerprint, structure_key
 from matgl_fill.errors import InputError
-from matgl_fill.files import atomic_write, write_arrays
+from matgl_fill.files import atomic_write, read_arrays, write_arrays
 from matgl_fill.generate import Proposal
 from matgl_fill.progress import console
 from matgl_fill.summary import machine_facts
@@ -127,7 +126,7 @@ class RunState:
         """The saved crystals, or those that ``make`` gives, which are then saved."""
         path = self.file(PROPOSALS)
         if path is not None and path.exists():
-            saved = _read(path)
+            saved = read_arrays(path, "a state of a run")
             rows = zip(json.loads(saved["rows"].item()), saved["targets"], strict=True)
             return [Proposal(structure=Structure.from_dict(r.pop("structure")), target=t, **r) for r, t in rows]
         made = make()
@@ -167,7 +166,7 @@ class RunState:
         key = hashlib.sha256(f"{seed} {plain}".encode() + b"".join(structure_key("", s) for s in structures))
         path = self.file(f"labels-{key.hexdigest()[:20]}.npz")
         if path is not None and path.exists():
-            saved = _read(path)
+            saved = read_arrays(path, "a state of a run")
             forces = np.split(saved["forces"], np.cumsum([len(s) for s in structures])[:-1])
             return (saved["Y"], Labels(saved["energy"], forces, saved["stress"])), True
         Y, labels = responses(structures, source, seed, plain)
@@ -180,17 +179,9 @@ class RunState:
         """The saved derivatives of crystal ``number``, or those that ``make`` gives, which are then saved."""
         path = self.file(f"tangents-{number:05d}.npz")
         if path is not None and path.exists():
-            saved = _read(path)
+            saved = read_arrays(path, "a state of a run")
             return Tangents(float(saved.pop("energy")), float(saved.pop("volume")), **saved)
         made = make()
         if path is not None:
             write_arrays(path, {f.name: np.asarray(getattr(made, f.name)) for f in fields(Tangents)})
         return made
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as file:
-            return dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no state of a run: {error}; remove it.") from error

@@ -26,7 +26,7 @@ from test_labelled import LENIENT
 import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.calculator.learn import Lesson
-from matgl_fill.calculator.watch import Watcher, measured
+from matgl_fill.calculator.watch import Watcher, bare, measured
 from matgl_fill.errors import InputError, MatglFillWarning, OracleError
 
 SAME = 1e-6
@@ -498,3 +498,20 @@ def test_a_watcher_goes_on_when_the_model_changes(potential, known, heated):
 def test_a_watcher_with_senseless_limits_is_refused(calc, settings):
     with pytest.raises(InputError, match="thresholds have to be positive and its budget at least 1"):
         calc.watch(**settings)
+
+
+def test_what_cannot_be_calculated_or_read_is_an_input_error(calc, heated, tmp_path):
+    with pytest.raises(InputError, match="element Og is unknown"):
+        calc.calculate(Atoms("Og", cell=[3, 3, 3], pbc=True))
+    for name in ("empty.extxyz", "broken.db"):
+        (tmp_path / name).write_text("" if name == "empty.extxyz" else "no database " * 100)
+        with pytest.raises(InputError, match="holds no frames that ASE can read"):
+            calc.watch(heated[0], path=tmp_path / name)
+
+
+def test_frames_of_a_file_or_a_single_one_are_learnt(potential, known, heated, tmp_path):
+    calc = mf.FillCalculator(potential, pool=known)
+    ase.io.write(tmp_path / "gaps.extxyz", [bare(a) for a in heated[:2]])
+    quick = LENIENT | {"steps": 2}
+    assert len(calc.fill(frames=tmp_path / "gaps.extxyz", config=quick).proposals) == 2
+    assert len(calc.fill(frames=heated[2], config=quick).proposals) == 3

@@ -232,15 +232,16 @@ def test_bad_input_is_told_and_leaves_nothing(folder, arguments, code, message, 
     assert not (folder / "nowhere").exists()
 
 
-def test_a_checkpoint_that_is_none_is_refused_and_kept(folder, monkeypatch, capsys):
+@pytest.mark.parametrize("content", [b"something else", b"", b"PK\x03\x04 cut off"])
+def test_a_checkpoint_that_is_none_is_refused_and_kept(folder, monkeypatch, capsys, content):
     partial = folder / "foreign" / "search.partial"
-    partial.parent.mkdir()
-    partial.write_bytes(b"something else")
+    partial.parent.mkdir(exist_ok=True)
+    partial.write_bytes(content)
     monkeypatch.chdir(folder)
     code, _, error = run_here(monkeypatch, capsys, "propose", "default", "in.jsonl", "-n", N, "-o", "foreign")
     assert code == 2
-    assert "search.partial is not the state of a search" in error
-    assert partial.read_bytes() == b"something else"
+    assert "search.partial is missing or not the state of a search" in error
+    assert partial.read_bytes() == content
 
 
 def test_help_names_every_file_and_shows_a_call(monkeypatch, capsys):

@@ -181,3 +181,8 @@ def test_descriptors_say_what_their_names_say():
     }  # fmt: skip
     assert {name: column[name] for name in expected} == pytest.approx(expected, abs=1e-9)
     assert column["density"] == pytest.approx(float(salt.density) / 1.66053907, rel=1e-5)
+
+
+def test_descriptors_keep_rows_aligned(crystals):
+    with pytest.raises(InputError, match="remove it to keep rows aligned"):
+        mf.describe([crystals[0], "absent.cif", crystals[1]])

@@ -162,3 +162,27 @@ def test_a_labelled_crystal_that_cannot_be_read_is_told(pool):
     good = [{"structure": s.as_dict(), "gap": k / 10} for k, s in enumerate(pool.structures[:60])]
     with pytest.warns(MatglFillWarning, match=r"1 crystal\(s\) left out of the tasks; first: 60: "):
         assert len(read_tasks([*good, {"structure": {}, "gap": 1.0}])[0]) == 60
+
+
+def test_few_values_and_text_are_no_task_and_said_so(pool):
+    rows = [{"structure": s.as_dict(), "gap": k / 10} for k, s in enumerate(pool.structures[:60])]
+    for row in rows[:49]:
+        row["few"] = row["gap"]
+    with pytest.warns(MatglFillWarning, match="label 'few' has 49 values, and a task needs 50"):
+        assert [t.name for t in read_tasks(rows)] == ["gap"]
+    with pytest.raises(InputError, match="label 'few' has 49 values"):
+        read_tasks(rows, ["gap", "few"])
+    with pytest.raises(InputError, match="one finite value per structure"):
+        make_task("gap", pool.structures[:60], ["1.0"] * 60)
+    with pytest.raises(InputError, match="no label with at least 50 values in what was given"):
+        read_tasks(pool)
+
+
+def test_logarithms_are_named_so(crystals):
+    task = make_task("log_bulk_GPa", crystals * 100, list(np.linspace(-1, 2, 300)))
+    assert (task.name, task.unit) == ("log bulk", "log GPa")
+
+
+def test_no_shuffle_at_all_is_refused(model):
+    with pytest.raises(InputError, match="seeds is 0"):
+        mf.evaluate(model, bundled.EVALUATION, seeds=0)

@@ -125,3 +125,9 @@ def test_numbers_of_numpy_are_numbers(model, pool, tmp_path):
     two = mf.fill_tune(model, pool, n=2, seed=3, config=quick)
     np.testing.assert_array_equal(mf.embed(one.model, pool), mf.embed(two.model, pool))
     assert np.isfinite(one.report["history"]["replay"]).all()
+
+
+def test_roughness_of_another_embedding_is_refused(model, pool):
+    rough = mf.analyze_roughness(mf.embed(model, pool, descriptors=True), structures=pool)
+    with pytest.raises(InputError, match="roughness is of an embedding of width"):
+        mf.propose(model, pool, rough, n=2)

@@ -20,6 +20,7 @@ from ase.db import connect
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import DummySpecies, Lattice, Molecule, Structure
+from scipy.spatial.distance import pdist
 
 from matgl_fill.errors import InputError
 from matgl_fill.files import atomic_write
@@ -431,7 +432,7 @@ def test_slabs_get_vacuum_only_where_the_cell_is_missing():
     np.testing.assert_allclose(filled.lattice.matrix[:2], slab.cell[:2])
     np.testing.assert_allclose(filled.lattice.matrix[2], [0, 0, np.ptp(slab.positions[:, 2]) + 30], atol=1e-9)
     np.testing.assert_allclose(np.sort(filled.cart_coords[:, 2])[[0, -1]], [15, filled.lattice.c - 15])
-    slab.cell[2] = [0, 0, 20.0]
+    slab.cell[2] = [0, 0, 30.0]
     kept = read_structures(slab).structures[0]
     np.testing.assert_allclose(kept.lattice.matrix, slab.cell.array)
     np.testing.assert_allclose(kept.cart_coords, slab.positions, atol=1e-9)
@@ -561,3 +562,54 @@ def test_real_pool_reads_fast():
     assert data.ids[0] == "mp-867189"
     assert data.formulas[0] == "Pm3Pb"
     assert seconds < 5
+
+
+def test_a_slab_whose_cell_leaves_no_vacuum_is_no_bulk_crystal():
+    """The vector of a direction that is not periodic says nothing of the crystal; in a skew cell neither."""
+    for cell in ([0, 0, 3.61 * 2], [1.0, 0.5, 3.61 * 2]):
+        slab = bulk("Cu", cubic=True) * (1, 1, 2)
+        slab.set_cell([*slab.cell[:2], cell])
+        slab.pbc = [True, True, False]
+        read = read_structures(slab).structures[0]
+        height = np.ptp(slab.positions[:, 2])
+        np.testing.assert_allclose(read.lattice.matrix, [*slab.cell[:2], [0, 0, height + 30]], atol=1e-9)
+        np.testing.assert_allclose(
+            pdist(read.cart_coords), pdist(slab.positions), atol=1e-9
+        )  # nothing is wrapped or torn
+
+
+def test_partial_occupancy_in_ases_way_is_refused():
+    mixed = bulk("Cu", cubic=True)
+    mixed.info["occupancy"] = {"0": {"Cu": 0.5, "Au": 0.5}}
+    whole = bulk("Cu", cubic=True)
+    whole.info["occupancy"] = {"0": {"Cu": 1.0}}
+    found = read_structures([mixed, whole])
+    assert len(found) == 1
+    assert [s.reason for s in found.skipped] == ["partial occupancy (disordered)"]
+
+
+def test_cif_keywords_in_capitals_and_old_line_ends_are_read(tmp_path):
+    write_cifs(
+        [Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])], tmp_path, ["a"]
+    )
+    text = (tmp_path / "a.cif").read_text().replace("data_", "DATA_", 1)
+    (tmp_path / "b.cif").write_bytes(text.replace("\n", "\r").encode())
+    assert read_structures(tmp_path / "b.cif").formulas == ["NaCl"]
+
+
+def test_a_key_that_extended_xyz_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"info key \['a=b'\] cannot be written"):
+        write_structures([bulk_structure()], tmp_path / "x.extxyz", info=[{"a=b": 2.0}])
+
+
+def test_a_table_of_pandas_is_read_by_rows():
+    frame = pytest.importorskip("pandas").DataFrame(
+        [{"id": name, "structure": bulk_structure().as_dict(), "gap": gap} for name, gap in (("a", 1.0), ("b", 2.0))]
+    )
+    found = read_structures(frame)
+    assert found.ids == ["a", "b"]
+    np.testing.assert_array_equal(found.labels["gap"], [1.0, 2.0])
+
+
+def bulk_structure() -> Structure:
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]])

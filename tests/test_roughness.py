@@ -321,3 +321,19 @@ def test_public_call_makes_the_response_from_structures(model, pool):
     assert -1 <= by_name.response.min() < by_name.response.max() <= 1
     with pytest.raises(InputError, match="needs the structures"):
         mf.analyze_roughness(Z)
+
+
+def test_a_column_is_a_response_and_not_descriptors():
+    rng = np.random.default_rng(0)
+    Z, y = rng.normal(size=(60, 3)), rng.normal(size=60)
+    column = mf.analyze_roughness(Z, y[:, None])
+    assert column.frustration == mf.analyze_roughness(Z, y).frustration
+    np.testing.assert_array_equal(column.response, y)
+
+
+@pytest.mark.parametrize(
+    ("Z", "y"), [(np.zeros(9), np.zeros(9)), (np.zeros((9, 0)), np.zeros(9)), (np.zeros((9, 2)), np.array(["a"] * 9))]
+)
+def test_what_are_no_points_with_numbers_is_refused(Z, y):
+    with pytest.raises(InputError, match="roughness needs"):
+        mf.analyze_roughness(Z, y)

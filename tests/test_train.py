@@ -452,6 +452,11 @@ def test_what_is_no_oracle_is_an_oracle_error(oracle):
         resolve(oracle)
 
 
+def test_a_name_that_no_oracle_has_is_an_oracle_error(tmp_path):
+    with pytest.raises(OracleError, match="no calculator's name and no MatGL potential"):
+        resolve(str(tmp_path))
+
+
 def test_an_objective_and_its_labels_belong_together(model, pool):
     with pytest.raises(InputError, match="needs labelled crystals or an oracle"):
         mf.fill_tune(model, pool, n=4, objective="oracle", config=QUICK)

@@ -20,7 +20,7 @@ from matgl_fill.adapters.base import within
 from matgl_fill.bundled import bundled_pool
 from matgl_fill.calculator.learn import Answers, Lesson
 from matgl_fill.calculator.reference import LatentReference, embed_atoms
-from matgl_fill.calculator.watch import Watcher
+from matgl_fill.calculator.watch import Watcher, frames_of
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
 from matgl_fill.io import read_structures
@@ -113,7 +113,13 @@ class FillCalculator(PESCalculator):
     def calculate(
         self, atoms: Atoms, properties: list[str] | None = None, system_changes: list[str] | None = None
     ) -> None:
-        """MatGL's results, and roughness and novelty from the features of the same forward pass."""
+        """MatGL's results, and roughness and novelty from the features of the same forward pass.
+
+        Raises:
+            InputError: an element is unknown to the potential.
+        """
+        if unknown := sorted(set(atoms.get_chemical_symbols()) - set(self._adapter.element_types)):
+            raise InputError(f"element {', '.join(unknown)} is unknown to the potential; use one that covers it.")
         reference = self.reference
         with self._listening() as features:
             super().calculate(atoms, properties, system_changes)
@@ -161,7 +167,7 @@ class FillCalculator(PESCalculator):
     def fill(
         self,
         oracle: Any = None,
-        frames: Sequence[Atoms] | None = None,
+        frames: Sequence[Atoms] | Atoms | str | Path | None = None,
         seed: int = 0,
         config: FillConfig | dict[str, Any] | str | Path | None = None,
         out: str | Path | None = None,
@@ -178,7 +184,7 @@ class FillCalculator(PESCalculator):
 
         Args:
             oracle: as in :func:`matgl_fill.fill_tune`: ASE calculator, MatGL ``Potential``, ``"sevennet"``, ...
-            frames: to learn from; those of all watchers if not given.
+            frames: to learn from, or a file of them; those of all watchers if not given.
             seed: of the training.
             config: changes to the settings, as in :func:`matgl_fill.fill_tune`.
             out: folder for model, frames, settings and report.
@@ -191,7 +197,10 @@ class FillCalculator(PESCalculator):
             InputError: there are no frames.
             OracleError: the oracle is missing or fails.
         """
-        chosen = [frame for watcher in self.watchers for frame in watcher.frames] if frames is None else list(frames)
+        if frames is None:
+            chosen = [frame for watcher in self.watchers for frame in watcher.frames]
+        else:
+            chosen = frames_of(frames)
         if not chosen:
             raise InputError("no frames to learn from; attach calc.watch(atoms) to dynamics first, or give frames.")
         self._first = self._first or self.reference

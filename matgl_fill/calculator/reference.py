@@ -114,11 +114,7 @@ class LatentReference:
     """
 
     def __init__(self, roughness: RoughnessResult, Z: np.ndarray, atoms: np.ndarray, owner: np.ndarray) -> None:
-        if len(roughness.origin) != Z.shape[1]:
-            raise InputError(
-                f"the roughness is of an embedding of width {len(roughness.origin)}, this model's has {Z.shape[1]}; "
-                "analyse the roughness of mf.embed(potential, pool)."
-            )
+        roughness.check_width(Z.shape[1])
         self.roughness = roughness
         self.crystals = Known.of(Z, np.arange(len(Z)), roughness)
         self.atoms = Known.of(atoms, owner, roughness)

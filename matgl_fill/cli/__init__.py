@@ -25,3 +25,6 @@ def main() -> None:
     except MatglFillError as err:
         print(f"error: {err}", file=sys.stderr)
         sys.exit(err.exit_code)
+    except OSError as err:
+        print(f"error: {err}", file=sys.stderr)
+        sys.exit(1)

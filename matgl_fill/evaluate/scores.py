@@ -11,6 +11,7 @@ from rich.table import Table
 from torch import nn
 
 from matgl_fill.adapters import get_adapter
+from matgl_fill.config import whole_number
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate.probes import PROBES, cross_validated_mae
@@ -134,6 +135,8 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool
     Raises:
         InputError: no labels, fewer formulas than folds, or labels that are all the same.
     """
+    if whole_number("seeds", seeds) < 1:
+        raise InputError(f"seeds is {seeds}; give at least 1.")
     adapter = get_adapter(model)
     known, skipped = usable_tasks(adapter, read_tasks(tasks))
     tell(skipped)

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,8 @@ def make_task(name: str, structures: Sequence[Structure], y: np.ndarray) -> Task
     Raises:
         InputError: lengths differ, or a value is not finite.
     """
-    if len(structures) != len(y) or not np.isfinite(y).all():
+    y = np.asarray(y)
+    if len(structures) != len(y) or y.dtype.kind not in "biuf" or not np.isfinite(y).all():
         raise InputError(f"task '{name}': needs one finite value per structure ({len(structures)} and {len(y)} given).")
     match = re.match(r"(.+?)_((?:eV|GPa|A3|THz|J|C|per_cm)(?:_per_.*)?)$", name)
     label, unit = (match[1], match[2].replace("_per_", "/")) if match else (name, "")
@@ -90,7 +92,9 @@ def make_task(name: str, structures: Sequence[Structure], y: np.ndarray) -> Task
     formulas = np.array([s.composition.reduced_formula for s in structures])
     if log:
         return Task(f"log {label}", f"log10 {unit}".strip(), structures, np.log10(y), formulas)
-    return Task(label, unit, structures, np.asarray(y, dtype=float), formulas)
+    if name.startswith("log_"):
+        label, unit = f"log {label}", f"log {unit}".strip()
+    return Task(label, unit, structures, y.astype(float), formulas)
 
 
 def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
@@ -101,20 +105,25 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
         labels: columns to use, default all with at least ``MIN_ROWS`` values.
 
     Raises:
-        InputError: no such label, no label at all, or nothing can be learnt from one that was asked for.
+        InputError: no such label, no label at all, or one that was asked for has too few values to learn from.
     """
     if isinstance(source, list | tuple) and source and all(isinstance(t, Task) for t in source):
         return list(source)
     data = read_structures(source)
     tell(data.skipped)
+    where = str(source) if isinstance(source, str | Path) else "what was given"
     missing = set(labels or ()) - set(data.labels)
     if missing:
-        raise InputError(f"no label {sorted(missing)} in {source}; there are {sorted(data.labels)}.")
+        raise InputError(f"no label {sorted(missing)} in {where}; there are {sorted(data.labels)}.")
     tasks = []
     for name in labels or data.labels:
         y = data.labels[name]
         rows = np.flatnonzero(np.isfinite(y))
         if len(rows) < MIN_ROWS:
+            few = f"label '{name}' has {len(rows)} values, and a task needs {MIN_ROWS}"
+            if labels:
+                raise InputError(f"{few}; leave it out or give more.")
+            warnings.warn(few, MatglFillWarning, stacklevel=2)
             continue
         task = make_task(name, [data.structures[i] for i in rows], y[rows])
         if labels:
@@ -124,7 +133,7 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
         else:
             tasks.append(task)
     if not tasks:
-        raise InputError(f"no label with at least {MIN_ROWS} values in {source}; a task needs numeric columns.")
+        raise InputError(f"no label with at least {MIN_ROWS} values in {where}; a task needs numeric columns.")
     return tasks
 
 

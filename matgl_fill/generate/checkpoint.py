@@ -14,7 +14,7 @@ from pymatgen.core import Structure
 from matgl_fill.adapters import Adapter
 from matgl_fill.cache import fingerprint
 from matgl_fill.errors import InputError
-from matgl_fill.files import write_arrays
+from matgl_fill.files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from matgl_fill.generate.decode import Candidate, Search
@@ -56,16 +56,13 @@ def load_search(path: Path, key: str, searches: list[Search], guide: Guide, refu
 
     if not path.exists():
         return 0
-    try:
-        with np.load(path) as file:
-            state, x, X, Y = json.loads(file["state"].item()), file["x"], file["X"], file["Y"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not the state of a search: {error}; remove it.") from error
+    saved = read_arrays(path, "the state of a search", ("state", "x", "X", "Y"))
+    state = json.loads(saved["state"].item())
     if state["key"] != key:
         raise InputError(f"{path} belongs to another model, pool or seed; remove it or give another folder.")
-    guide.restore(X, Y)
+    guide.restore(saved["X"], saved["Y"])
     refused.update(state["refused"])
-    rows = iter(x)
+    rows = iter(saved["x"])
     for search, tried, found in zip(searches, state["tried"], state["found"], strict=True):
         search.tried = {(int(parent), formula) for parent, formula in tried}
         search.found = [

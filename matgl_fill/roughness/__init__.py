@@ -45,6 +45,18 @@ class RoughnessResult:
         """Latent points (m, d) in range-scaled coordinates."""
         return (points - self.origin) / self.extent
 
+    def check_width(self, width: int) -> None:
+        """Refuse an embedding of another width than the one that was analysed.
+
+        Raises:
+            InputError: it is.
+        """
+        if len(self.origin) != width:
+            raise InputError(
+                f"the roughness is of an embedding of width {len(self.origin)}, this model's has {width}; "
+                "analyse the roughness of mf.embed(model, pool)."
+            )
+
     def local(self, points: np.ndarray) -> np.ndarray:
         """Local roughness (m,) at latent points (m, d)."""
         return self.surface(self.scale(points))
@@ -193,8 +205,16 @@ class _Sampled:
         Raises:
             InputError: as in :func:`graph_roughness`.
         """
-        Z = np.asarray(Z, dtype=float)
-        response = np.asarray(response, dtype=float)
+        try:
+            Z, response = np.asarray(Z, dtype=float), np.asarray(response, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"roughness needs numbers: {error}.") from None
+        if response.ndim == 2 and response.shape[1] == 1:
+            response = response[:, 0]
+        if Z.ndim != 2 or not Z.shape[1] or response.ndim not in (1, 2):
+            raise InputError(
+                f"roughness needs points (n, d) and a response (n,) or (n, c), got {Z.shape} and {response.shape}."
+            )
         if len(Z) < 3 or len(Z) != len(response):
             raise InputError(
                 f"roughness needs at least 3 points with a response each, got {len(Z)} and {len(response)}."

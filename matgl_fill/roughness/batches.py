@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from matgl_fill.errors import InputError
+from matgl_fill.files import read_arrays, write_arrays
 from matgl_fill.progress import track
 
 Arrays = tuple[np.ndarray, ...]
@@ -56,23 +55,15 @@ class Batches:
         self.done = {} if self.path is None or not self.path.exists() else self._read(self.path)
 
     def _read(self, path: Path) -> dict[str, np.ndarray]:
-        try:
-            with np.load(path) as file:
-                done = {name: file[name] for name in file.files}
-            found = done.pop(IDENTITY).item()
-        except (OSError, EOFError, ValueError, KeyError, AttributeError, BadZipFile) as error:
-            raise InputError(f"{path} is not a checkpoint of a landscape ({error}); give another path.") from error
-        if found != self.identity:
+        done = read_arrays(path, "a checkpoint of a landscape")
+        if IDENTITY not in done or done.pop(IDENTITY).item() != self.identity:
             raise InputError(f"{path} is a checkpoint of other data, seed or settings; remove it or give another path.")
         return done
 
     def _keep(self, name: str, arrays: Arrays) -> None:
         self.done |= {f"{name}/{k}": array for k, array in enumerate(arrays)}
         if self.path is not None:
-            partial = self.path.with_name(self.path.name + ".partial")
-            with partial.open("wb") as file:
-                np.savez(file, **{IDENTITY: np.array(self.identity)}, **self.done)  # type: ignore[arg-type]
-            os.replace(partial, self.path)
+            write_arrays(self.path, {IDENTITY: np.array(self.identity)} | self.done)
 
     def _kept(self, name: str) -> Arrays:
         count = sum(key.startswith(f"{name}/") for key in self.done)

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -175,12 +174,7 @@ def read_arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarra
     Raises:
         InputError: there is no such file, or it lacks one of them.
     """
-    path = _npz(path)
-    try:
-        with np.load(path) as file:
-            return {name: file[name] for name in names}
-    except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
-        raise InputError(f"{path} is missing or not a roughness file: {error}") from error
+    return files.read_arrays(_npz(path), "a roughness file", names)
 
 
 def _npz(path: str | Path) -> Path:

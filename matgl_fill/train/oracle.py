@@ -21,7 +21,7 @@ from torch import Tensor
 
 from matgl_fill.adapters import Adapter, get_adapter
 from matgl_fill.adapters.base import evaluation_mode
-from matgl_fill.errors import MatglFillWarning, OracleError
+from matgl_fill.errors import MatglFillWarning, ModelError, OracleError
 from matgl_fill.legacy import load_model
 from matgl_fill.progress import track
 
@@ -85,7 +85,10 @@ def resolve(oracle: Any) -> tuple[str, Source]:
     if isinstance(oracle, str) and ":" in oracle and not Path(oracle).exists():
         return oracle, _made(oracle)
     if isinstance(oracle, str | Path):
-        return Path(oracle).name, resolve(load_model(oracle))[1]
+        try:
+            return Path(oracle).name, resolve(load_model(oracle))[1]
+        except ModelError as error:
+            raise OracleError(f"oracle '{oracle}' is no calculator's name and no MatGL potential: {error}") from error
     if isinstance(oracle, Potential):
         return type(oracle.model).__name__, get_adapter(oracle)
     raise OracleError(
