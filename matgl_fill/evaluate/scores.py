@@ -120,7 +120,7 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool
 
     Ridge and Gaussian kernel ridge on standardised embeddings, penalties and width chosen inside each training
     part, 5 folds that never split a formula, ``seeds`` shuffles. Crystals that the model cannot take are left out, and
-    a warning tells them; :attr:`Score.n` counts the others.
+    a warning tells them; ``n`` of a score counts the others.
 
     Args:
         model: any MatGL model that :func:`matgl_fill.get_adapter` serves.
