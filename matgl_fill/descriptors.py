@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Element, Structure
 
-from matgl_fill.errors import InputError
-from matgl_fill.io import read_structures
+from matgl_fill.io import read_aligned
 from matgl_fill.neighbours import neighbour_pairs
 
 RADIUS = 6.0
@@ -126,10 +125,7 @@ def describe(structures: Any) -> np.ndarray:
     Raises:
         InputError: a structure cannot be read.
     """
-    found = read_structures(structures)
-    if found.skipped:
-        raise InputError(f"{found.skipped[0].where}: {found.skipped[0].reason}; remove it to keep rows aligned.")
-    return describe_structures(found.structures)
+    return describe_structures(read_aligned(structures).structures)
 
 
 def describe_structures(structures: Sequence[Structure]) -> np.ndarray:

@@ -21,7 +21,7 @@ from matgl_fill.cache import EmbeddingCache, fingerprint, structure_key
 from matgl_fill.config import whole_number
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import InputError
-from matgl_fill.io import read_structures
+from matgl_fill.io import read_aligned
 from matgl_fill.progress import track
 
 CHUNK_CRYSTALS = 256
@@ -75,9 +75,7 @@ def embed(
     """
     _check_words(level=level, pooling=pooling, layers=layers)
     adapter = get_adapter(model, state)
-    pool = read_structures(structures)
-    if pool.skipped:
-        raise InputError(f"{pool.skipped[0].where}: {pool.skipped[0].reason}; remove it to keep rows aligned.")
+    pool = read_aligned(structures)
     for name, structure in zip(pool.ids, pool.structures, strict=True):
         if problem := adapter.problem(structure):
             raise InputError(f"{name}: {problem}; remove it or use a model that covers it.")

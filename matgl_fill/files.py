@@ -53,7 +53,7 @@ def read_arrays(path: Path, what: str, names: Collection[str] = ()) -> dict[str,
     try:
         with np.load(path) as file:
             return {name: file[name] for name in names or file.files}
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise InputError(f"{path} is missing or not {what}: {error}; remove it or give another.") from error
 
 

@@ -105,9 +105,9 @@ def read_structures(source: Any) -> StructureSet:
             POSCAR/CONTCAR/``.vasp``, ``.xyz``/``.extxyz`` (all frames), ``.json``, ``.jsonl`` (each also ``.gz``),
             ase ``.db``, or a folder of such files (recursive, sorted; other files are ignored). A row is a
             ``Structure.as_dict()``, or ``{"id": ..., "structure": <as_dict, or {"lattice": 3x3 Angstrom, "species":
-            [...], "frac_coords": (atoms, 3)}>, ...}``
-            whose other scalar numbers are labels. For ``ase.Atoms`` the labels are the scalars of ``info`` and of the
-            results stored with the frame (extended XYZ ``energy``, in eV).
+            [...], "frac_coords": (atoms, 3)}>, ...}`` whose other scalar numbers are labels. For ``ase.Atoms`` the
+            labels are the scalars of ``info`` and of the results stored with the frame (extended XYZ ``energy``, in
+            eV).
 
     Returns:
         The usable structures. Ids come from ``id`` or ``material_id``, else ``<file name>:<index>`` or ``<index>``.
@@ -139,6 +139,36 @@ def read_structures(source: Any) -> StructureSet:
     keys = dict.fromkeys(key for row in rows for key in row)
     labels_by_key = {key: np.array([row.get(key, np.nan) for row in rows], dtype=np.float64) for key in keys}
     return StructureSet(structures, unique(names), labels_by_key, skipped)
+
+
+def read_aligned(source: Any) -> StructureSet:
+    """As :func:`read_structures`, for callers whose rows have to be those of the input.
+
+    Raises:
+        InputError: as there, or one structure cannot be used.
+    """
+    found = read_structures(source)
+    if found.skipped:
+        raise InputError(f"{found.skipped[0].where}: {found.skipped[0].reason}; remove it to keep rows aligned.")
+    return found
+
+
+def read_frames(source: str | Path | Atoms | Iterable[Atoms]) -> list[Atoms]:
+    """Frames of a file with all that ASE reads from it, or those that were given.
+
+    Raises:
+        InputError: there is no such file, or ASE cannot read it.
+    """
+    if isinstance(source, Atoms):
+        return [source]
+    if not isinstance(source, str | Path):
+        return list(source)
+    if not Path(source).is_file():
+        raise InputError(f"no file '{source}'; give one that ASE reads, such as extended XYZ.")
+    try:
+        return ase.io.read(source, index=":")
+    except Exception as error:  # ASE's readers raise whatever they meet
+        raise InputError(f"'{source}' holds no frames that ASE can read: {error}.") from error
 
 
 def write_structures(

@@ -94,13 +94,14 @@ class Trained:
         accepted, verdict = self.guard.judge(original, self.tuned, correction)
         if not verdict.accepted:
             return accepted, verdict, pool.Z
-        Z = (accepted.side() if len(accepted.cores) > 1 else accepted).embed_graphs(pool.graphs)[0]
+        beside = len(accepted.cores) > 1
+        Z = (accepted.side() if beside else accepted).embed_graphs(pool.graphs)[0]
         if lost := int((~np.isfinite(Z)).sum()):
             return original.clone(), verdict.diverged(lost), pool.Z
-        if len(accepted.cores) > 1:
-            accepted.bound(Z)
-            Z = np.hstack([pool.Z, Z])
-        return accepted, verdict, Z
+        if not beside:
+            return accepted, verdict, Z
+        accepted.bound(Z)
+        return accepted, verdict, np.hstack([pool.Z, Z])
 
 
 def analyze_roughness(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, ClassVar
@@ -194,7 +194,11 @@ class Adapter(ABC):
 
     def problem(self, structure: Structure) -> str | None:
         """Why the model cannot take ``structure``, or None."""
-        unknown = sorted({s.symbol for s in structure.elements} - set(self.element_types))
+        return self.unknown(s.symbol for s in structure.elements)
+
+    def unknown(self, symbols: Iterable[str]) -> str | None:
+        """Which of some elements are unknown to the model, in words; None if none is."""
+        unknown = sorted(set(symbols) - set(self.element_types))
         return f"element {', '.join(unknown)} is unknown to the model" if unknown else None
 
     def graphs(self, structures: Sequence[Structure]) -> list[Graph]:

@@ -17,10 +17,9 @@ from pymatgen.core import Structure
 from torch import nn
 
 from matgl_fill import embed
-from matgl_fill.bundled import EVALUATION, TASKS
 from matgl_fill.descriptors import describe_structures
 from matgl_fill.errors import InputError
-from matgl_fill.evaluate import Task, read_tasks
+from matgl_fill.evaluate import Task, tasks_named
 from matgl_fill.evaluate.probes import FITS, PROBES
 from matgl_fill.evaluate.scores import score_embedding
 from matgl_fill.io import read_structures
@@ -148,9 +147,8 @@ class Suite:
         Raises:
             InputError: as in :func:`matgl_fill.evaluate.read_tasks`.
         """
-        whole = read_tasks(EVALUATION, TASKS) if path == "default" else read_tasks(path)
         tasks = []
-        for task in whole:
+        for task in tasks_named(path):
             keep = np.random.default_rng(0).permutation(len(task))[:rows]
             tasks.append(task.subset(keep))
         return cls(tasks, [""] * len(tasks))

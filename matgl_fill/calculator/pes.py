@@ -20,10 +20,10 @@ from matgl_fill.adapters.base import within
 from matgl_fill.bundled import bundled_pool
 from matgl_fill.calculator.learn import Answers, Lesson
 from matgl_fill.calculator.reference import LatentReference, embed_atoms
-from matgl_fill.calculator.watch import Watcher, frames_of
+from matgl_fill.calculator.watch import Watcher
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
-from matgl_fill.io import read_structures
+from matgl_fill.io import read_frames, read_structures
 from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
@@ -118,8 +118,8 @@ class FillCalculator(PESCalculator):
         Raises:
             InputError: an element is unknown to the potential.
         """
-        if unknown := sorted(set(atoms.get_chemical_symbols()) - set(self._adapter.element_types)):
-            raise InputError(f"element {', '.join(unknown)} is unknown to the potential; use one that covers it.")
+        if problem := self._adapter.unknown(atoms.get_chemical_symbols()):
+            raise InputError(f"{problem}; use a potential that covers it.")
         reference = self.reference
         with self._listening() as features:
             super().calculate(atoms, properties, system_changes)
@@ -200,7 +200,7 @@ class FillCalculator(PESCalculator):
         if frames is None:
             chosen = [frame for watcher in self.watchers for frame in watcher.frames]
         else:
-            chosen = frames_of(frames)
+            chosen = read_frames(frames)
         if not chosen:
             raise InputError("no frames to learn from; attach calc.watch(atoms) to dynamics first, or give frames.")
         self._first = self._first or self.reference

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from ase import Atoms
 
 from matgl_fill.errors import InputError
 from matgl_fill.files import atomic_write
+from matgl_fill.io import read_frames
 
 if TYPE_CHECKING:
     from matgl_fill.calculator.pes import FillCalculator
@@ -77,7 +77,7 @@ class Watcher:
         self._measured_by = calc.potential
         self._learnt: list[Atoms] = []
         if self.path is not None and self.path.exists():
-            for frame in frames_of(self.path):
+            for frame in read_frames(self.path):
                 facts = measured(calc, frame)
                 self._add(bare(frame), facts, self.calls)
 
@@ -166,19 +166,3 @@ def measured(calc: FillCalculator, atoms: Atoms) -> dict[str, float]:
     for name in ("roughness", "novelty"):
         values[f"max_{name}_per_atom"] = float(np.max(calc.get_property(f"{name}_per_atom", atoms)))
     return values
-
-
-def frames_of(source: Sequence[Atoms] | Atoms | str | Path) -> list[Atoms]:
-    """Frames of a file, or those that were given.
-
-    Raises:
-        InputError: there is no such file, or ASE cannot read it.
-    """
-    if isinstance(source, Atoms):
-        return [source]
-    if not isinstance(source, str | Path):
-        return list(source)
-    try:
-        return ase.io.read(source, index=":")
-    except Exception as error:  # ASE's readers raise whatever they meet
-        raise InputError(f"'{source}' holds no frames that ASE can read: {error}.") from error

@@ -12,7 +12,7 @@ from matgl_fill.cli.common import POOL, Model, Out, Seed, command, console, prin
 from matgl_fill.config import FillConfig
 from matgl_fill.config_file import settings_toml
 from matgl_fill.errors import InputError
-from matgl_fill.evaluate import Task, read_tasks
+from matgl_fill.evaluate import tasks_named
 from matgl_fill.files import atomic_write
 from matgl_fill.io import Skipped
 from matgl_fill.legacy import load_model
@@ -142,10 +142,10 @@ def config(
 
 def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] | None, **settings: Any) -> None:
     """Fill-tune, write and say what came of it."""
-    chosen = [t for source in tasks or [] for t in _tasks(source)] or None
+    chosen = [t for source in tasks or [] for t in tasks_named(source)] or None
     loaded = load_model(model)
     if model in bundled.MODELS and chosen is None:
-        chosen = _tasks(POOL)
+        chosen = tasks_named(POOL)
     pool = None if structures == POOL else structures
     try:
         result = fill_tune(loaded, pool, out=out, tasks=chosen, name=model, **settings)
@@ -155,8 +155,3 @@ def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] |
     console.print(result)
     print_skipped([Skipped(**row) for row in result.report["skipped"] or []], ", all in report.json")
     say(f"{result.report['run']['wall_seconds']} s; report: {out / 'report.html'}")
-
-
-def _tasks(source: str) -> list[Task]:
-    """The tasks of a file, or the bundled ones."""
-    return read_tasks(bundled.EVALUATION, bundled.TASKS) if source == POOL else read_tasks(source)

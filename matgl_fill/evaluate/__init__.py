@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matgl_fill.evaluate.probes import PROBES
 from matgl_fill.evaluate.scores import Change, Comparison, Score, compare, evaluate, score_rows
-from matgl_fill.evaluate.tasks import Task, make_task, read_tasks, usable_tasks
+from matgl_fill.evaluate.tasks import Task, make_task, read_tasks, tasks_named, usable_tasks
 
 __all__ = [
     "PROBES",
@@ -17,5 +17,6 @@ __all__ = [
     "make_task",
     "read_tasks",
     "score_rows",
+    "tasks_named",
     "usable_tasks",
 ]

@@ -14,6 +14,7 @@ from pymatgen.core import Structure
 from scipy.stats import skew
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.bundled import EVALUATION, TASKS
 from matgl_fill.errors import InputError, MatglFillWarning
 from matgl_fill.evaluate.probes import FOLDS
 from matgl_fill.io import Skipped, read_structures
@@ -135,6 +136,15 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
     if not tasks:
         raise InputError(f"no label with at least {MIN_ROWS} values in {where}; a task needs numeric columns.")
     return tasks
+
+
+def tasks_named(source: str) -> list[Task]:
+    """The tasks of a file, the bundled ones where it is ``default``.
+
+    Raises:
+        InputError: as :func:`read_tasks`.
+    """
+    return read_tasks(EVALUATION, TASKS) if source == "default" else read_tasks(source)
 
 
 def tell(skipped: Sequence[Skipped]) -> None:

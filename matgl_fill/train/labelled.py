@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from pymatgen.core import Structure
 
 from matgl_fill.errors import InputError
-from matgl_fill.io import Skipped, read_each
+from matgl_fill.io import Skipped, read_each, read_frames
 from matgl_fill.train.oracle import MAX_FORCE, Labels, stress_unit
 
 
@@ -46,10 +45,8 @@ def read_labelled(source: str | Path | Atoms | Iterable[Atoms]) -> LabelledCryst
     Raises:
         InputError: there is no such file, ASE cannot read it, what is given is no ``Atoms``, or none has an energy.
     """
-    if isinstance(source, str | Path):
-        crystals, where = _frames(Path(source)), str(source)
-    else:
-        crystals, where = [source] if isinstance(source, Atoms) else list(source), "what was given"
+    crystals = read_frames(source)
+    where = str(source) if isinstance(source, str | Path) else "what was given"
     if wrong := [x for x in crystals if not isinstance(x, Atoms)]:
         raise InputError(f"labelled holds a {type(wrong[0]).__name__}; give ase.Atoms with calculators, or a file.")
     structures, ids, energy, forces, stress, skipped = [], [], [], [], [], []
@@ -72,15 +69,6 @@ def read_labelled(source: str | Path | Atoms | Iterable[Atoms]) -> LabelledCryst
         first = f" First: {skipped[0].where}: {skipped[0].reason}." if skipped else ""
         raise InputError(f"{where} holds no crystal with an energy; label it first.{first}")
     return LabelledCrystals(structures, ids, Labels(np.array(energy), forces, np.array(stress)), skipped)
-
-
-def _frames(path: Path) -> list[Atoms]:
-    if not path.is_file():
-        raise InputError(f"no file '{path}'; give an extended XYZ file with energies, forces and stresses.")
-    try:
-        return ase.io.read(path, index=":")
-    except Exception as error:  # ASE's readers raise whatever they meet
-        raise InputError(f"ASE cannot read '{path}': {error}.") from error
 
 
 def _result(atoms: Atoms, name: str, shape: tuple[int, ...] = ()) -> Any:
