@@ -281,15 +281,17 @@ def _to_structure(item: Any) -> Structure:
     if isinstance(item, Mapping) and "sites" in item:
         item = (Structure if "lattice" in item else Molecule).from_dict(dict(item))
     if isinstance(item, IStructure):
-        return _build(item.lattice.matrix, [site.species for site in item], item.frac_coords)
+        species, matrix = [site.species for site in item], item.lattice.matrix
+        if all(item.lattice.pbc):
+            return _build(matrix, species, item.frac_coords)
+        return _build(*_with_vacuum(matrix, item.lattice.pbc, species, item.frac_coords @ matrix), cartesian=True)
     if isinstance(item, IMolecule):
         return _build(*_in_box([site.species for site in item], item.cart_coords), cartesian=True)
     if isinstance(item, Atoms):
         symbols = item.get_chemical_symbols()
         if any(abs(max(kind.values(), default=0) - 1) > 1e-3 for kind in (item.info.get("occupancy") or {}).values()):
             raise ValueError("partial occupancy (disordered)")
-        boxed = _fill_cell(item, symbols) if item.pbc.any() else _in_box(symbols, item.positions)
-        return _build(*boxed, cartesian=True)
+        return _build(*_with_vacuum(item.cell, item.pbc, symbols, item.positions), cartesian=True)
     if not isinstance(item, Mapping):
         raise TypeError(f"not a structure but {type(item).__name__}")
     if missing := [key for key in ("lattice", "species", "frac_coords") if key not in item]:
@@ -351,12 +353,16 @@ def _in_box(species: list[Any], positions: np.ndarray) -> tuple[np.ndarray, list
     return np.eye(3) * size, species, positions + (size - low - high) / 2
 
 
-def _fill_cell(atoms: Atoms, species: list[Any]) -> tuple[np.ndarray, list[Any], np.ndarray]:
+def _with_vacuum(
+    matrix: Any, pbc: Sequence[bool], species: list[Any], coords: np.ndarray
+) -> tuple[np.ndarray, list[Any], np.ndarray]:
     """Vacuum in each non-periodic direction, where the cell has no vector there or one that leaves less."""
-    cell, positions = np.array(atoms.cell), np.array(atoms.positions)
+    if not any(pbc):
+        return _in_box(species, coords)
+    cell, positions = np.array(matrix, dtype=float), np.array(coords, dtype=float)
     if not species or not np.isfinite(cell).all():
         return cell, species, positions  # refused later, with the reason
-    for axis in np.flatnonzero(~atoms.pbc):
+    for axis in np.flatnonzero(~np.asarray(pbc)):
         full = complete_cell(cell)
         normal = np.cross(full[axis - 2], full[axis - 1])
         normal /= max(float(np.linalg.norm(normal)), 1e-12)

@@ -20,6 +20,7 @@ from ase.db import connect
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import DummySpecies, Lattice, Molecule, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.distance import pdist
 
 from matgl_fill.errors import InputError
@@ -573,9 +574,10 @@ def test_a_slab_whose_cell_leaves_no_vacuum_is_no_bulk_crystal():
         read = read_structures(slab).structures[0]
         height = np.ptp(slab.positions[:, 2])
         np.testing.assert_allclose(read.lattice.matrix, [*slab.cell[:2], [0, 0, height + 30]], atol=1e-9)
-        np.testing.assert_allclose(
-            pdist(read.cart_coords), pdist(slab.positions), atol=1e-9
-        )  # nothing is wrapped or torn
+        np.testing.assert_allclose(pdist(read.cart_coords), pdist(slab.positions), atol=1e-9)  # nothing is torn
+        by_pymatgen = read_structures(AseAtomsAdaptor.get_structure(slab)).structures[0]
+        np.testing.assert_allclose(by_pymatgen.lattice.matrix, read.lattice.matrix, atol=1e-9)
+        np.testing.assert_allclose(by_pymatgen.cart_coords, read.cart_coords, atol=1e-9)
 
 
 def test_partial_occupancy_in_ases_way_is_refused():
