@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -16,18 +16,17 @@ from torch import nn
 from matgl_fill.adapters import Adapter, get_adapter, make_savable
 from matgl_fill.bundled import bundled_pool
 from matgl_fill.config import Choice, FillConfig, check_seed, whole_number
-from matgl_fill.cost import embedding_seconds, search_seconds, training_seconds
+from matgl_fill.cost import embedding_seconds, search_seconds
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks, usable_tasks
 from matgl_fill.generate import Proposal, propose_from
-from matgl_fill.generate.copies import elements_of, teaching_copies
 from matgl_fill.given import given_crystals
 from matgl_fill.io import Skipped, read_structures
 from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.progress import Clock, console
 from matgl_fill.responses import ResponseFunction, make_response
 from matgl_fill.result import FillResult
-from matgl_fill.resume import SEARCH, TRAINING, RunState, what_it_depends_on
+from matgl_fill.resume import SEARCH, RunState, what_it_depends_on
 from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
 from matgl_fill.summary import (
     Landscape,
@@ -38,70 +37,15 @@ from matgl_fill.summary import (
     roughness_table,
     run_facts,
 )
-from matgl_fill.train import Guard, Labels, Replay, Source, Verdict, fit, resolve
-from matgl_fill.train.correction import Corrected, can_correct, make_correction
+from matgl_fill.train import resolve
+from matgl_fill.train.correction import can_correct
 from matgl_fill.train.registry import check_objective
-from matgl_fill.train.setup import Made, make_objectives
-from matgl_fill.train.stopping import EarlyStop
+from matgl_fill.training import Trained, train_copy
 
 NOT_CORRECTED = (
     "form 'correct' corrects energies: it needs a MatGL Potential on PyG, and an oracle or labelled crystals; "
     "for anything else leave form out."
 )
-MAX_HOLDOUT = 400
-"""Crystals that the guard judges on at most; more cost time and decide nothing."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What training leaves.
-
-    Attributes:
-        tuned: the tuned copy; None where only a correction was asked for.
-        history: its losses.
-        stop: what watched over the training, where the copy is added.
-        made: its objectives.
-        corrected: the correction of a potential's energies, where there were labels for one.
-        guard: that is to judge it.
-    """
-
-    tuned: Adapter | None
-    history: dict[str, list[float]]
-    stop: EarlyStop | None
-    made: Made
-    corrected: Corrected | None
-    guard: Guard
-
-    @property
-    def notes(self) -> list[str]:
-        """What did not go as it should."""
-        notes = []
-        if self.stop and self.stop.after is not None:
-            best = f"the weights of step {self.stop.best} were taken"
-            notes.append(f"training spoiled the embedding and ended after step {self.stop.after}; {best}")
-        if self.corrected and self.corrected.problem:
-            notes.append(f"no correction: {self.corrected.problem}")
-        return notes
-
-    def judged(self, original: Adapter, pool: Pool) -> tuple[Adapter, Verdict, np.ndarray]:
-        """The accepted model, the guard's verdict, and the pool's embedding, near which an added copy is kept.
-
-        Where nothing was learnt there is nothing to judge.
-        """
-        correction = self.corrected.correction if self.corrected else None
-        if self.tuned is None and correction is None:
-            return original.clone(), Verdict(False, 0.0, (), {}), pool.Z
-        accepted, verdict = self.guard.judge(original, self.tuned, correction)
-        if not verdict.accepted:
-            return accepted, verdict, pool.Z
-        beside = len(accepted.cores) > 1
-        Z = (accepted.side() if beside else accepted).embed_graphs(pool.graphs)[0]
-        if lost := int((~np.isfinite(Z)).sum()):
-            return original.clone(), verdict.diverged(lost), pool.Z
-        if not beside:
-            return accepted, verdict, Z
-        accepted.bound(Z)
-        return accepted, verdict, np.hstack([pool.Z, Z])
 
 
 def analyze_roughness(
@@ -273,7 +217,7 @@ def fill_tune(
         fill = given.proposals if given else state.proposals(search)
     with clock.stage("train"):
         labels = given.labels if given else None
-        trained = _train(adapter, pool, fill, objective, source, settings, seed, state, labels)
+        trained = train_copy(adapter, pool, fill, objective, source, settings, seed, state, labels)
     with clock.stage("guard"):
         accepted, verdict, Z = trained.judged(adapter, pool)
     make_savable(accepted.model)
@@ -355,53 +299,3 @@ def _landscapes(
     after = latent_plane(last) if accepted is not None else None
     maps = {"before": latent_plane(first, [p.target for p in fill]), "after": after}
     return {"roughness": roughness_table(first, last), "maps": maps}
-
-
-def _train(
-    adapter: Adapter,
-    pool: Pool,
-    proposals: list[Proposal],
-    objective: str,
-    oracle: tuple[str, Source] | None,
-    config: FillConfig,
-    seed: int,
-    state: RunState,
-    labels: Labels | None,
-) -> Trained:
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(pool.structures))
-    cut = min(max(int(config.holdout * len(order)), 5), MAX_HOLDOUT)
-    held, rest = order[:cut], order[cut:]
-    guard = Guard(
-        adapter,
-        [pool.structures[i] for i in held],
-        [pool.graphs[i] for i in held],
-        pool.Z[held],
-        pool.y[held],
-        config,
-    )
-    crystals = [p.structure for p in proposals]
-    copies = teaching_copies(crystals, [pool.structures[i] for i in rest], elements_of(pool.structures), config, rng)
-    cut = config.oracle_copies * len(crystals) if labels is None else 0
-    tuned = adapter.side() if config.form == "add" else adapter.clone()
-    Z = tuned.embed_graphs(pool.graphs)[0] if tuned.is_side and tuned.reads_sides_apart else pool.Z
-    known = (pool.structures, Z, pool.y, pool.D)
-    teaching = (crystals + copies[:cut], copies[cut:])
-    made = make_objectives(tuned, *known, *teaching, objective, oracle, config, rng, state.responses, labels)
-    corrected = None
-    if made.lesson is not None and can_correct(adapter) and config.form != "overwrite":
-        apart = [pool.structures[i] for i in rest]
-        corrected = make_correction(adapter, made.lesson, apart, config, seed, state.tangents)
-    if config.form == "correct":
-        return Trained(None, {}, None, made, corrected, guard)
-    small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
-    replayed = rng.permutation(small)[: config.replay_size]
-    graphs = [pool.graphs[i] for i in replayed]
-    atoms = np.array([len(pool.structures[i]) for i in replayed])
-    weights = (config.replay_weight or 0.0, config.prediction_weight or 0.0)
-    replay = Replay(Z, replayed, adapter.intensive(pool.y[replayed], atoms), weights)
-    seconds = training_seconds(pool.seconds_per_edge, made.objectives, graphs, config)
-    console.print(f"training for {config.steps} steps, about {seconds:.0f} s", highlight=False)
-    stop = EarlyStop(partial(guard.errors_beside, tuned)) if tuned.is_side else None
-    history = fit(tuned, made.objectives, replay, graphs, config, seed, state.file(TRAINING), stop)
-    return Trained(tuned, history, stop, made, corrected, guard)
