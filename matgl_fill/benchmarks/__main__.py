@@ -25,6 +25,7 @@ from matgl_fill.benchmarks import (
     moves,
     potentials,
     relaxation,
+    students,
     teaching,
 )
 from matgl_fill.benchmarks.checkpoints import check_checkpoints
@@ -45,6 +46,7 @@ app.command()(relaxation.relax)
 app.command()(potentials.physics)
 app.command()(teaching.teach)
 app.command()(finetuning.finetune)
+app.command()(students.student)
 app.command()(heating.heating)
 app.command()(calculator.calculator)
 console = Console(width=120)

@@ -1,0 +1,204 @@
+"""Potentials of architectures that no pretrained model is at hand of, taught by another potential."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import lightning as pl
+import numpy as np
+import torch
+import typer
+from matgl.apps.pes import Potential
+from matgl.graph.data import MGLDataLoader, collate_fn_graph
+from matgl.models import QET, CHGNet, SO3Net
+from matgl.utils.training import ModelLightningModule
+from pymatgen.core import Structure
+from rich.console import Console
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from matgl_fill import bundled, get_adapter, load_model, read_structures
+from matgl_fill.adapters import Adapter, Graph
+from matgl_fill.errors import InputError
+from matgl_fill.generate.copies import altered_copies
+from matgl_fill.train import Labels, elemental_shifts, label
+from matgl_fill.train.data import CrystalDataset, unpack
+
+console = Console(width=120)
+Architecture = Literal["CHGNet", "QET", "SO3Net"]
+ARCHITECTURES: dict[str, Any] = {"CHGNet": CHGNet, "QET": QET, "SO3Net": partial(SO3Net, lmax=1)}
+"""Of MatGL's default sizes, but that SO3Net's angular momentum ends at 1: a step of 3 takes a minute on one core."""
+RATTLE, STRAIN = 0.25, 0.03
+"""Of the altered copy of every crystal: largest deviation of displacements (Angstrom) and deviation of strains."""
+BATCH, RATE, TESTED = 16, 2e-3, 0.05
+"""Crystals a step, Adam's rate at the start of a cosine to zero, and share of crystals that only test."""
+FORCE_WEIGHT, DELTA = 1.0, 1.0
+"""Of forces beside energies per atom, in the loss; both by Huber's with that corner, in eV/atom and eV/Angstrom."""
+
+
+class Schooling(ModelLightningModule):
+    """MatGL's training of a model, on energies and forces, read as the adapter reads them.
+
+    Args:
+        adapter: of the potential, which is trained in place.
+        labels: of the crystals, by row.
+        epochs: over which the rate falls to zero.
+    """
+
+    def __init__(self, adapter: Adapter, labels: Labels, epochs: int) -> None:
+        super().__init__(model=adapter.model, lr=RATE, decay_steps=epochs, decay_alpha=0.0)
+        self._adapter, self._labels = adapter, labels
+
+    def save_hyperparameters(self, *_: Any, **__: Any) -> None:
+        """Save none: a model is among them."""
+
+    def errors(self, batch: tuple) -> tuple[Tensor, Tensor]:
+        """Errors of energies per atom (B,) and of forces (N, 3) of one batch."""
+        crystals, rows = unpack(batch, self._adapter)
+        moving = crystals.movable()
+        assert moving.displacement is not None
+        energy = self._adapter.forward(moving).prediction
+        forces = -torch.autograd.grad(energy.sum(), moving.displacement, create_graph=True)[0]
+        wanted, pushed, _ = self._labels.gather(rows)
+        return (energy - wanted) / crystals.n_atoms, forces - pushed
+
+    def step(self, batch: tuple) -> tuple[dict[str, Any], int]:
+        """Loss and errors of one batch."""
+        energy, forces = self.errors(batch)
+        parts = [torch.nn.functional.huber_loss(e, torch.zeros_like(e), delta=DELTA) for e in (energy, forces)]
+        results = {"Total_Loss": parts[0] + FORCE_WEIGHT * parts[1], "MAE": energy.abs().mean()}
+        return results | {"RMSE": energy.square().mean().sqrt()}, len(energy)
+
+
+@dataclass(frozen=True)
+class School:
+    """Labelled crystals.
+
+    Attributes:
+        structures: n of them.
+        labels: of the teacher.
+        test: rows that only test.
+    """
+
+    structures: Sequence[Structure]
+    labels: Labels
+    test: list[int]
+
+
+def school(teacher: Adapter, pool: Sequence[Structure], max_atoms: int, seed: int) -> School:
+    """Small crystals of a pool and an altered copy of each, labelled; a crystal and its copy teach or test together.
+
+    Args:
+        teacher: of a potential.
+        pool: crystals.
+        max_atoms: of a cell.
+        seed: of copies and of what tests.
+
+    Raises:
+        InputError: the pool has hardly a crystal that the teacher takes.
+    """
+    known = [s for s in pool if len(s) <= max_atoms and teacher.problem(s) is None]
+    if len(known) < 2:
+        raise InputError(f"the pool has {len(known)} crystals of at most {max_atoms} atoms that the teacher knows.")
+    rng = np.random.default_rng(seed)
+    tested = set(rng.permutation(len(known))[: max(round(TESTED * len(known)), 1)].tolist())
+    structures: list[Structure] = []
+    test: list[int] = []
+    for i, crystal in enumerate(known):
+        family = [crystal, *altered_copies([crystal], 1, rng, RATTLE, STRAIN)]
+        test += range(len(structures), len(structures) + len(family)) if i in tested else []
+        structures += family
+    found = label(structures, teacher)
+    tame = np.flatnonzero(found.usable()).tolist()
+    place = {i: k for k, i in enumerate(tame)}
+    return School([structures[i] for i in tame], found.subset(tame), [place[i] for i in test if i in place])
+
+
+def fresh(architecture: str, elements: tuple[str, ...], data: School, seed: int) -> Adapter:
+    """A potential of random weights with the elemental references and the scale of forces of labelled crystals."""
+    pl.seed_everything(seed, verbose=False)
+    shifts, _ = elemental_shifts(data.structures, data.labels.energy, elements)
+    spread = float(np.sqrt(np.mean(np.concatenate(data.labels.forces) ** 2)))
+    core = ARCHITECTURES[architecture](element_types=elements, is_intensive=False)
+    references = np.array([shifts[e] for e in elements])
+    return get_adapter(Potential(core, data_std=spread, element_refs=references))
+
+
+def teach(student: Adapter, data: School, epochs: int, seed: int) -> tuple[float, float]:
+    """Train a potential in place on the labelled crystals that do not test.
+
+    Args:
+        student: of the potential.
+        data: labelled crystals.
+        epochs: passes over them.
+        seed: of their order.
+
+    Returns:
+        Mean absolute errors on those that test, eV/atom and eV/Angstrom.
+    """
+    module = Schooling(student, data.labels, epochs)
+    graphs = student.graphs(data.structures)
+    taught, tested = _loaders(graphs, data.test, seed)
+    _train(module, taught, epochs)
+    module.eval()
+    found = [module.errors(batch) for batch in tested]
+    student.release()
+    energy, forces = (float(torch.cat([f[k].detach().abs().flatten() for f in found]).mean()) for k in (0, 1))
+    return energy, forces
+
+
+def _loaders(graphs: Sequence[Graph], test: Sequence[int], seed: int) -> tuple[DataLoader, DataLoader]:
+    """MatGL's loaders of the crystals that teach, shuffled, and of those that test."""
+    data, taught = CrystalDataset(graphs), sorted(set(range(len(graphs))) - set(test))
+    settings: dict[str, Any] = {"batch_size": BATCH, "num_workers": 0}
+    settings["generator"] = torch.Generator().manual_seed(seed)
+    first, last = MGLDataLoader(Subset(data, taught), Subset(data, test), collate_fn=collate_fn_graph, **settings)
+    return first, last
+
+
+def _train(module: Schooling, taught: DataLoader, epochs: int) -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer = pl.Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            gradient_clip_val=1.0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            callbacks=[pl.pytorch.callbacks.RichProgressBar(refresh_rate=50)],
+        )
+        trainer.fit(module, taught)
+
+
+def student(
+    architecture: Annotated[Architecture, typer.Argument(help="Of the student.")],
+    teacher: Annotated[str, typer.Argument(help="Potential whose energies and forces it learns; 'potential' is ours.")],
+    pool: Annotated[str, typer.Argument(help="Crystals, 'default' for the bundled ones.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the student.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Of training.")] = 10,
+    max_atoms: Annotated[int, typer.Option(min=1, help="Of the crystals it learns.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of weights, copies and order.")] = 0,
+) -> None:
+    """Pretrain a potential of an architecture of which no pretrained model is at hand, for `evidence run`."""
+    start = time.perf_counter()
+    adapter = get_adapter(load_model(teacher))
+    known = bundled.bundled_pool(adapter.element_types) if pool == "default" else read_structures(pool)
+    data = school(adapter, known.structures, max_atoms, seed)
+    mean = np.mean(np.abs(np.concatenate(data.labels.forces)))
+    console.print(f"{len(data.structures)} crystals, {len(data.test)} of them to test; mean force {mean:.3f} eV/A")
+    taught = fresh(architecture, adapter.element_types, data, seed)
+    energy, forces = teach(taught, data, epochs, seed)
+    model: Any = taught.model
+    model.eval().save(out, metadata={"description": f"{architecture} taught by {Path(teacher).name}"})
+    seconds = time.perf_counter() - start
+    text = f"{architecture}: {1000 * energy:.0f} meV/atom and {forces:.3f} eV/A on those that test"
+    console.print(f"{text}; {seconds:.0f} s", highlight=False)
