@@ -62,12 +62,23 @@ MODELS_DGL ?= $(addprefix $(SHARED)/models_legacy/,M3GNet-MP-2018.6.1-Eform M3GN
 POOLS ?= $(SHARED)/data/mp_pool.jsonl.gz default
 EVIDENCE := -m matgl_fill.benchmarks evidence
 TASKS := --data $(SHARED)/data --out $(BENCH)/evidence.jsonl
+FIRST_POOL = $(firstword $(POOLS))
+ABLATED ?= $(addprefix $(SHARED)/models/,MEGNet-MP-2018.6.1-Eform TensorNet-MatPES-PBE-v2025.1-PES)
+TEACHER ?= $(SHARED)/models/TensorNet-MatPES-PBE-v2025.1-PES
+STUDENTS ?= CHGNet QET SO3Net
 ARMS := --arms none,descriptors,layers,roughness,random,farthest,dissimilar --seeds 0,1,2,3,4
 
 bench: setup $(VENV_DGL)/.ready
 	set -e; for model in $(MODELS); do for pool in $(POOLS); do $(BIN)/python $(EVIDENCE) run $$model $$pool $(TASKS) $(ARMS); done; done
 	set -e; for model in $(MODELS_DGL); do for pool in $(POOLS); do MATGL_BACKEND=DGL DGLBACKEND=pytorch \
 	  $(VENV_DGL)/bin/python $(EVIDENCE) run $$model $$pool $(TASKS) $(ARMS) --rows 400; done; done
+	set -e; for n in 10 30 300 1000; do \
+	  $(BIN)/python $(EVIDENCE) run $(firstword $(MODELS)) $(FIRST_POOL) $(TASKS) --arms roughness,random --seeds 0 -n $$n; done
+	set -e; for model in $(ABLATED); do $(BIN)/python $(EVIDENCE) run $$model $(FIRST_POOL) $(TASKS) --arms random --ablation; done
+	set -e; for student in $(STUDENTS); do \
+	  test -d $(BENCH)/student-$$student || $(BIN)/python -m matgl_fill.benchmarks student $$student $(TEACHER) $(FIRST_POOL) \
+	    -o $(BENCH)/student-$$student --epochs 6 --max-atoms 6; \
+	  $(BIN)/python $(EVIDENCE) run $(BENCH)/student-$$student $(FIRST_POOL) $(TASKS) --arms roughness,random --seeds 0 --rows 400; done
 	$(BIN)/python $(EVIDENCE) table $(BENCH)/evidence.jsonl -o $(BENCH)/benchmarks.md
 
 # docs/benchmarks.md again, from the measurements that are kept with it.

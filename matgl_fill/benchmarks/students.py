@@ -34,7 +34,7 @@ from matgl_fill.train.data import CrystalDataset, unpack
 console = Console(width=120)
 Architecture = Literal["CHGNet", "QET", "SO3Net"]
 ARCHITECTURES: dict[str, Any] = {"CHGNet": CHGNet, "QET": QET, "SO3Net": partial(SO3Net, lmax=1)}
-"""Of MatGL's default sizes, but that SO3Net's angular momentum ends at 1: a step of 3 takes a minute on one core."""
+"""Of MatGL's default sizes, but that SO3Net's angular momentum ends at 1: a step of 3 took a quarter of a minute."""
 RATTLE, STRAIN = 0.25, 0.03
 """Of the altered copy of every crystal: largest deviation of displacements (Angstrom) and deviation of strains."""
 BATCH, RATE, TESTED = 16, 2e-3, 0.05
