@@ -65,7 +65,7 @@ TASKS := --data $(SHARED)/data --out $(BENCH)/evidence.jsonl
 FIRST_POOL = $(firstword $(POOLS))
 ABLATED ?= $(addprefix $(SHARED)/models/,MEGNet-MP-2018.6.1-Eform TensorNet-MatPES-PBE-v2025.1-PES)
 TEACHER ?= $(SHARED)/models/TensorNet-MatPES-PBE-v2025.1-PES
-STUDENTS ?= CHGNet QET SO3Net
+STUDENTS ?= CHGNet QET SO3Net TensorNet
 ARMS := --arms none,descriptors,layers,roughness,random,farthest,dissimilar --seeds 0,1,2,3,4
 
 bench: setup $(VENV_DGL)/.ready

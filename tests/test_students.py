@@ -59,7 +59,7 @@ def test_a_student_learns_what_it_is_taught_and_repeats_to_the_bit(lessons, teac
         assert torch.equal(mine, other)
 
 
-@pytest.mark.parametrize("architecture", ["CHGNet", "QET", "SO3Net"])
+@pytest.mark.parametrize("architecture", ["CHGNet", "QET", "SO3Net", "TensorNet"])
 def test_the_command_saves_a_potential_with_the_error_that_it_prints(architecture, tmp_path, teacher, lessons):
     where = tmp_path / "student"
     words = ["student", architecture, "potential", "default", "-o", str(where), "--epochs", "1", "--max-atoms", "4"]

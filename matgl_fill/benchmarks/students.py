@@ -17,7 +17,7 @@ import torch
 import typer
 from matgl.apps.pes import Potential
 from matgl.graph.data import MGLDataLoader, collate_fn_graph
-from matgl.models import QET, CHGNet, SO3Net
+from matgl.models import QET, CHGNet, SO3Net, TensorNet
 from matgl.utils.training import ModelLightningModule
 from pymatgen.core import Structure
 from rich.console import Console
@@ -32,9 +32,15 @@ from matgl_fill.train import Labels, elemental_shifts, label
 from matgl_fill.train.data import CrystalDataset, unpack
 
 console = Console(width=120)
-Architecture = Literal["CHGNet", "QET", "SO3Net"]
-ARCHITECTURES: dict[str, Any] = {"CHGNet": CHGNet, "QET": QET, "SO3Net": partial(SO3Net, lmax=1)}
-"""Of MatGL's default sizes, but that SO3Net's angular momentum ends at 1: a step of 3 took a quarter of a minute."""
+Architecture = Literal["CHGNet", "QET", "SO3Net", "TensorNet"]
+ARCHITECTURES: dict[str, Any] = {
+    "CHGNet": CHGNet,
+    "QET": QET,
+    "SO3Net": partial(SO3Net, lmax=1),
+    "TensorNet": TensorNet,
+}
+"""Of MatGL's default sizes, but that SO3Net's angular momentum ends at 1: a step of 3 took a quarter of a minute.
+TensorNet is a control: what a short schooling alone makes of an architecture that is at hand well pretrained."""
 RATTLE, STRAIN = 0.25, 0.03
 """Of the altered copy of every crystal: largest deviation of displacements (Angstrom) and deviation of strains."""
 BATCH, RATE, TESTED = 16, 2e-3, 0.05
