@@ -34,3 +34,12 @@ def bundled_pool(element_types: Sequence[str]) -> StructureSet:
     if not keep:
         raise InputError("the model knows no element of the bundled crystals; give structures of your own.")
     return pool.subset(keep)
+
+
+def pool_named(source: str, element_types: Sequence[str]) -> StructureSet:
+    """The crystals of a file or folder, or, for ``default``, the bundled ones that hold only ``element_types``.
+
+    Raises:
+        InputError: as in :func:`matgl_fill.read_structures` and :func:`bundled_pool`.
+    """
+    return bundled_pool(element_types) if source == "default" else read_structures(source)

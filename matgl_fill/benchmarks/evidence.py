@@ -21,12 +21,13 @@ import numpy as np
 import typer
 from torch import nn
 
-from matgl_fill import bundled, fill_tune, get_adapter, load_model, read_structures
+from matgl_fill import fill_tune, get_adapter, load_model
 from matgl_fill.benchmarks.devices import DEVICES
 from matgl_fill.benchmarks.evidence_statistics import AS_IS
 from matgl_fill.benchmarks.evidence_tables import write_tables
 from matgl_fill.benchmarks.ledger import Lines, Row, read_rows, whole_numbers
 from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN, Half, Suite, check_one
+from matgl_fill.bundled import pool_named
 from matgl_fill.config import Choice, FillConfig
 from matgl_fill.errors import GenerationError, InputError
 from matgl_fill.files import atomic_write
@@ -180,9 +181,7 @@ class Bench:
     @cached_property
     def crystals(self) -> StructureSet:
         """The pool."""
-        if self.pool == "default":
-            return bundled.bundled_pool(get_adapter(self.model).element_types)
-        return read_structures(self.pool)
+        return pool_named(self.pool, get_adapter(self.model).element_types)
 
     @cached_property
     def suite(self) -> Suite:

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import lightning as pl
 import numpy as np
 import torch
 import typer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from matgl.graph.data import MGLDataLoader, collate_fn_graph
 from matgl.utils.training import ModelLightningModule
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torch.utils.data import Subset
 
 from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
+from matgl_fill.benchmarks.fitting import fit_quietly, split_loaders
 from matgl_fill.benchmarks.ledger import Lines, whole_numbers
 from matgl_fill.benchmarks.suite import PLAIN, Suite
 from matgl_fill.benchmarks.teaching import settings_of
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate import Task
 from matgl_fill.progress import track
-from matgl_fill.train.data import CrystalDataset, unpack
+from matgl_fill.train.data import unpack
 from matgl_fill.train.objectives import Standardiser, fitted_head
 
 console = Console(width=120)
@@ -148,25 +144,11 @@ def fine_tune(model: nn.Module, task: Task, rows: np.ndarray, test: np.ndarray, 
 
 def _train(module: FineTuning, graphs: Sequence[Any], held: int, seed: int) -> int:
     """Train until early stopping, take the best weights, give the number of epochs."""
-    data = CrystalDataset(graphs)
-    taught: Subset = Subset(data, range(held, len(graphs)))
-    watched: Subset = Subset(data, range(held))
-    generator = torch.Generator().manual_seed(seed)
-    settings: dict[str, Any] = {"batch_size": BATCH, "num_workers": 0, "generator": generator}
-    loaders = MGLDataLoader(taught, watched, collate_fn=collate_fn_graph, **settings)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
+    loaders = split_loaders(graphs, range(held, len(graphs)), range(held), BATCH, seed)
+    with tempfile.TemporaryDirectory() as folder:
         best = ModelCheckpoint(folder, monitor="val_MAE", save_weights_only=True)
-        trainer = pl.Trainer(
-            max_epochs=EPOCHS,
-            accelerator="cpu",
-            logger=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            callbacks=[EarlyStopping("val_MAE", patience=PATIENCE), best],
-        )
-        trainer.fit(module, *loaders)
+        stop = EarlyStopping("val_MAE", patience=PATIENCE)
+        trainer = fit_quietly(module, loaders, EPOCHS, enable_progress_bar=False, callbacks=[stop, best])
         module.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
     return int(trainer.current_epoch)
 

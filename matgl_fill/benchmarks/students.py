@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,21 +13,22 @@ import lightning as pl
 import numpy as np
 import torch
 import typer
+from lightning.pytorch.callbacks import RichProgressBar
 from matgl.apps.pes import Potential
-from matgl.graph.data import MGLDataLoader, collate_fn_graph
 from matgl.models import QET, CHGNet, SO3Net, TensorNet
 from matgl.utils.training import ModelLightningModule
 from pymatgen.core import Structure
 from rich.console import Console
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
-from matgl_fill import bundled, get_adapter, load_model, read_structures
-from matgl_fill.adapters import Adapter, Graph
+from matgl_fill import get_adapter, load_model
+from matgl_fill.adapters import Adapter
+from matgl_fill.benchmarks.fitting import fit_quietly, split_loaders
+from matgl_fill.bundled import pool_named
 from matgl_fill.errors import InputError
 from matgl_fill.generate.copies import altered_copies
 from matgl_fill.train import Labels, elemental_shifts, label
-from matgl_fill.train.data import CrystalDataset, unpack
+from matgl_fill.train.data import unpack
 
 console = Console(width=120)
 Architecture = Literal["CHGNet", "QET", "SO3Net", "TensorNet"]
@@ -151,38 +150,15 @@ def teach(student: Adapter, data: School, epochs: int, seed: int) -> tuple[float
     """
     module = Schooling(student, data.labels, epochs)
     graphs = student.graphs(data.structures)
-    taught, tested = _loaders(graphs, data.test, seed)
-    _train(module, taught, epochs)
+    taught = sorted(set(range(len(graphs))) - set(data.test))
+    teaching, testing = split_loaders(graphs, taught, data.test, BATCH, seed)
+    bar = RichProgressBar(refresh_rate=50)
+    fit_quietly(module, [teaching], epochs, gradient_clip_val=1.0, enable_checkpointing=False, callbacks=[bar])
     module.eval()
-    found = [module.errors(batch) for batch in tested]
+    found = [module.errors(batch) for batch in testing]
     student.release()
     energy, forces = (float(torch.cat([f[k].detach().abs().flatten() for f in found]).mean()) for k in (0, 1))
     return energy, forces
-
-
-def _loaders(graphs: Sequence[Graph], test: Sequence[int], seed: int) -> tuple[DataLoader, DataLoader]:
-    """MatGL's loaders of the crystals that teach, shuffled, and of those that test."""
-    data, taught = CrystalDataset(graphs), sorted(set(range(len(graphs))) - set(test))
-    settings: dict[str, Any] = {"batch_size": BATCH, "num_workers": 0}
-    settings["generator"] = torch.Generator().manual_seed(seed)
-    first, last = MGLDataLoader(Subset(data, taught), Subset(data, test), collate_fn=collate_fn_graph, **settings)
-    return first, last
-
-
-def _train(module: Schooling, taught: DataLoader, epochs: int) -> None:
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        trainer = pl.Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            gradient_clip_val=1.0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            callbacks=[pl.pytorch.callbacks.RichProgressBar(refresh_rate=50)],
-        )
-        trainer.fit(module, taught)
 
 
 def student(
@@ -197,8 +173,7 @@ def student(
     """Pretrain a potential of an architecture of which no pretrained model is at hand, for `evidence run`."""
     start = time.perf_counter()
     adapter = get_adapter(load_model(teacher))
-    known = bundled.bundled_pool(adapter.element_types) if pool == "default" else read_structures(pool)
-    data = school(adapter, known.structures, max_atoms, seed)
+    data = school(adapter, pool_named(pool, adapter.element_types).structures, max_atoms, seed)
     mean = np.mean(np.abs(np.concatenate(data.labels.forces)))
     console.print(f"{len(data.structures)} crystals, {len(data.test)} of them to test; mean force {mean:.3f} eV/A")
     taught = fresh(architecture, adapter.element_types, data, seed)
