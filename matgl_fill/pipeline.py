@@ -21,7 +21,7 @@ from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks, usable_tasks
 from matgl_fill.generate import Proposal, propose_from
 from matgl_fill.given import given_crystals
-from matgl_fill.io import Skipped, read_structures
+from matgl_fill.io import read_structures
 from matgl_fill.pool import Pool, prepare_pool
 from matgl_fill.progress import Clock, console
 from matgl_fill.responses import ResponseFunction, make_response
@@ -37,7 +37,7 @@ from matgl_fill.summary import (
     roughness_table,
     run_facts,
 )
-from matgl_fill.train import resolve
+from matgl_fill.train import Verdict, resolve
 from matgl_fill.train.correction import can_correct
 from matgl_fill.train.registry import check_objective
 from matgl_fill.training import Trained, train_copy
@@ -185,10 +185,7 @@ def fill_tune(
         GenerationError: no valid crystal could be made.
         OracleError: the oracle is missing or fails.
     """
-    if resume and out is None:
-        raise InputError("resume goes on with the run in a folder; give that as out.")
-    if out is not None and Path(out).is_file():
-        raise InputError(f"out is the file '{out}'; give a folder.")
+    _check_places(out, resume)
     if labelled is not None and (oracle is not None or proposals is not None):
         raise InputError("labelled crystals need neither an oracle nor proposals; give one of them.")
     n, seed = whole_number("n", n), check_seed(seed)
@@ -225,22 +222,25 @@ def fill_tune(
         landscapes = _landscapes(adapter, accepted if verdict.accepted else None, pool, Z, before, fill, settings)
         comparison = _scored(model, accepted.model if verdict.accepted else None, chosen_tasks)
     run = run_facts(model, adapter, accepted, len(pool.structures), len(fill), seed, trained.made, clock.stages)
-    report = {
-        "title": f"Fill-tuning of {adapter.name}",
-        "verdict": headline(verdict, comparison, trained.notes),
-        "run": run | ({"model": name} if name else {}),
-        "call": call,
-        "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
-        "guard": verdict.as_dict(),
-        "proposals": [proposal_row(p) for p in fill],
-        "config": settings.model_dump(),
-    }
-    report |= landscapes | _background(pool.skipped + (given.skipped if given else []) + unusable, trained)
+    run |= {"model": name} if name else {}
+    report: dict[str, Any] = {"title": f"Fill-tuning of {adapter.name}", "run": run, "call": call}
+    report |= {"config": settings.model_dump()}
+    report |= _outcome(verdict, comparison, trained) | {"proposals": [proposal_row(p) for p in fill]} | landscapes
+    skipped = pool.skipped + (given.skipped if given else []) + unusable
+    report["skipped"] = [asdict(s) for s in skipped] or None
     result = FillResult(accepted.model, model, verdict.accepted, report, fill, comparison)
     if out is not None:
         result.save(out)
         state.remove()
     return result
+
+
+def _check_places(out: str | Path | None, resume: bool) -> None:
+    """Refuse a folder that cannot be one, and to go on where nothing was kept."""
+    if resume and out is None:
+        raise InputError("resume goes on with the run in a folder; give that as out.")
+    if out is not None and Path(out).is_file():
+        raise InputError(f"out is the file '{out}'; give a folder.")
 
 
 def _settings_for(adapter: Adapter, config: FillConfig, has_labels: bool) -> FillConfig:
@@ -272,13 +272,15 @@ def _scored(model: nn.Module, accepted: nn.Module | None, tasks: list[Task] | No
     return compare(scores, scores if accepted is None else evaluate(accepted, tasks))
 
 
-def _background(skipped: list[Skipped], trained: Trained) -> dict[str, Any]:
-    """Parts of the report that a run may not have."""
+def _outcome(verdict: Verdict, comparison: Comparison | None, trained: Trained) -> dict[str, Any]:
+    """Parts of the report about what training made and how it was judged; None is what a run does not have."""
     return {
+        "verdict": headline(verdict, comparison, trained.notes),
+        "tasks": [asdict(c) | {"name": c.task} for c in comparison.changes] if comparison else None,
+        "guard": verdict.as_dict(),
         "alignment": trained.made.alignment,
         "correction": trained.corrected.facts if trained.corrected else None,
         "history": {k: [v if isfinite(v) else None for v in values] for k, values in trained.history.items()} or None,
-        "skipped": [asdict(s) for s in skipped] or None,
     }
 
 
