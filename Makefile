@@ -76,7 +76,7 @@ bench: setup $(VENV_DGL)/.ready
 	  $(BIN)/python $(EVIDENCE) run $(firstword $(MODELS)) $(FIRST_POOL) $(TASKS) --arms roughness,random --seeds 0 -n $$n; done
 	set -e; for model in $(ABLATED); do $(BIN)/python $(EVIDENCE) run $$model $(FIRST_POOL) $(TASKS) --arms random --ablation; done
 	set -e; for student in $(STUDENTS); do \
-	  test -d $(BENCH)/student-$$student || $(BIN)/python -m matgl_fill.benchmarks student $$student $(TEACHER) $(FIRST_POOL) \
+	  test -f $(BENCH)/student-$$student/model.json || $(BIN)/python -m matgl_fill.benchmarks student $$student $(TEACHER) $(FIRST_POOL) \
 	    -o $(BENCH)/student-$$student --epochs 6 --max-atoms 6; \
 	  $(BIN)/python $(EVIDENCE) run $(BENCH)/student-$$student $(FIRST_POOL) $(TASKS) --arms roughness,random --seeds 0 --rows 400; done
 	$(BIN)/python $(EVIDENCE) table $(BENCH)/evidence.jsonl -o $(BENCH)/benchmarks.md

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -35,6 +36,31 @@ def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def atomic_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Write files of a folder that belong together: into a folder in it, then all at once in their places.
+
+    Args:
+        path: the folder, made if missing. What else is in it stays there.
+        write: makes the folder that it is given and writes the files into it.
+
+    Raises:
+        OSError: they cannot be written; older ones are then still whole. A process that dies in the moment between
+            the older and the new ones leaves files missing, never some of each.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=path) as temporary:
+        made = Path(temporary) / "files"
+        write(made)
+        files = sorted(made.iterdir())
+        for file in files:
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        for file in files:
+            (path / file.name).unlink(missing_ok=True)
+        for file in files:
+            file.replace(path / file.name)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, object]) -> None:

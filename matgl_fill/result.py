@@ -18,7 +18,7 @@ from matgl_fill.config_file import settings_toml
 from matgl_fill.evaluate import Comparison
 from matgl_fill.evaluate.pictures import draw_pictures
 from matgl_fill.evaluate.report import draw_thumbnails, model_card, notebook_summary, write_report
-from matgl_fill.files import atomic_write, remove_others
+from matgl_fill.files import atomic_folder, atomic_write, remove_others
 from matgl_fill.generate import Proposal
 from matgl_fill.io import file_names, write_cifs, write_structures
 from matgl_fill.summary import package_facts
@@ -77,8 +77,7 @@ class FillResult:
         """
         out = Path(directory)
         out.mkdir(parents=True, exist_ok=True)
-        self.model.save(out / "model", metadata=self.metadata)  # type: ignore[operator]
-        atomic_write(out / "model" / "README.md", HEADER + self.card)
+        atomic_folder(out / "model", self._save_model)
         crystals = {p.id: p.structure for p in self.proposals}
         write_structures(crystals.values(), out / "proposals.extxyz", info=self.report["proposals"])
         names = file_names(list(crystals))
@@ -88,6 +87,11 @@ class FillResult:
         atomic_write(out / "report.json", _compact(self.report))
         write_report(self.report, out, draw_pictures(self.report), draw_thumbnails(crystals))
         return out
+
+    def _save_model(self, folder: Path) -> None:
+        """The model as MatGL saves it, with its card."""
+        self.model.save(folder, metadata=self.metadata)  # type: ignore[operator]
+        (folder / "README.md").write_text(HEADER + self.card, encoding="utf-8")
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the model with its card to the Hugging Face Hub, in MatGL's own way.

@@ -7,6 +7,7 @@ import json
 import pickle
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import ase.io
@@ -24,7 +25,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.distance import pdist
 
 from matgl_fill.errors import InputError
-from matgl_fill.files import atomic_write
+from matgl_fill.files import atomic_folder, atomic_write
 from matgl_fill.io import StructureSet, read_structures, write_cifs, write_structures
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -526,6 +527,51 @@ def test_atomic_write_replaces_whole_files_only(tmp_path):
     with pytest.raises(OSError, match="folder"):
         atomic_write(tmp_path / "folder", "x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "new", "plain"]
+
+
+def test_files_of_a_folder_change_together_and_others_stay(tmp_path):
+    folder = tmp_path / "model"
+
+    def write(place: Path, text: str, fail: bool = False) -> None:
+        place.mkdir()
+        (place / "a").write_text(text)
+        if fail:
+            raise OSError("no space")
+        (place / "b").write_text(text)
+
+    with pytest.raises(OSError, match="no space"):
+        atomic_folder(folder, partial(write, text="old", fail=True))
+    assert list(folder.iterdir()) == []
+    atomic_folder(folder, partial(write, text="old"))
+    (folder / "mine").write_text("x")
+    with pytest.raises(OSError, match="no space"):
+        atomic_folder(folder, partial(write, text="new", fail=True))
+    assert {p.name: p.read_text() for p in folder.iterdir()} == {"a": "old", "b": "old", "mine": "x"}
+    atomic_folder(folder, partial(write, text="new"))
+    assert {p.name: p.read_text() for p in folder.iterdir()} == {"a": "new", "b": "new", "mine": "x"}
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_a_process_that_dies_between_two_files_leaves_none_of_each(tmp_path, moves, monkeypatch):
+    folder, replace, done = tmp_path / "model", Path.replace, []
+
+    def write(place: Path, text: str) -> None:
+        place.mkdir()
+        for name in "abc":
+            (place / name).write_text(text)
+
+    def die(file: Path, target: Path) -> Path:
+        if len(done) == moves:
+            raise KeyboardInterrupt
+        done.append(file)
+        return replace(file, target)
+
+    atomic_folder(folder, partial(write, text="old"))
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        atomic_folder(folder, partial(write, text="new"))
+    assert [p.read_text() for p in folder.iterdir()] == ["new"] * moves
 
 
 # ---------------------------------------------------------------- the caller's own

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import matgl_fill as mf
 from matgl_fill import bundled
 from matgl_fill.benchmarks.__main__ import app
-from matgl_fill.benchmarks.students import School, fresh, school, teach
+from matgl_fill.benchmarks.students import School, Schooling, fresh, school, teach
 from matgl_fill.errors import InputError
 from matgl_fill.train import label
 
@@ -59,6 +59,29 @@ def test_a_student_learns_what_it_is_taught_and_repeats_to_the_bit(lessons, teac
         assert torch.equal(mine, other)
 
 
+def test_an_interrupted_schooling_goes_on_to_the_same_bits(lessons, teacher, tmp_path, monkeypatch):
+    rows = list(range(36))
+    few = School([lessons.structures[i] for i in rows], lessons.labels.subset(rows), test=[34, 35])
+    whole, killed, later = (fresh("CHGNet", teacher.element_types, few, seed=0) for _ in range(3))
+    errors = teach(whole, few, epochs=4, seed=0)
+    saved, step, batches = tmp_path / "state.ckpt", Schooling.step, []
+
+    def die(self, batch):
+        batches.append(batch)
+        if len(batches) == 8:  # the second of the third epoch
+            raise RuntimeError("killed")
+        return step(self, batch)
+
+    monkeypatch.setattr(Schooling, "step", die)
+    with pytest.raises(RuntimeError, match="killed"):
+        teach(killed, few, 4, 0, saved)
+    monkeypatch.undo()
+    assert torch.load(saved, weights_only=True)["epoch"] == 1
+    assert teach(later, few, 4, 0, saved) == errors
+    for mine, other in zip(whole.model.parameters(), later.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
 @pytest.mark.parametrize("architecture", ["CHGNet", "QET", "SO3Net", "TensorNet"])
 def test_the_command_saves_a_potential_with_the_error_that_it_prints(architecture, tmp_path, teacher, lessons):
     where = tmp_path / "student"
@@ -66,6 +89,7 @@ def test_the_command_saves_a_potential_with_the_error_that_it_prints(architectur
     found = CliRunner().invoke(app, words)
     assert found.exit_code == 0, found.output
     assert f"{len(lessons.structures)} crystals, {len(lessons.test)} of them to test" in found.output
+    assert sorted(p.name for p in where.iterdir()) == ["model.json", "model.pt", "state.pt"]
     adapter = mf.get_adapter(mf.load_model(where))
     crystals = [lessons.structures[i] for i in lessons.test]
     atoms = np.array([len(s) for s in crystals])

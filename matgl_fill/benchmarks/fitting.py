@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as pl
@@ -35,18 +36,22 @@ def split_loaders(
     return first, last
 
 
-def fit_quietly(module: pl.LightningModule, loaders: Sequence[DataLoader], epochs: int, **options: Any) -> pl.Trainer:
+def fit_quietly(
+    module: pl.LightningModule, loaders: Sequence[DataLoader], epochs: int, saved: Path | None = None, **options: Any
+) -> pl.Trainer:
     """Train on the CPU without Lightning's logs, messages and model summary; gives the trainer.
 
     Args:
         module: trained in place.
         loaders: of training, and of validation if there is any.
         epochs: at most.
+        saved: checkpoint of Lightning from which training goes on, if it is there.
         options: further ones of Lightning's trainer.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", logger=False, enable_model_summary=False, **options)
-        trainer.fit(module, *loaders)
+        going_on = str(saved) if saved is not None and saved.exists() else None
+        trainer.fit(module, *loaders, ckpt_path=going_on, weights_only=True)
     return trainer

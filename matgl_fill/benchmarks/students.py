@@ -13,7 +13,7 @@ import lightning as pl
 import numpy as np
 import torch
 import typer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from matgl.apps.pes import Potential
 from matgl.models import QET, CHGNet, SO3Net, TensorNet
 from matgl.utils.training import ModelLightningModule
@@ -23,10 +23,14 @@ from torch import Tensor
 
 from matgl_fill import get_adapter, load_model
 from matgl_fill.adapters import Adapter
+from matgl_fill.adapters.base import deterministic
 from matgl_fill.benchmarks.fitting import fit_quietly, split_loaders
 from matgl_fill.bundled import pool_named
+from matgl_fill.cost import BACKWARD_COST, GEOMETRY_COST, embedding_seconds
 from matgl_fill.errors import InputError
+from matgl_fill.files import atomic_folder
 from matgl_fill.generate.copies import altered_copies
+from matgl_fill.resume import RunState, what_it_depends_on
 from matgl_fill.train import Labels, elemental_shifts, label
 from matgl_fill.train.data import unpack
 
@@ -48,6 +52,10 @@ FORCE_WEIGHT, DELTA = 1.0, 1.0
 """Of forces beside energies per atom, in the loss; both by Huber's with that corner, in eV/atom and eV/Angstrom."""
 
 
+SCHOOLING = "schooling.ckpt"
+"""File of a training that is not finished."""
+
+
 class Schooling(ModelLightningModule):
     """MatGL's training of a model, on energies and forces, read as the adapter reads them.
 
@@ -55,11 +63,20 @@ class Schooling(ModelLightningModule):
         adapter: of the potential, which is trained in place.
         labels: of the crystals, by row.
         epochs: over which the rate falls to zero.
+        shuffles: draws the order of the crystals; its state is saved with the weights.
     """
 
-    def __init__(self, adapter: Adapter, labels: Labels, epochs: int) -> None:
+    def __init__(self, adapter: Adapter, labels: Labels, epochs: int, shuffles: torch.Generator) -> None:
         super().__init__(model=adapter.model, lr=RATE, decay_steps=epochs, decay_alpha=0.0)
-        self._adapter, self._labels = adapter, labels
+        self._adapter, self._labels, self._shuffles = adapter, labels, shuffles
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the state of the shuffles too."""
+        checkpoint["shuffles"] = self._shuffles.get_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the shuffles."""
+        self._shuffles.set_state(checkpoint["shuffles"])
 
     def save_hyperparameters(self, *_: Any, **__: Any) -> None:
         """Save none: a model is among them."""
@@ -120,6 +137,8 @@ def school(teacher: Adapter, pool: Sequence[Structure], max_atoms: int, seed: in
         family = [crystal, *altered_copies([crystal], 1, rng, RATTLE, STRAIN)]
         test += range(len(structures), len(structures) + len(family)) if i in tested else []
         structures += family
+    seconds = GEOMETRY_COST * embedding_seconds(teacher, structures) * len(structures)
+    console.print(f"labelling {len(structures)} crystals, about {seconds:.0f} s", highlight=False)
     found = label(structures, teacher)
     tame = np.flatnonzero(found.usable()).tolist()
     place = {i: k for k, i in enumerate(tame)}
@@ -136,7 +155,7 @@ def fresh(architecture: str, elements: tuple[str, ...], data: School, seed: int)
     return get_adapter(Potential(core, data_std=spread, element_refs=references))
 
 
-def teach(student: Adapter, data: School, epochs: int, seed: int) -> tuple[float, float]:
+def teach(student: Adapter, data: School, epochs: int, seed: int, saved: Path | None = None) -> tuple[float, float]:
     """Train a potential in place on the labelled crystals that do not test.
 
     Args:
@@ -144,16 +163,24 @@ def teach(student: Adapter, data: School, epochs: int, seed: int) -> tuple[float
         data: labelled crystals.
         epochs: passes over them.
         seed: of their order.
+        saved: file to which the training is saved after every epoch, and from which an interrupted one goes on to the
+            same bits.
 
     Returns:
         Mean absolute errors on those that test, eV/atom and eV/Angstrom.
     """
-    module = Schooling(student, data.labels, epochs)
     graphs = student.graphs(data.structures)
     taught = sorted(set(range(len(graphs))) - set(data.test))
     teaching, testing = split_loaders(graphs, taught, data.test, BATCH, seed)
-    bar = RichProgressBar(refresh_rate=50)
-    fit_quietly(module, [teaching], epochs, gradient_clip_val=1.0, enable_checkpointing=False, callbacks=[bar])
+    passes = GEOMETRY_COST * BACKWARD_COST * len(taught) * epochs
+    seconds = passes * embedding_seconds(student, data.structures)
+    console.print(f"training on {len(taught)} crystals, about {seconds:.0f} s", highlight=False)
+    module = Schooling(student, data.labels, epochs, teaching.generator)
+    options: dict[str, Any] = {"gradient_clip_val": 1.0, "callbacks": [RichProgressBar(refresh_rate=50)]}
+    if saved is not None:
+        options["callbacks"].append(ModelCheckpoint(saved.parent, saved.stem, enable_version_counter=False))
+    with deterministic():
+        fit_quietly(module, [teaching], epochs, saved, enable_checkpointing=saved is not None, **options)
     module.eval()
     found = [module.errors(batch) for batch in testing]
     student.release()
@@ -170,16 +197,23 @@ def student(
     max_atoms: Annotated[int, typer.Option(min=1, help="Of the crystals it learns.")] = 16,
     seed: Annotated[int, typer.Option(help="Of weights, copies and order.")] = 0,
 ) -> None:
-    """Pretrain a potential of an architecture of which no pretrained model is at hand, for `evidence run`."""
+    """Pretrain a potential of an architecture of which no pretrained model is at hand, for `evidence run`.
+
+    An interrupted call goes on when it is given again.
+    """
     start = time.perf_counter()
     adapter = get_adapter(load_model(teacher))
     data = school(adapter, pool_named(pool, adapter.element_types).structures, max_atoms, seed)
     mean = np.mean(np.abs(np.concatenate(data.labels.forces)))
     console.print(f"{len(data.structures)} crystals, {len(data.test)} of them to test; mean force {mean:.3f} eV/A")
+    ids = [str(k) for k in range(len(data.structures))]
+    asked = {"architecture": architecture, "epochs": epochs, "max_atoms": max_atoms, "seed": seed}
+    state = RunState(out, what_it_depends_on(adapter.model, data.structures, ids, None, **asked), resume=True)
     taught = fresh(architecture, adapter.element_types, data, seed)
-    energy, forces = teach(taught, data, epochs, seed)
-    model: Any = taught.model
-    model.eval().save(out, metadata={"description": f"{architecture} taught by {Path(teacher).name}"})
+    energy, forces = teach(taught, data, epochs, seed, state.file(SCHOOLING))
+    model: Any = taught.model.eval()
+    atomic_folder(out, partial(model.save, metadata={"description": f"{architecture} taught by {Path(teacher).name}"}))
+    state.remove()
     seconds = time.perf_counter() - start
     text = f"{architecture}: {1000 * energy:.0f} meV/atom and {forces:.3f} eV/A on those that test"
     console.print(f"{text}; {seconds:.0f} s", highlight=False)

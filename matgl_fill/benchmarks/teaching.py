@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.benchmarks.ledger import Lines
 from matgl_fill.errors import InputError
+from matgl_fill.files import atomic_folder
 from matgl_fill.generate import Proposal
 from matgl_fill.io import StructureSet
 from matgl_fill.pool import graph_or_problem
@@ -231,7 +233,7 @@ def taught(
         lesson = fill_tune(model, pool, oracle=given, seed=seed, config=config, proposals=first)
         seconds = round(time.perf_counter() - start, 1)
         if out is not None:
-            lesson.model.save(out / arm, metadata=lesson.metadata)  # type: ignore[operator]
+            atomic_folder(out / arm, partial(lesson.model.save, metadata=lesson.metadata))  # type: ignore[operator]
         errors = oracle_errors(get_adapter(lesson.model), known, tested)
         report = lesson.report
         verdict, stages = report["verdict"]["headline"], report["run"]["stages"]

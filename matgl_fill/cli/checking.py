@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from matgl_fill.evaluate import PROBES, Score, Task, compare, read_tasks, score_
 from matgl_fill.evaluate import evaluate as evaluate_model
 from matgl_fill.evaluate.report import rebuild_report
 from matgl_fill.evaluate.scores import SEEDS
-from matgl_fill.files import atomic_write
+from matgl_fill.files import atomic_folder, atomic_write
 from matgl_fill.io import Skipped, read_structures
 from matgl_fill.legacy import load_model
 from matgl_fill.summary import package_facts
@@ -96,7 +97,7 @@ def upgrade(
     Plain MatGL loads such files without an error and predicts wrong values.
     """
     upgraded = load_model(model, legacy=force or None)
-    upgraded.save(out, metadata={"matgl_fill": package_facts()})  # type: ignore[operator]
+    atomic_folder(out, partial(upgraded.save, metadata={"matgl_fill": package_facts()}))  # type: ignore[operator]
     say(f"written to {out}")
 
 
