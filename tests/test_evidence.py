@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -302,6 +303,17 @@ def test_the_page_of_benchmarks_says_what_was_measured(tmp_path):
     command("evidence", "table", docs / "evidence" / "results.jsonl", "-o", tmp_path / "benchmarks.md")
     assert (tmp_path / "benchmarks.md").read_text() == (docs / "benchmarks.md").read_text()
     assert not [r["commit"] for r in rows if "+" in r["commit"]]
+
+
+def test_readme_repeats_rows_of_that_page():
+    root = Path(__file__).resolve().parents[1]
+    page = (root / "docs" / "benchmarks.md").read_text().splitlines()
+    readme = (root / "README.md").read_text().splitlines()
+    first = next(i for i, line in enumerate(readme) if line.startswith("| model | pool |"))
+    rows = list(takewhile(lambda line: line.startswith("|"), readme[first + 2 :]))
+    assert any(line.startswith(readme[first]) for line in page)
+    assert len(rows) > 20
+    assert [row for row in rows if not any(line.startswith(row) for line in page)] == []
 
 
 def test_calls_that_cannot_be_run_say_why(tmp_path):

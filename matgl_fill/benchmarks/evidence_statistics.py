@@ -163,6 +163,12 @@ class Group:
         ]
 
 
+def learnable(group: Group) -> np.ndarray:
+    """Of each task (t,) whether probes of the original's plain embedding err less than the median of all labels."""
+    errors = [np.mean([np.mean(score[PLAIN][probe]) for probe in PROBES]) for score in group.original]
+    return np.array(errors) < np.array([score["median"] for score in group.original])
+
+
 def groups(rows: Sequence[Row]) -> list[Group]:
     """Measurements grouped by what they must share, in order of appearance.
 

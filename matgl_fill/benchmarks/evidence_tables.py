@@ -16,12 +16,14 @@ from matgl_fill.benchmarks.evidence_statistics import (
     correlation,
     differences,
     groups,
-    interval,
+    learnable,
     paired_runs,
     sign_test,
 )
+from matgl_fill.benchmarks.evidence_summary import summary
 from matgl_fill.benchmarks.ledger import Row
 from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN
+from matgl_fill.benchmarks.text import markdown_table, mean_text, signed
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate.probes import PROBES
 from matgl_fill.files import atomic_write
@@ -53,20 +55,6 @@ model was trained for is none of its downstream tasks: it counts in no mean and 
 """
 
 
-def _signed(value: float, digits: int = 1) -> str:
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
-
-
-def _mean(values: np.ndarray) -> str:
-    return f"{_signed(values.mean())} [{', '.join(map(_signed, interval(values)))}]"
-
-
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, first column to the left and the others to the right."""
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"
-
-
 def _both(columns: Sequence[str]) -> list[str]:
     """Column names for plain embeddings, and the same for those with descriptors."""
     return [*columns, *(f"{c}, with descriptors" for c in columns)]
@@ -82,7 +70,7 @@ def _summary(group: Group, arms: Sequence[Arm]) -> str:
     for arm in arms:
         cells = [arm.name, str(len(arm.seeds)) if arm.variant else "", *_figures(group, arm, PLAIN)]
         for half in halves:
-            cells.append(_mean(arm.gains[PLAIN][[h == half for h in group.halves]]))
+            cells.append(mean_text(arm.gains[PLAIN][[h == half for h in group.halves]]))
         cells += _figures(group, arm, DESCRIBED)
         fills = [row["fill"] for row in arm.rows if row["fill"]]
         rows.append([*cells, _seconds(arm), f"{sum(f['accepted'] for f in fills)} of {len(fills)}" if fills else ""])
@@ -95,21 +83,22 @@ def _seconds(arm: Arm) -> str:
     return f"{np.mean([f['seconds'] for f in fills]):.0f}" if fills else ""
 
 
-def _figures(group: Group, arm: Arm, kind: str, some: Sequence[bool] | None = None) -> list[str]:
+def _figures(group: Group, arm: Arm, kind: str, some: np.ndarray | None = None) -> list[str]:
     """Mean, worst task, tasks up and down, lowest run; of some tasks only, if these are told."""
     if kind not in arm.gains:
         return [""] * 4
-    tasks = [t for t, shown in zip(group.tasks, some or [True] * len(group.tasks), strict=True) if shown]
-    values = arm.gains[kind] if some is None else arm.gains[kind][np.array(some)]
+    shown = np.ones(len(group.tasks), dtype=bool) if some is None else some
+    tasks = [t for t, there in zip(group.tasks, shown, strict=True) if there]
+    values = arm.gains[kind][shown]
     by_task = values.mean(axis=1)
     worst, lowest = int(by_task.argmin()), np.unravel_index(values.argmin(), values.shape)
     signs, seed = sign_test(values), arm.seeds[lowest[1]]
     where = f"{tasks[lowest[0]]}" + ("" if seed is None else f", seed {seed}")
     return [
-        _mean(values),
-        f"{_signed(by_task[worst])} ({tasks[worst]})",
+        mean_text(values),
+        f"{signed(by_task[worst])} ({tasks[worst]})",
         f"{signs.up}, {signs.down}",
-        f"{_signed(values.min())} ({where})",
+        f"{signed(values.min())} ({where})",
     ]
 
 
@@ -120,15 +109,14 @@ def _main(group: Group) -> list[Arm]:
 
 def _original(group: Group, arms: Sequence[Arm]) -> str:
     """Errors of the original's plain embedding beside those of one value, and the worst of the tasks where it wins."""
-    rows, learnt = [], []
+    rows, learnt = [], learnable(group)
     for score in group.original:
         errors = [float(np.mean(score[PLAIN][p])) for p in PROBES]
-        learnt.append(np.mean(errors) < score["median"])
         others = [float(np.mean(e)) for p, e in score[PLAIN].items() if p not in PROBES]
         rows.append([score["task"], str(score["n"]), *(f"{e:.3g}" for e in (*errors, *others, score["median"]))])
     names = [*PROBES, *(p for p in group.original[0][PLAIN] if p not in PROBES)]
     parts = [markdown_table(["task", "crystals", *names, "median of all labels"], rows)]
-    if all(learnt) or not any(learnt):
+    if learnt.all() or not learnt.any():
         return parts[0]
     hard = ", ".join(t for t, good in zip(group.tasks, learnt, strict=True) if not good)
     parts.append(
@@ -149,7 +137,7 @@ def _by_probe(arms: Sequence[Arm]) -> str:
         for probe in probes:
             values = arm.by_probe[probe]
             signs = sign_test(values)
-            cells += [_mean(values), _signed(values.mean(axis=1).min()), f"{signs.up}, {signs.down}"]
+            cells += [mean_text(values), signed(values.mean(axis=1).min()), f"{signs.up}, {signs.down}"]
         rows.append([arm.name, *cells])
     return markdown_table(["arm", *(x for p in probes for x in (p, "worst task", "up, down"))], rows)
 
@@ -204,7 +192,7 @@ def _against(values: np.ndarray) -> list[str]:
     if not values.size:
         return [""] * 3
     signs = sign_test(values)
-    return [_mean(values), f"{signs.up}, {signs.down}", f"{signs.p:.2g}"]
+    return [mean_text(values), f"{signs.up}, {signs.down}", f"{signs.p:.2g}"]
 
 
 def _every_task(group: Group, arms: Sequence[Arm]) -> str:
@@ -216,7 +204,7 @@ def _every_task(group: Group, arms: Sequence[Arm]) -> str:
         for i, task in enumerate(group.tasks):
             each = [a.gains[kind][i] for a in shown]
             spread = [f" ± {v.std(ddof=1):.1f}" if len(v) > 1 else "" for v in each]
-            rows.append([task, *(f"{_signed(v.mean())}{s}" for v, s in zip(each, spread, strict=True))])
+            rows.append([task, *(f"{signed(v.mean())}{s}" for v, s in zip(each, spread, strict=True))])
         if shown:
             parts.append(f"Mean over seeds ± standard deviation, {kind}:\n")
             parts.append(markdown_table(["task", *(a.name for a in shown)], rows))
@@ -259,7 +247,7 @@ def _going_together(measure: str, runs: Sequence[tuple[Sequence[float], float]],
     """Rank correlation of (before, after) of a measure with the gain."""
     ratio = [after / before if before else np.nan for (before, after), _ in runs]
     found = correlation(ratio, [gain for _, gain in runs]) if np.isfinite(ratio).all() else None
-    said = f"{_signed(found[0], 2)} (p {found[1]:.2g})" if found else "not defined"
+    said = f"{signed(found[0], 2)} (p {found[1]:.2g})" if found else "not defined"
     of = f"{len(runs)} runs, {width}"
     return f"- Spearman correlation of {measure}, after over before, with the mean gain ({of}): {said}"
 
@@ -352,7 +340,8 @@ def write_tables(rows: Sequence[Row], out: Path | None = None) -> str:
             picture = f"{out.stem}-{k}.svg"
             atomic_write(out.with_name(picture), figure_bytes(task_dots(group), "svg"))
         sections.append(_section(group, picture))
-    text = "\n".join([HEAD, _made_by(rows), *sections, _over_all(shown), _curve(curves)]).rstrip("\n") + "\n"
+    parts = [HEAD, _made_by(rows), summary(shown), *sections, _over_all(shown), _curve(curves)]
+    text = "\n".join(parts).rstrip("\n") + "\n"
     if out is not None:
         atomic_write(out, text)
     return text

@@ -233,7 +233,8 @@ def taught(
         lesson = fill_tune(model, pool, oracle=given, seed=seed, config=config, proposals=first)
         seconds = round(time.perf_counter() - start, 1)
         if out is not None:
-            atomic_folder(out / arm, partial(lesson.model.save, metadata=lesson.metadata))  # type: ignore[operator]
+            save: Any = lesson.model.save
+            atomic_folder(out / arm, partial(save, metadata=lesson.metadata))
         errors = oracle_errors(get_adapter(lesson.model), known, tested)
         report = lesson.report
         verdict, stages = report["verdict"]["headline"], report["run"]["stages"]

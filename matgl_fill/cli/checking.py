@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -97,7 +96,8 @@ def upgrade(
     Plain MatGL loads such files without an error and predicts wrong values.
     """
     upgraded = load_model(model, legacy=force or None)
-    atomic_folder(out, partial(upgraded.save, metadata={"matgl_fill": package_facts()}))  # type: ignore[operator]
+    facts = {"matgl_fill": package_facts()}
+    atomic_folder(out, lambda folder: upgraded.save(folder, metadata=facts))  # type: ignore[operator]
     say(f"written to {out}")
 
 

@@ -1,0 +1,76 @@
+"""What all measurements say in one table: a row a model, pool and way to choose crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from matgl_fill.benchmarks.evidence_statistics import AS_IS, Arm, Group, learnable, sign_test
+from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN
+from matgl_fill.benchmarks.text import markdown_table, mean_text, signed
+
+PLACES = {
+    "roughness": "{n} at rough places",
+    "random": "{n} at random places",
+    "farthest": "{n} at farthest points",
+    "dissimilar": "{n} least similar",
+    "descriptors": "none, descriptors added",
+    "layers": "none, all layers read",
+}
+"""Arms, by where their crystals are."""
+CONTROLS = {"pool alone": "none, the pool alone", "untrained copy": "none, copy not trained"}
+"""Variants that belong among the arms."""
+COLUMNS = ("plain", "worst", "up", "with descriptors", "worst", "up")
+NETWORK = "MLP"
+TEXT = """## Summary
+
+*Learnable*: only tasks on which probes of the original embedding err less than the median of all labels. *Network*: the
+small network, which no setting was chosen by. No setting was chosen with the M3GNet potentials and the students.
+
+"""
+
+
+def summary(found: Sequence[Group]) -> str:
+    """Table of all arms that stand for themselves, as Markdown.
+
+    Args:
+        found: groups of measurements, in the order of the page.
+    """
+    rows = [row for group in found if not (group.facts["oracle"] or group.facts["base"]) for row in _rows(group)]
+    learnt = ("learnable, plain", "worst", "learnable, with descriptors", "worst")
+    return TEXT + markdown_table(["model", "pool", "crystals", "seeds", *COLUMNS, *learnt, "network"], rows)
+
+
+def _rows(group: Group) -> list[list[str]]:
+    """Arms of one group, those without training last."""
+    named = {
+        arm.name: CONTROLS.get(arm.variant, PLACES[arm.arm]).format(n=group.facts["n"])
+        for arm in group.arms
+        if arm.variant in ("", AS_IS, *CONTROLS)
+    }
+    arms = sorted((a for a in group.arms if a.name in named), key=lambda a: (not a.variant, list(PLACES).index(a.arm)))
+    good = learnable(group)
+    return [[*_where(group), named[a.name], *_figures(a, good)] for a in arms]
+
+
+def _where(group: Group) -> list[str]:
+    """Model and pool."""
+    return [str(group.facts["model"]), str(group.facts["pool"] or "").removesuffix(".jsonl.gz")]
+
+
+def _figures(arm: Arm, good: np.ndarray) -> list[str]:
+    """Seeds, and change on all tasks and on those that can be learnt."""
+    cells = [str(len(arm.seeds)) if arm.variant else ""]
+    for kind in (PLAIN, DESCRIBED):
+        values = arm.gains.get(kind)
+        cells += ["", "", ""] if values is None else [mean_text(values), *_worst_and_up(values)]
+    for kind in (PLAIN, DESCRIBED):
+        values = arm.gains[kind][good] if kind in arm.gains and good.any() else None
+        cells += ["", ""] if values is None else [signed(values.mean()), signed(values.mean(axis=1).min())]
+    return [*cells, signed(arm.by_probe[NETWORK].mean()) if NETWORK in arm.by_probe else ""]
+
+
+def _worst_and_up(values: np.ndarray) -> list[str]:
+    """Worst task in the mean over seeds, and how many gain."""
+    return [signed(values.mean(axis=1).min()), f"{sign_test(values).up} of {len(values)}"]
