@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +27,7 @@ from matgl_fill.roughness import RoughnessResult
 from matgl_fill.roughness.measures import MIN_POINTS, Measure, measure
 from matgl_fill.roughness.pictures import Projection, figure_bytes, frustration_contributions, load_umap
 from matgl_fill.summary import machine_facts
+from matgl_fill.tables import csv_text
 
 SHOWN = 5
 """Roughest places in the terminal's table."""
@@ -125,8 +123,9 @@ class RoughnessReport:
         out.mkdir(parents=True, exist_ok=True)
         self.result.save(out / "roughness.npz")
         self.result.network.save(out / "network.json")
-        atomic_write(out / "crystals.csv", _csv(CRYSTALS, self.crystals))
-        atomic_write(out / "maxima.csv", _csv(MAXIMA, self.maxima))
+        for name, columns, rows in (("crystals", CRYSTALS, self.crystals), ("maxima", MAXIMA, self.maxima)):
+            table = [dict(zip(columns, row, strict=True)) for row in rows]
+            atomic_write(out / f"{name}.csv", csv_text(table, columns))
         for name, figure in pictures.items():
             atomic_write(out / f"{name}.png", figure_bytes(figure, "png"))
             atomic_write(out / f"{name}.svg", figure_bytes(figure, "svg"))
@@ -207,9 +206,3 @@ def _response(
 def _spread(values: np.ndarray) -> dict[str, float]:
     """Mean, least and largest value."""
     return {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()

@@ -17,10 +17,10 @@ from matgl_fill.files import atomic_write
 from matgl_fill.io import StructureSet
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """At least one row as CSV; the first row's keys are the header."""
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Rows as CSV; the columns are the first row's keys, unless they are given because there may be no row."""
     text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table = csv.DictWriter(text, list(columns or rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()
