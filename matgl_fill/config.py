@@ -50,8 +50,8 @@ class FillConfig(BaseModel):
         denoise_weight: weight of the denoising objective, where it is asked for.
         response_weight: weight of the response objective: stiffness, force constants, pressure and energy, from the
             oracle or, for potentials that are overwritten without one, from the model itself; by default 1 where the
-            tuned weights overwrite the original and 0.03 where they are added to it.
-        oracle_weight: weight of the oracle's energies, forces and stresses; by default 1 and 0.01.
+            tuned weights overwrite the original and 0.3 where they are added to it.
+        oracle_weight: weight of the oracle's energies, forces and stresses; by default 1 and 0.1.
         replay_weight: weight of holding pool embeddings (standardised units, squared); by default 10 where the tuned
             weights overwrite the original and 0 where they are added to it, for what is kept need not be held.
         force_replay_weight: weight of holding a potential's own energies, forces and stresses on the generated
@@ -121,8 +121,8 @@ class FillConfig(BaseModel):
             "steps": steps,
             "lr": rate if add or not is_potential else 2e-4,
             "replay_batch": replay_batch,
-            "oracle_weight": 0.01 if add else 1.0,
-            "response_weight": 0.03 if add else 1.0,
+            "oracle_weight": 0.1 if add else 1.0,
+            "response_weight": 0.3 if add else 1.0,
             "pool_descriptor_weight": 1.0 if add else 0.0,
             "replay_weight": 0.0 if add else 10.0,
             "prediction_weight": 0.1 if add else 10.0,
