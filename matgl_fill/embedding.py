@@ -52,7 +52,8 @@ def embed(
 
     Args:
         model: any MatGL model that :func:`get_adapter` serves.
-        structures: anything :func:`matgl_fill.io.read_structures` takes.
+        structures: anything :func:`matgl_fill.io.read_structures` takes, or what it returned: then crystals that
+            could not be read are left out, and its ``ids`` name the rows.
         level: ``"structure"`` for one row a crystal, ``"atom"`` for one row an atom (crystals in order).
         batch_size: crystals per model call; ``"auto"`` sorts by size and fills batches up to a budget of edges that
             is found from the width of the model.

@@ -135,12 +135,17 @@ def read_structures(source: Any) -> StructureSet:
 def read_aligned(source: Any) -> StructureSet:
     """As :func:`read_structures`, for callers whose rows have to be those of the input.
 
+    What was read before, a :class:`StructureSet`, has told what it left out, and its ids name the rows.
+
     Raises:
         InputError: as there, or one structure cannot be used.
     """
     found = read_structures(source)
-    if found.skipped:
-        raise InputError(f"{found.skipped[0].where}: {found.skipped[0].reason}; remove it to keep rows aligned.")
+    if found.skipped and found is not source:
+        raise InputError(
+            f"{found.skipped[0].where}: {found.skipped[0].reason}; remove it to keep rows aligned, or give"
+            " read_structures(...), which leaves it out and whose ids name the rows."
+        )
     return found
 
 

@@ -186,3 +186,11 @@ def test_descriptors_say_what_their_names_say():
 def test_descriptors_keep_rows_aligned(crystals):
     with pytest.raises(InputError, match="remove it to keep rows aligned"):
         mf.describe([crystals[0], "absent.cif", crystals[1]])
+
+
+def test_rows_of_what_was_read_before_are_those_of_its_ids(model, crystals):
+    read = mf.read_structures([crystals[0], "absent.cif", crystals[1]])
+    assert [s.where for s in read.skipped] == ["1"]
+    assert read.ids == ["0", "2"]
+    assert np.array_equal(mf.embed(model, read), mf.embed(model, [crystals[0], crystals[1]]))
+    assert np.array_equal(mf.describe(read), mf.describe([crystals[0], crystals[1]]))
