@@ -39,7 +39,7 @@ class FillConfig(BaseModel):
         redecorate: see ``copies``.
         rattle: largest standard deviation of the copies' displacements, Angstrom.
         strain: standard deviation of the copies' strain components.
-        steps: optimiser steps; by default as many as the model's adapter says.
+        steps: optimiser steps.
         batch_size: generated crystals per step and objective.
         replay_batch: pool crystals per step; by default as many as the model's adapter says.
         lr: peak learning rate (one cycle of AdamW); by default what the model's adapter says, and 2e-4 where a
@@ -84,7 +84,7 @@ class FillConfig(BaseModel):
     redecorate: float = Field(1.0, ge=0, le=1)
     rattle: float = Field(0.05, ge=0)
     strain: float = Field(0.01, ge=0)
-    steps: int | None = Field(None, ge=0)
+    steps: int = Field(400, ge=0)
     batch_size: int = Field(25, ge=1)
     replay_batch: int | None = Field(None, ge=1)
     lr: float | None = Field(None, ge=0)
@@ -107,18 +107,16 @@ class FillConfig(BaseModel):
     max_proxy_loss: float = Field(1.0, ge=0)
     processes: int = Field(1, ge=1)
 
-    def resolved(self, is_potential: bool, steps: int, replay_batch: int, rate: float) -> FillConfig:
+    def resolved(self, is_potential: bool, replay_batch: int, rate: float) -> FillConfig:
         """The same config with everything decided that was left open.
 
         Args:
             is_potential: the model is a potential.
-            steps: what the model's adapter trains for.
-            replay_batch: pool crystals per step that it takes.
+            replay_batch: pool crystals per step that the model's adapter takes.
             rate: peak learning rate that it takes.
         """
         add = self.form == "add"
         defaults = {
-            "steps": steps,
             "lr": rate if add or not is_potential else 2e-4,
             "replay_batch": replay_batch,
             "oracle_weight": 0.1 if add else 1.0,

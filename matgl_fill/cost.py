@@ -51,4 +51,4 @@ def training_seconds(
     mean_edges = sum(g.n_edges for g in replayed) / len(replayed)
     passes = sum(GEOMETRY_COST if o.needs_geometry else 1 for o in objectives)
     edges = mean_edges * (config.batch_size * passes + (config.replay_batch or 0))
-    return BACKWARD_COST * seconds_per_edge * edges * (config.steps or 0)
+    return BACKWARD_COST * seconds_per_edge * edges * config.steps

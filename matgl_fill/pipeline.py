@@ -251,7 +251,7 @@ def _settings_for(adapter: Adapter, config: FillConfig, has_labels: bool) -> Fil
         raise ModelError(f"the model's weights are {other}, and training runs in float32; give model.float().")
     if config.form == "correct" and not (has_labels and can_correct(adapter)):
         raise InputError(NOT_CORRECTED)
-    return config.resolved(adapter.is_potential, adapter.training_steps, adapter.training_replay, adapter.training_rate)
+    return config.resolved(adapter.is_potential, adapter.training_replay, adapter.training_rate)
 
 
 def _propose(

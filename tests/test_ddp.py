@@ -65,7 +65,7 @@ def parts(model, known, kind, replay=REPLAY, **changes):
         head = None if original.is_potential else (Z[:half], (labels.energy / atoms)[:half])
         objective = OracleObjective(kind, structures[:half], labels.subset(range(half)), 1.0, scale, head)
     term = Replay(Z, np.arange(half, len(Z)), original.intensive(y, atoms)[half:], replay)
-    config = FillConfig(**CONFIG | changes).resolved(original.is_potential, 8, 9, original.training_rate)
+    config = FillConfig(**CONFIG | changes).resolved(original.is_potential, 9, original.training_rate)
     return original.clone(), [objective], term, graphs[half:], config, 0
 
 

@@ -115,7 +115,7 @@ def test_a_small_pool_is_made_up_by_altered_copies(pool):
     elements = elements_of(pool.structures)
 
     def count(**changes):
-        config = FillConfig.make({"copies": 4, **changes}).resolved(False, 1, 1, 8e-3)
+        config = FillConfig.make({"copies": 4, **changes}).resolved(False, 1, 8e-3)
         copies = teaching_copies(made, known, elements, config, np.random.default_rng(0))
         assert [len(c) for c in copies[:12]] == [len(s) for s in made] * 4
         return len(copies) - 12

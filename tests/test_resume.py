@@ -48,7 +48,7 @@ def start(model, pool):
         adapter, scale = original.clone(), Standardiser(Z)
         objective = ReadoutObjective("descriptor", scale, (Z, D), known[rows], D[rows], 1.0)
         replay = Replay(Z, np.arange(30, 52), y[30:52], (1.0, 3.0))
-        config = FillConfig(**CONFIG | changes).resolved(False, STEPS, 5, 8e-3)
+        config = FillConfig(**CONFIG | changes).resolved(False, 5, 8e-3)
         return adapter, [objective], replay, adapter.graphs(known[30:52]), config, seed
 
     return make

@@ -92,7 +92,7 @@ def start(model, pool):
         guard = Guard(original, held, graphs, Z_held, y_held, config)
         objective = ReadoutObjective("descriptor", scale, (Z, D), known[:14], D[:14], 1.0)
         replay = Replay(Z, np.arange(30, 52), y[30:52], (0.0, 0.1))
-        config = config.resolved(False, STEPS, 5, lr)
+        config = config.resolved(False, 5, lr)
         given = adapter, [objective], replay, adapter.graphs(known[30:52]), config, 0
         return given, EarlyStop(lambda: guard.errors_beside(adapter))
 

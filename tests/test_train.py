@@ -494,9 +494,9 @@ def test_what_is_left_open_depends_on_form_and_kind_of_model():
         ("overwrite", False, overwritten),
         ("overwrite", True, overwritten | {"lr": 2e-4}),
     ):
-        found = FillConfig(form=form).resolved(is_potential, 200, 16, 8e-3)
+        found = FillConfig(form=form).resolved(is_potential, 16, 8e-3)
         assert found.model_dump(include=set(wanted)) == wanted
-        given = FillConfig(form=form, lr=0.5, replay_weight=2.0).resolved(is_potential, 200, 16, 8e-3)
+        given = FillConfig(form=form, lr=0.5, replay_weight=2.0).resolved(is_potential, 16, 8e-3)
         assert (given.lr, given.replay_weight) == (0.5, 2.0)
 
 

@@ -38,8 +38,6 @@ class Adapter(ABC):
     core_class: ClassVar[type[nn.Module]]
     filled_class: ClassVar[type[Filled]]
     """``core_class`` with :class:`matgl_fill.adapters.filled.Filled` mixed in."""
-    training_steps: ClassVar[int] = 200
-    """Steps of continued pretraining unless the config says otherwise; fewer where a step costs more."""
     training_rate: ClassVar[float] = 8e-3
     """Peak learning rate unless the config says otherwise; TensorNet learns much less at twice of it."""
     training_replay: ClassVar[int] = 16

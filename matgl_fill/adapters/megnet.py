@@ -31,7 +31,6 @@ class MEGNetAdapter(Adapter):
 
     core_class = MEGNet
     filled_class = FilledMEGNet
-    training_steps = 400
     training_rate = 1.6e-2
     training_replay = 64
     search_by_gradient = True

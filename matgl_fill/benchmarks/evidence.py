@@ -56,6 +56,7 @@ ABLATION: dict[str, dict[str, Any]] = {
     "no copies": {"copies": 0},
     "no redecoration": {"redecorate": 0.0},
     "no averaging": {"average_from": 1.0},
+    "half the steps": {"steps": 200},
     "overwrite": {"form": "overwrite"},
     "descriptor weight 0.3": {"descriptor_weight": 0.3},
     "overwrite, L2-SP": {"form": "overwrite", "objective": "descriptor+l2sp"},
@@ -68,9 +69,9 @@ ABLATION: dict[str, dict[str, Any]] = {
     "descriptors and denoising": {"objective": "descriptor+denoise"},
 }
 """Changes by name, of the config, the objective and the model (``device``, see
-:mod:`matgl_fill.benchmarks.devices`); :func:`variants` adds those that depend on the model. In "pool alone" the
-generated crystals weigh nothing and the descriptors of the pool what they always do; "untrained copy" is what reading
-the original a second time, as copies are read, gives by itself."""
+:mod:`matgl_fill.benchmarks.devices`). In "pool alone" the generated crystals weigh nothing and the descriptors of the
+pool what they always do; "untrained copy" is what reading the original a second time, as copies are read, gives by
+itself."""
 
 
 @dataclass(frozen=True)
@@ -106,15 +107,6 @@ class Measurement:
     variant: str = ""
     changes: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
-
-
-def variants(steps: int) -> dict[str, dict[str, Any]]:
-    """All changes of the config that an ablation runs, by name.
-
-    Args:
-        steps: that the model is trained for.
-    """
-    return ABLATION | {"half the steps": {"steps": steps // 2}}
 
 
 def changes_of(pairs: Sequence[str]) -> dict[str, Any]:
@@ -337,7 +329,7 @@ def run(
     named: dict[str, dict[str, Any]] = {label: given} if label else {AS_IS: {}}
     base = {} if label else given
     if ablation:
-        named = variants(base.get("steps") or get_adapter(loaded).training_steps)
+        named = ABLATION
     shared = {"model": _name(model), "rows": rows, "folds": folds}
     shared |= {"tasks": _name(str(data)), "half": half} if data else {"tasks": _name(str(tasks)), "half": ""}
     filling = {"pool": _name(pool), "n": n, "oracle": _name(oracle) if oracle else None, "base": base}

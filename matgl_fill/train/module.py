@@ -71,7 +71,7 @@ class FillModule(pl.LightningModule):
         stop: EarlyStop | None = None,
     ) -> None:
         super().__init__()
-        self.steps = config.steps or 0
+        self.steps = config.steps
         self.adapter, self.objectives, self.replay, self.config = adapter, objectives, replay, config
         self.core, self.stop = adapter.core, stop
         self.heads = torch.nn.ParameterList([p for o in objectives for p in o.parameters()])
