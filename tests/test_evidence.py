@@ -293,6 +293,7 @@ def test_short_form_goes_on_and_becomes_tables(tmp_path):
         assert f"| {name} |" in text
     assert text.count("## default\n") == 2
     assert "| roughness | random |" in text
+    assert "| 3 at rough places, steps = 3, copies = 1, lr = 0.0 |" in text
     assert "<svg" in (tmp_path / "page-1.svg").read_text()
     assert json.loads(whole.splitlines()[0])["scores"][0]["plain"].keys() == set(FITS)
 

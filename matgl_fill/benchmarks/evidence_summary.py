@@ -37,7 +37,7 @@ def summary(found: Sequence[Group]) -> str:
     Args:
         found: groups of measurements, in the order of the page.
     """
-    rows = [row for group in found if not (group.facts["oracle"] or group.facts["base"]) for row in _rows(group)]
+    rows = [row for group in found if not group.facts["oracle"] for row in _rows(group)]
     learnt = ("learnable, plain", "worst", "learnable, with descriptors", "worst")
     return TEXT + markdown_table(["model", "pool", "crystals", "seeds", *COLUMNS, *learnt, "network"], rows)
 
@@ -50,8 +50,8 @@ def _rows(group: Group) -> list[list[str]]:
         if arm.variant in ("", AS_IS, *CONTROLS)
     }
     arms = sorted((a for a in group.arms if a.name in named), key=lambda a: (not a.variant, list(PLACES).index(a.arm)))
-    good = learnable(group)
-    return [[*_where(group), named[a.name], *_figures(a, good)] for a in arms]
+    good, base = learnable(group), "".join(f", {k} = {v}" for k, v in group.facts["base"].items())
+    return [[*_where(group), named[a.name] + (base if a.variant else ""), *_figures(a, good)] for a in arms]
 
 
 def _where(group: Group) -> list[str]:
