@@ -43,9 +43,8 @@ for task in tasks:
 # Fill-tuning
 # -----------
 #
-# By default 100 crystals are made and training takes as many steps as the model's adapter says (400 here). This is a
-# short version, for one CPU thread and one to two minutes: 10 crystals, 80 steps. ``make demo`` runs it in full, which
-# gains more: leave ``n`` and ``config`` out.
+# By default 100 crystals are made and training takes 400 steps. This is a short version, for one CPU thread and one to
+# two minutes: 10 crystals, 80 steps. ``make demo`` runs it in full, which gains more: leave ``n`` and ``config`` out.
 
 result = mf.fill_tune(model, given.structures, n=10, seed=0, config={"steps": 80}, tasks=tasks)
 print(result)

@@ -483,7 +483,7 @@ def test_a_potential_that_is_overwritten_stays_one(pool, few, taught):
 
 def test_what_is_left_open_depends_on_form_and_kind_of_model():
     """A copy that is carried beside the original is free; weights that replace it are held."""
-    added, overwritten = ({"steps": 200, "lr": 8e-3, "replay_batch": 16} for _ in range(2))
+    added, overwritten = ({"steps": 400, "lr": 8e-3, "replay_batch": 16} for _ in range(2))
     added |= {"oracle_weight": 0.1, "response_weight": 0.3, "pool_descriptor_weight": 1.0}
     added |= {"replay_weight": 0.0, "prediction_weight": 0.1}
     overwritten |= {"oracle_weight": 1.0, "response_weight": 1.0, "pool_descriptor_weight": 0.0}
