@@ -146,6 +146,11 @@ class Group:
     original: tuple[Row, ...] = ()
     aside: Group | None = None
 
+    @property
+    def settings(self) -> str:
+        """Changes of the config that all its arms share, for tables."""
+        return ", ".join(f"{name} = {value}" for name, value in self.facts["base"].items())
+
     def controls(self, of: Arm) -> list[Arm]:
         """Arms that an arm has to beat.
 

@@ -50,8 +50,8 @@ def _rows(group: Group) -> list[list[str]]:
         if arm.variant in ("", AS_IS, *CONTROLS)
     }
     arms = sorted((a for a in group.arms if a.name in named), key=lambda a: (not a.variant, list(PLACES).index(a.arm)))
-    good, base = learnable(group), "".join(f", {k} = {v}" for k, v in group.facts["base"].items())
-    return [[*_where(group), named[a.name] + (base if a.variant else ""), *_figures(a, good)] for a in arms]
+    good, settings = learnable(group), f", {group.settings}" if group.settings else ""
+    return [[*_where(group), named[a.name] + (settings if a.variant else ""), *_figures(a, good)] for a in arms]
 
 
 def _where(group: Group) -> list[str]:

@@ -293,7 +293,7 @@ def _section(group: Group, picture: str | None) -> str:
     filled = any(a.variant for a in group.arms)
     if filled:
         text += f" {f['n']} crystals filled among those of {f['pool']}, oracle: {f['oracle'] or 'none'}"
-        text += f"; {', '.join(f'{k} = {v}' for k, v in f['base'].items())}." if f["base"] else "."
+        text += f"; {group.settings}." if group.settings else "."
     main = _main(group)
     varied = [a for a in group.arms if a not in main]
     parts = [title, text, _summary(group, main)]
