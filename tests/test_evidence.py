@@ -291,7 +291,8 @@ def test_short_form_goes_on_and_becomes_tables(tmp_path):
     text = page.read_text()
     for name in ("descriptors", "layers", "roughness", "random"):
         assert f"| {name} |" in text
-    assert text.count("## default\n") == 2
+    assert text.count("## default, default, steps = 3") == 2
+    assert text.count("| default |  | none, descriptors added |") == 1
     assert "| roughness | random |" in text
     assert "| 3 at rough places, steps = 3, copies = 1, lr = 0.0 |" in text
     assert "<svg" in (tmp_path / "page-1.svg").read_text()

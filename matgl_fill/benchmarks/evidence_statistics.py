@@ -147,6 +147,11 @@ class Group:
     aside: Group | None = None
 
     @property
+    def pool(self) -> str:
+        """Name of the pool, for tables; empty where nothing was filled."""
+        return str(self.facts["pool"] or "").removesuffix(".jsonl.gz")
+
+    @property
     def settings(self) -> str:
         """Changes of the config that all its arms share, for tables."""
         return ", ".join(f"{name} = {value}" for name, value in self.facts["base"].items())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from matgl_fill.benchmarks.evidence_statistics import AS_IS, Arm, Group, learnable, sign_test
+from matgl_fill.benchmarks.evidence_statistics import AS_IS, SCORED, Arm, Group, learnable, sign_test
 from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN
 from matgl_fill.benchmarks.text import markdown_table, mean_text, signed
 
@@ -37,26 +37,29 @@ def summary(found: Sequence[Group]) -> str:
     Args:
         found: groups of measurements, in the order of the page.
     """
-    rows = [row for group in found if not group.facts["oracle"] for row in _rows(group)]
+    rows, shown = [], set()
+    for group in (g for g in found if not g.facts["oracle"]):
+        scored = tuple(group.facts[k] for k in SCORED)
+        rows += _rows(group, trained_only=scored in shown)
+        shown.add(scored)
     learnt = ("learnable, plain", "worst", "learnable, with descriptors", "worst")
     return TEXT + markdown_table(["model", "pool", "crystals", "seeds", *COLUMNS, *learnt, "network"], rows)
 
 
-def _rows(group: Group) -> list[list[str]]:
-    """Arms of one group, those without training last."""
+def _rows(group: Group, trained_only: bool) -> list[list[str]]:
+    """Arms of one group, those without training last; these need no pool, so that once a model is enough."""
     named = {
         arm.name: CONTROLS.get(arm.variant, PLACES[arm.arm]).format(n=group.facts["n"])
         for arm in group.arms
         if arm.variant in ("", AS_IS, *CONTROLS)
     }
-    arms = sorted((a for a in group.arms if a.name in named), key=lambda a: (not a.variant, list(PLACES).index(a.arm)))
-    good, settings = learnable(group), f", {group.settings}" if group.settings else ""
-    return [[*_where(group), named[a.name] + (settings if a.variant else ""), *_figures(a, good)] for a in arms]
-
-
-def _where(group: Group) -> list[str]:
-    """Model and pool."""
-    return [str(group.facts["model"]), str(group.facts["pool"] or "").removesuffix(".jsonl.gz")]
+    some = (a for a in group.arms if a.name in named and (a.variant or not trained_only))
+    arms = sorted(some, key=lambda a: (not a.variant, list(PLACES).index(a.arm)))
+    model, good, settings = str(group.facts["model"]), learnable(group), f", {group.settings}" if group.settings else ""
+    return [
+        [model, *((group.pool, named[a.name] + settings) if a.variant else ("", named[a.name])), *_figures(a, good)]
+        for a in arms
+    ]
 
 
 def _figures(arm: Arm, good: np.ndarray) -> list[str]:

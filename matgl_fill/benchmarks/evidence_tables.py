@@ -288,7 +288,9 @@ def task_dots(group: Group) -> Figure:
 def _section(group: Group, picture: str | None) -> str:
     """Everything about one group."""
     f = group.facts
-    title = f"## {f['model']}" + (f", {f['half']} tasks" if f["half"] not in ("", "both") else "")
+    shared = [group.pool, f"oracle {f['oracle']}" if f["oracle"] else "", group.settings]
+    shared.append(f"{f['half']} tasks" if f["half"] not in ("", "both") else "")
+    title = "## " + ", ".join(x for x in (f["model"], *shared) if x)
     text = f"Tasks of {f['tasks']}, at most {f['rows']} crystals each, {f['folds']} fold shuffle(s)."
     filled = any(a.variant for a in group.arms)
     if filled:
