@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 import tomllib
 from importlib.metadata import version as real_version
 
@@ -55,10 +52,7 @@ def test_help_names_all_commands_exit_codes_and_completion():
 
 def test_shell_completion_lists_commands():
     asked = {"COMP_WORDS": "matgl-fill e", "COMP_CWORD": "1", "_MATGL_FILL_COMPLETE": "complete_bash"}
-    code = "import sys; sys.argv[0] = 'matgl-fill'; from matgl_fill.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = CliRunner().invoke(app, env=asked, prog_name="matgl-fill")
     assert done.stdout.split() == ["embed", "evaluate"]
 
 

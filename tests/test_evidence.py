@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -136,13 +137,15 @@ def test_curve_over_the_number_of_crystals():
     assert _curve(_curves(groups(rows[:3]))) == ""
 
 
-def test_runs_of_all_models_are_compared_in_pairs():
+def test_runs_of_all_models_are_compared_in_pairs_settings_apart():
     fills = [arm("roughness", [[3.0, 5.0], [1.0, 1.0]]), arm("random", [[1.0, 1.0], [1.0, 3.0]])]
-    one = Group({}, ("t", "u"), ("", ""), tuple(fills))
-    alone = Group({}, ("t",), ("",), (arm("roughness", [[9.0]]),))
-    other = Group({}, ("t",), ("",), (arm("roughness", [[4.0]]), arm("random", [[0.0]], seeds=(0,))))
-    table = _over_all([one, alone, other]).splitlines()
-    assert table[-1] == "| random | 3 | +2.0 [+1.0, +4.0] | 3, 0 | 0.25 |  |  |  |"
+    today, before = {"base": {}}, {"base": {"steps": 200}}
+    one = Group(today, ("t", "u"), ("", ""), tuple(fills))
+    alone = Group(today, ("t",), ("",), (arm("roughness", [[9.0]]),))
+    other = Group(today, ("t",), ("",), (arm("roughness", [[4.0]]), arm("random", [[0.0]], seeds=(0,))))
+    table = _over_all([one, alone, other, replace(one, facts=before)]).splitlines()
+    assert table[-2] == "| random | 3 | +2.0 [+1.0, +4.0] | 3, 0 | 0.25 |  |  |  |"
+    assert table[-1].startswith("| random, steps = 200 | 2 | +1.0 ")
     assert _over_all([alone]) == ""
 
 

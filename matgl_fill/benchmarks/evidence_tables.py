@@ -171,17 +171,19 @@ def _curve(curves: Sequence[Sequence[Group]]) -> str:
 def _over_all(found: Sequence[Group]) -> str:
     """Crystals at rough places against other crystals, run by run, over all groups."""
     rows = []
-    for control in ("random", "farthest", "dissimilar"):
-        runs = {kind: paired_runs(found, "roughness", control, kind) for kind in KINDS}
-        if runs[PLAIN].size:
-            cells = [cell for values in runs.values() for cell in _against(values)]
-            rows.append([control, str(len(runs[PLAIN])), *cells])
+    for settings in dict.fromkeys(group.settings for group in found):
+        alike = [group for group in found if group.settings == settings]
+        for control in ("random", "farthest", "dissimilar"):
+            runs = {kind: paired_runs(alike, "roughness", control, kind) for kind in KINDS}
+            if runs[PLAIN].size:
+                cells = [cell for values in runs.values() for cell in _against(values)]
+                rows.append([", ".join(x for x in (control, settings) if x), str(len(runs[PLAIN])), *cells])
     if not rows:
         return ""
     measured = ("difference", "runs up, down", "p")
     text = (
         "Difference of the means over tasks of two runs that share model, pool and seed; interval and sign test are\n"
-        "over runs of all models and pools above.\n\n"
+        "over runs of all models and pools above that share their settings.\n\n"
     )
     columns = ("control", "runs", *_both(measured))
     return "## Rough places against others, over all models\n\n" + text + markdown_table(columns, rows)
