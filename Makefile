@@ -10,10 +10,10 @@ PYTEST := -n 2 --dist loadfile --no-loadscope-reorder --durations=40
 .PHONY: setup demo test test-dgl lint docs bench bench-short tables clean
 
 # torch comes first and pinned: anything that lets pip pick it pulls the CUDA build. Modules are compiled when they are
-# first imported, not all of them now: that is half of an installation's time. Were what is compiled not kept, every
-# start of Python would compile MatGL and all it needs again, for twenty seconds.
-unexport PYTHONDONTWRITEBYTECODE
+# first imported, not all of them now: that is half of an installation's time.
 PIP_INSTALL := -m pip install --quiet --no-compile
+# ... and kept, whatever the environment says: else every start of Python compiles MatGL and all it needs again.
+unexport PYTHONDONTWRITEBYTECODE
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed'"

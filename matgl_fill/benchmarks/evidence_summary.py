@@ -8,7 +8,7 @@ import numpy as np
 
 from matgl_fill.benchmarks.evidence_statistics import AS_IS, SCORED, Arm, Group, learnable, sign_test
 from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN
-from matgl_fill.benchmarks.text import markdown_table, mean_text, signed
+from matgl_fill.benchmarks.text import listed, markdown_table, mean_text, signed
 
 PLACES = {
     "roughness": "{n} at rough places",
@@ -55,11 +55,11 @@ def _rows(group: Group, trained_only: bool) -> list[list[str]]:
     }
     some = (a for a in group.arms if a.name in named and (a.variant or not trained_only))
     arms = sorted(some, key=lambda a: (not a.variant, list(PLACES).index(a.arm)))
-    model, good, settings = str(group.facts["model"]), learnable(group), f", {group.settings}" if group.settings else ""
-    return [
-        [model, *((group.pool, named[a.name] + settings) if a.variant else ("", named[a.name])), *_figures(a, good)]
-        for a in arms
-    ]
+    good, rows = learnable(group), []
+    for arm in arms:
+        pool, settings = (group.pool, group.settings) if arm.variant else ("", "")
+        rows.append([str(group.facts["model"]), pool, listed(named[arm.name], settings), *_figures(arm, good)])
+    return rows
 
 
 def _figures(arm: Arm, good: np.ndarray) -> list[str]:

@@ -23,7 +23,7 @@ from matgl_fill.benchmarks.evidence_statistics import (
 from matgl_fill.benchmarks.evidence_summary import summary
 from matgl_fill.benchmarks.ledger import Row
 from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN
-from matgl_fill.benchmarks.text import markdown_table, mean_text, signed
+from matgl_fill.benchmarks.text import listed, markdown_table, mean_text, signed
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate.probes import PROBES
 from matgl_fill.files import atomic_write
@@ -177,7 +177,7 @@ def _over_all(found: Sequence[Group]) -> str:
             runs = {kind: paired_runs(alike, "roughness", control, kind) for kind in KINDS}
             if runs[PLAIN].size:
                 cells = [cell for values in runs.values() for cell in _against(values)]
-                rows.append([", ".join(x for x in (control, settings) if x), str(len(runs[PLAIN])), *cells])
+                rows.append([listed(control, settings), str(len(runs[PLAIN])), *cells])
     if not rows:
         return ""
     measured = ("difference", "runs up, down", "p")
@@ -290,9 +290,9 @@ def task_dots(group: Group) -> Figure:
 def _section(group: Group, picture: str | None) -> str:
     """Everything about one group."""
     f = group.facts
-    shared = [group.pool, f"oracle {f['oracle']}" if f["oracle"] else "", group.settings]
-    shared.append(f"{f['half']} tasks" if f["half"] not in ("", "both") else "")
-    title = "## " + ", ".join(x for x in (f["model"], *shared) if x)
+    oracle = f"oracle {f['oracle']}" if f["oracle"] else ""
+    half = f"{f['half']} tasks" if f["half"] not in ("", "both") else ""
+    title = "## " + listed(f["model"], group.pool, oracle, group.settings, half)
     text = f"Tasks of {f['tasks']}, at most {f['rows']} crystals each, {f['folds']} fold shuffle(s)."
     filled = any(a.variant for a in group.arms)
     if filled:

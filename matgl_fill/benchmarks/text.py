@@ -28,3 +28,8 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     """A Markdown table, first column to the left and the others to the right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"
+
+
+def listed(*parts: str) -> str:
+    """Parts with commas between; empty ones are left out."""
+    return ", ".join(part for part in parts if part)
