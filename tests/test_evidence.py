@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from matgl_fill.benchmarks import evidence
 from matgl_fill.benchmarks.__main__ import app
+from matgl_fill.benchmarks.evidence_pairs import pairs_of_runs
 from matgl_fill.benchmarks.evidence_statistics import (
     AS_IS,
     Arm,
@@ -28,7 +29,7 @@ from matgl_fill.benchmarks.evidence_statistics import (
     interval,
     sign_test,
 )
-from matgl_fill.benchmarks.evidence_tables import _curve, _curves, _original, _over_all
+from matgl_fill.benchmarks.evidence_tables import _curve, _curves, _original
 from matgl_fill.benchmarks.ledger import Lines, read_rows
 from matgl_fill.benchmarks.suite import CHOOSING, REPORTING, TRAINED_ON, Suite, tasks_of
 from matgl_fill.config import FillConfig
@@ -139,14 +140,21 @@ def test_curve_over_the_number_of_crystals():
 
 def test_runs_of_all_models_are_compared_in_pairs_settings_apart():
     fills = [arm("roughness", [[3.0, 5.0], [1.0, 1.0]]), arm("random", [[1.0, 1.0], [1.0, 3.0]])]
-    today, before = {"base": {}}, {"base": {"steps": 200}}
+    today = {"model": "m", "pool": "p", "n": 100, "base": {}}
     one = Group(today, ("t", "u"), ("", ""), tuple(fills))
-    alone = Group(today, ("t",), ("",), (arm("roughness", [[9.0]]),))
-    other = Group(today, ("t",), ("",), (arm("roughness", [[4.0]]), arm("random", [[0.0]], seeds=(0,))))
-    table = _over_all([one, alone, other, replace(one, facts=before)]).splitlines()
-    assert table[-2] == "| random | 3 | +2.0 [+1.0, +4.0] | 3, 0 | 0.25 |  |  |  |"
-    assert table[-1].startswith("| random, steps = 200 | 2 | +1.0 ")
-    assert _over_all([alone]) == ""
+    lonely = Group(today | {"pool": "q"}, ("t",), ("",), (arm("roughness", [[9.0]]),))
+    other = replace(lonely, arms=(arm("roughness", [[4.0]]), arm("random", [[0.0]], seeds=(0,))))
+    before = (arm("roughness", [[1.0], [2.0]], seeds=(1,)), arm("random", [[1.0], [1.0]], seeds=(1,)))
+    shorter = replace(one, facts=today | {"base": {"steps": 200}}, arms=before)
+    tables = pairs_of_runs([one, other, shorter]).splitlines()
+    assert [line for line in tables if line.startswith(("| roughness", "| steps"))] == [
+        "| roughness less random | all | 3 | +2.0 [+1.0, +4.0] | 3, 0 | 0.25 |  |  |  |",
+        "| roughness less random | p | 2 | +1.0 [+1.0, +1.0] | 2, 0 | 0.5 |  |  |  |",
+        "| roughness less random | q | 1 | +4.0 [+4.0, +4.0] | 1, 0 | 1 |  |  |  |",
+        "| roughness less random, steps = 200 | p | 1 | +0.5 [+0.5, +0.5] | 1, 0 | 1 |  |  |  |",
+        "| steps = 200 | m, p | 2 | −1.2 [−1.5, −1.0] | 0, 2 | 0.5 |  |  |  |",
+    ]
+    assert pairs_of_runs([lonely]) == ""
 
 
 def test_what_a_model_was_trained_for_is_no_downstream_task_of_its():

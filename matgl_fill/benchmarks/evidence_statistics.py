@@ -243,16 +243,6 @@ def _group_of(rows: Sequence[Row]) -> Group:
     return Group(facts, tuple(r["task"] for r in plain), tuple(r["half"] for r in plain), tuple(arms), tuple(plain))
 
 
-def paired_runs(found: Sequence[Group], one: str, other: str, kind: str) -> np.ndarray:
-    """Mean over tasks (r, 1) of the gain of one arm less another's, for every seed of every group that has both."""
-    runs = []
-    for group in found:
-        arms = {a.name: a for a in group.arms if kind in a.gains}
-        if one in arms and other in arms:
-            runs.extend(differences(arms[one], arms[other], kind).mean(axis=0).tolist())
-    return np.array(runs)[:, None]
-
-
 def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:
     """Spearman correlation and its two-sided p; None for fewer than ``MIN_RUNS`` points or a constant."""
     if len(x) < MIN_RUNS or np.ptp(x) == 0 or np.ptp(y) == 0:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from matgl_fill.benchmarks.evidence_pairs import MEASURED, against, pairs_of_runs
 from matgl_fill.benchmarks.evidence_statistics import (
     AS_IS,
     Arm,
@@ -17,13 +18,12 @@ from matgl_fill.benchmarks.evidence_statistics import (
     differences,
     groups,
     learnable,
-    paired_runs,
     sign_test,
 )
 from matgl_fill.benchmarks.evidence_summary import summary
 from matgl_fill.benchmarks.ledger import Row
 from matgl_fill.benchmarks.suite import DESCRIBED, PLAIN
-from matgl_fill.benchmarks.text import listed, markdown_table, mean_text, signed
+from matgl_fill.benchmarks.text import both, listed, markdown_table, mean_text, signed
 from matgl_fill.errors import InputError
 from matgl_fill.evaluate.probes import PROBES
 from matgl_fill.files import atomic_write
@@ -53,11 +53,6 @@ down*: tasks whose mean over seeds is better or worse. *Lowest run*: the lowest 
 exact and two-sided, over tasks; its p is optimistic, for some tasks are one quantity from two sources. A task that a
 model was trained for is none of its downstream tasks: it counts in no mean and stands apart, under *trained for*.
 """
-
-
-def _both(columns: Sequence[str]) -> list[str]:
-    """Column names for plain embeddings, and the same for those with descriptors."""
-    return [*columns, *(f"{c}, with descriptors" for c in columns)]
 
 
 def _summary(group: Group, arms: Sequence[Arm]) -> str:
@@ -124,7 +119,7 @@ def _original(group: Group, arms: Sequence[Arm]) -> str:
     )
     found = [[arm.name, *(x for kind in KINDS for x in _figures(group, arm, kind, learnt)[:3])] for arm in arms]
     of_kind = ("mean", "worst task", "up, down")
-    parts.append(markdown_table(["arm", *_both(of_kind)], found))
+    parts.append(markdown_table(["arm", *both(of_kind)], found))
     return "\n".join(parts)
 
 
@@ -164,37 +159,8 @@ def _curve(curves: Sequence[Sequence[Group]]) -> str:
     if not rows:
         return ""
     of_kind = ("mean", "worst task", "up, down")
-    columns = ("model, arm", "crystals", "seeds", *_both(of_kind), "seconds")
+    columns = ("model, arm", "crystals", "seeds", *both(of_kind), "seconds")
     return "## How many crystals\n\n" + markdown_table(columns, rows)
-
-
-def _over_all(found: Sequence[Group]) -> str:
-    """Crystals at rough places against other crystals, run by run, over all groups."""
-    rows = []
-    for settings in dict.fromkeys(group.settings for group in found):
-        alike = [group for group in found if group.settings == settings]
-        for control in ("random", "farthest", "dissimilar"):
-            runs = {kind: paired_runs(alike, "roughness", control, kind) for kind in KINDS}
-            if runs[PLAIN].size:
-                cells = [cell for values in runs.values() for cell in _against(values)]
-                rows.append([listed(control, settings), str(len(runs[PLAIN])), *cells])
-    if not rows:
-        return ""
-    measured = ("difference", "runs up, down", "p")
-    text = (
-        "Difference of the means over tasks of two runs that share model, pool and seed; interval and sign test are\n"
-        "over runs of all models and pools above that share their settings.\n\n"
-    )
-    columns = ("control", "runs", *_both(measured))
-    return "## Rough places against others, over all models\n\n" + text + markdown_table(columns, rows)
-
-
-def _against(values: np.ndarray) -> list[str]:
-    """Mean, ups and downs and p of differences, empty where there are none."""
-    if not values.size:
-        return [""] * 3
-    signs = sign_test(values)
-    return [mean_text(values), f"{signs.up}, {signs.down}", f"{signs.p:.2g}"]
 
 
 def _every_task(group: Group, arms: Sequence[Arm]) -> str:
@@ -220,10 +186,9 @@ def _paired(group: Group, arms: Sequence[Arm]) -> str:
         for control in group.controls(arm):
             cells = []
             for kind in KINDS:
-                cells += _against(differences(arm, control, kind) if kind in control.gains else np.empty((0, 0)))
+                cells += against(differences(arm, control, kind) if kind in control.gains else np.empty((0, 0)))
             rows.append([arm.name, control.name, *cells])
-    columns = ("difference", "up, down", "p")
-    return markdown_table(["arm", "control", *_both(columns)], rows)
+    return markdown_table(["arm", "control", *both(MEASURED)], rows)
 
 
 def _landscape(group: Group) -> str:
@@ -344,7 +309,7 @@ def write_tables(rows: Sequence[Row], out: Path | None = None) -> str:
             picture = f"{out.stem}-{k}.svg"
             atomic_write(out.with_name(picture), figure_bytes(task_dots(group), "svg"))
         sections.append(_section(group, picture))
-    parts = [HEAD, _made_by(rows), summary(shown), *sections, _over_all(shown), _curve(curves)]
+    parts = [HEAD, _made_by(rows), summary(shown), *sections, pairs_of_runs(shown), _curve(curves)]
     text = "\n".join(parts).rstrip("\n") + "\n"
     if out is not None:
         atomic_write(out, text)

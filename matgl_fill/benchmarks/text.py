@@ -33,3 +33,8 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 def listed(*parts: str) -> str:
     """Parts with commas between; empty ones are left out."""
     return ", ".join(part for part in parts if part)
+
+
+def both(columns: Sequence[str]) -> list[str]:
+    """Column names for plain embeddings, and the same for those with descriptors."""
+    return [*columns, *(f"{c}, with descriptors" for c in columns)]
