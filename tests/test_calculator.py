@@ -360,6 +360,19 @@ def test_a_watcher_needs_a_threshold_atoms_and_a_file_it_can_write(calc):
         mf.FillCalculator(calc.original).fill()
 
 
+def test_filling_from_a_watcher_that_kept_nothing_says_how_near_it_came(potential, known):
+    calc = mf.FillCalculator(potential, pool=known)
+    watcher = calc.watch(heated := known.structures[0].to_ase_atoms(), novelty=1e3, per_atom=2e3)
+    heated.rattle(0.1, seed=0)
+    assert not watcher()
+    novelty, per_atom = calc.get_property("novelty", heated), calc.get_property("novelty_per_atom", heated).max()
+    assert watcher.nearest == pytest.approx(max(novelty / 1e3, per_atom / 2e3))
+    with pytest.raises(InputError, match=r"reached 0\.\d\d times a threshold .* lower"):
+        calc.fill()
+    watcher.clear()
+    assert watcher.nearest == 0
+
+
 def test_filling_improves_the_model_in_place_and_undo_brings_the_original_back(potential, known):
     calc = mf.FillCalculator(potential, pool=known, stress_unit="eV/A3")
     weights = {k: v.clone() for k, v in potential.state_dict().items()}

@@ -202,7 +202,7 @@ class FillCalculator(PESCalculator):
         else:
             chosen = read_frames(frames)
         if not chosen:
-            raise InputError("no frames to learn from; attach calc.watch(atoms) to dynamics first, or give frames.")
+            raise InputError(self._without_frames())
         self._first = self._first or self.reference
         everything = [*self.learnt, *chosen]
         lesson = Lesson(get_adapter(self.original), self._first, self.known, everything, self._answers)
@@ -213,6 +213,16 @@ class FillCalculator(PESCalculator):
             for watcher in self.watchers if frames is None else []:
                 watcher.clear()
         return result
+
+    def _without_frames(self) -> str:
+        """Why there is nothing to learn from, and what to do."""
+        nearest = max((watcher.nearest for watcher in self.watchers), default=0.0)
+        if not nearest:
+            return "no frames to learn from; attach calc.watch(atoms) to dynamics first, or give frames."
+        return (
+            f"no frames to learn from: those watched reached {nearest:.2f} times a threshold at most; run on, lower "
+            "per_atom, novelty or roughness of calc.watch, or give frames."
+        )
 
     def undo(self) -> Potential:
         """Go back to the potential that was given, which no filling changed; what was learnt is forgotten."""

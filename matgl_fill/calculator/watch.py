@@ -45,6 +45,7 @@ class Watcher:
             the call.
         calls: how often it was called.
         seen: how many frames reached a threshold.
+        nearest: how many times a threshold the frames reached at most, since the last that were learnt.
 
     Raises:
         InputError: no threshold, one that is not positive, no budget, or a file of another kind.
@@ -73,6 +74,7 @@ class Watcher:
             raise InputError(f"frames cannot be written to '{self.path}'; give a name that ends in .extxyz or .db.")
         self.frames: list[Atoms] = []
         self.calls = self.seen = 0
+        self.nearest = 0.0
         self._places: list[np.ndarray] = []
         self._measured_by = calc.potential
         self._learnt: list[Atoms] = []
@@ -98,6 +100,7 @@ class Watcher:
             self._measure_again()
         facts = measured(self.calc, atoms)
         excess = self._excess(facts)
+        self.nearest = max(self.nearest, excess)
         if excess < 1:
             return False
         self.seen += 1
@@ -123,7 +126,7 @@ class Watcher:
     def clear(self) -> None:
         """Start anew; what was written stays in the file."""
         self._learnt += self.frames
-        self.frames, self._places = [], []
+        self.frames, self._places, self.nearest = [], [], 0.0
 
     def _measure_again(self) -> None:
         """Take the kept frames' measures and places from the calculator's present model."""
