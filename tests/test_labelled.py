@@ -105,9 +105,9 @@ def test_energies_alone_are_enough(model, pool, frames):
     bare = [a.copy() for a in frames]
     for a, full in zip(bare, frames, strict=True):
         a.calc = SinglePointCalculator(a, energy=full.get_potential_energy())
-    result = mf.fill_tune(model, pool, labelled=bare, objective="oracle", config=LABELS_ONLY)
+    result = mf.fill_tune(model, pool, labelled=bare, objective="oracle", config=LABELS_ONLY | {"lr": 1e-3})
     losses = result.report["history"]["labels"]
-    assert 0 < np.mean(losses[-5:]) < 0.9 * losses[0]
+    assert 0 < np.mean(losses[-5:]) < 0.1 * losses[0]
     assert all(torch.isfinite(p).all() for p in result.model.parameters())
 
 
