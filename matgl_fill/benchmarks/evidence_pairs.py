@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -60,16 +59,11 @@ def _arms(found: Sequence[Group]) -> Iterator[tuple[str, str, Runs]]:
 
 def _settings(found: Sequence[Group]) -> Iterator[tuple[str, str, Runs]]:
     """Settings, model and differences from the same arm at today's, a group at a time."""
-    today = {_others(group): group for group in found if not group.settings}
-    for group in (g for g in found if g.settings and _others(g) in today):
-        arms = {arm.name: arm for arm in today[_others(group)].arms if arm.variant == AS_IS}
+    today = {group.facts_but("base"): group for group in found if not group.settings}
+    for group in (g for g in found if g.settings and g.facts_but("base") in today):
+        arms = {arm.name: arm for arm in today[group.facts_but("base")].arms if arm.variant == AS_IS}
         for arm in (a for a in group.arms if a.variant == AS_IS and a.name in arms):
             yield group.settings, listed(str(group.facts["model"]), group.pool), _runs(arm, arms[arm.name])
-
-
-def _others(group: Group) -> str:
-    """What a group is but for its settings."""
-    return json.dumps({k: v for k, v in group.facts.items() if k != "base"}, sort_keys=True)
 
 
 def _runs(one: Arm, other: Arm) -> Runs:

@@ -156,6 +156,10 @@ class Group:
         """Changes of the config that all its arms share, for tables."""
         return ", ".join(f"{name} = {value}" for name, value in self.facts["base"].items())
 
+    def facts_but(self, name: str) -> str:
+        """What groups share that differ in the fact of this name only."""
+        return json.dumps({k: v for k, v in self.facts.items() if k != name}, sort_keys=True)
+
     def controls(self, of: Arm) -> list[Arm]:
         """Arms that an arm has to beat.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -141,8 +140,7 @@ def _curves(found: Sequence[Group]) -> list[list[Group]]:
     """Groups that differ in the number of generated crystals only."""
     curves: dict[str, list[Group]] = {}
     for group in found:
-        alike = json.dumps({k: v for k, v in group.facts.items() if k != "n"}, sort_keys=True)
-        curves.setdefault(alike, []).append(group)
+        curves.setdefault(group.facts_but("n"), []).append(group)
     return list(curves.values())
 
 
