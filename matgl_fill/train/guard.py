@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from pymatgen.core import Structure
+from scipy.stats import norm
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -23,8 +24,8 @@ from matgl_fill.train.proxies import NAMES, proxies
 
 ALPHAS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
 """Weights tried between the original (0) and the tuned model (1), largest first."""
-ONE_SIDED = 1.645
-"""Standard errors below the mean at the lower end of a one-sided 95 % interval."""
+LEVEL = 0.05
+"""Chance with which a loss is resolved where nothing was lost; several probes judged one by one share it."""
 PENALTIES = 2.0 ** np.arange(-7, 18)
 """Ridge penalties of the probes: powers of two, so that an embedding doubled by its own copy scores the same."""
 VARIES = 1e-9
@@ -83,22 +84,24 @@ def probe_errors(Z: np.ndarray, Y: np.ndarray) -> np.ndarray:
     return np.abs(cross_val_predict(model, Z.astype(float), Y, cv=folds) - Y).T
 
 
-def resolved_loss(before: np.ndarray, after: np.ndarray) -> float:
+def resolved_loss(before: np.ndarray, after: np.ndarray, judged: int = 1) -> float:
     """Rise of the mean error in percent, as far as it is statistically resolved.
 
-    The lower end of a one-sided 95 % interval of the paired difference: on few held-out crystals a probe moves by
-    several percent without any reason. The mean over several probes moves less. Differences count as noise as far as
-    they scatter no more than the errors did before: few crystals that are thrown far out are a loss, which the variance
-    that they make would hide.
+    The lower end of a one-sided interval of the paired difference: on few held-out crystals a probe moves by several
+    percent without any reason. The mean over several probes moves less. Differences count as noise as far as they
+    scatter no more than the errors did before: few crystals that are thrown far out are a loss, which the variance that
+    they make would hide.
 
     Args:
         before: absolute errors (n,) of one probe or (k, n) of several.
         after: of the same shape, on the same crystals.
+        judged: probes that are judged one by one. Of nine at 95 %, one would lose by chance in every third candidate;
+            the interval is as wide as keeps that chance at :data:`LEVEL` for all of them together (Bonferroni).
     """
     usual, now = (np.atleast_2d(e / before.mean(axis=-1, keepdims=True)).mean(axis=0) for e in (before, after))
     change = now - usual
     noise = min(change.std(), usual.std()) / np.sqrt(len(change))
-    return float(100 * (change.mean() - ONE_SIDED * noise))
+    return float(100 * (change.mean() - norm.isf(LEVEL / judged) * noise))
 
 
 def recovery(Z: np.ndarray, original: np.ndarray) -> float:
@@ -169,7 +172,8 @@ class Guard:
             kept = recovery(Z, self.Z) / self.recoverable
             out.append(Check("original embedding recovered", kept, c.min_recovery, "of R2", kept >= c.min_recovery))
         errors = probe_errors(Z, self.proxies)
-        losses = dict(zip(self.names, map(resolved_loss, self.proxy_errors, errors), strict=True))
+        pairs = zip(self.names, self.proxy_errors, errors, strict=True)
+        losses = {name: resolved_loss(was, now, judged=len(errors)) for name, was, now in pairs}
         if losses:
             losses["mean of all"] = resolved_loss(self.proxy_errors, errors)
         for name, loss in losses.items():
