@@ -50,7 +50,7 @@ test:
 test-dgl: setup $(VENV_DGL)/.ready
 	MATGL_BACKEND=DGL DGLBACKEND=pytorch PYG_PYTHON=$(BIN)/python OMP_NUM_THREADS=1 \
 		$(VENV_DGL)/bin/python -m pytest $(PYTEST) \
-		tests/test_adapters.py tests/test_dgl.py tests/test_examples.py
+		tests/adapters/test_contract.py tests/adapters/test_dgl.py tests/test_examples.py
 
 # Every page, with the examples run for their output: some minutes. make test builds the pages without it.
 docs: setup
@@ -62,7 +62,7 @@ BENCH ?= bench-out
 MODELS ?= $(addprefix $(SHARED)/models/,MEGNet-MP-2018.6.1-Eform MEGNet-MP-2019.4.1-BandGap-mfi TensorNet-MatPES-PBE-v2025.1-PES) default
 MODELS_DGL ?= $(addprefix $(SHARED)/models_legacy/,M3GNet-MP-2018.6.1-Eform M3GNet-MP-2021.2.8-PES M3GNet-MatPES-PBE-v2025.1-PES)
 POOLS ?= $(SHARED)/data/mp_pool.jsonl.gz default
-EVIDENCE := -m matgl_fill.benchmarks evidence
+EVIDENCE := -m examples.benchmarks evidence
 TASKS := --data $(SHARED)/data --out $(BENCH)/evidence.jsonl
 FIRST_POOL = $(firstword $(POOLS))
 ABLATED ?= $(addprefix $(SHARED)/models/,MEGNet-MP-2018.6.1-Eform TensorNet-MatPES-PBE-v2025.1-PES)
@@ -78,14 +78,14 @@ bench: setup $(VENV_DGL)/.ready
 	  $(BIN)/python $(EVIDENCE) run $(firstword $(MODELS)) $(FIRST_POOL) $(TASKS) --arms roughness,random --seeds 0 -n $$n; done
 	set -e; for model in $(ABLATED); do $(BIN)/python $(EVIDENCE) run $$model $(FIRST_POOL) $(TASKS) --arms random --ablation; done
 	set -e; for student in $(STUDENTS); do \
-	  test -f $(BENCH)/student-$$student/model.json || $(BIN)/python -m matgl_fill.benchmarks student $$student $(TEACHER) $(FIRST_POOL) \
+	  test -f $(BENCH)/student-$$student/model.json || $(BIN)/python -m examples.benchmarks student $$student $(TEACHER) $(FIRST_POOL) \
 	    -o $(BENCH)/student-$$student --epochs 6 --max-atoms 6; \
 	  $(BIN)/python $(EVIDENCE) run $(BENCH)/student-$$student $(FIRST_POOL) $(TASKS) --arms roughness,random --seeds 0 --rows 400; done
 	$(BIN)/python $(EVIDENCE) table $(BENCH)/evidence.jsonl -o $(BENCH)/benchmarks.md
 
 # docs/benchmarks.md again, from the measurements that are kept with it.
 tables: setup
-	$(BIN)/python $(EVIDENCE) table docs/evidence/results.jsonl -o docs/benchmarks.md
+	$(BIN)/python $(EVIDENCE) table examples/benchmarks/evidence/results.jsonl -o docs/benchmarks.md
 
 bench-short: setup
 	$(BIN)/python $(EVIDENCE) run default default --tasks default -n 3 --rows 60 --set steps=3 --seeds 0 --out $(BENCH)/short.jsonl

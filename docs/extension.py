@@ -16,7 +16,7 @@ from sphinx.util.nodes import make_refnode
 from typer.cli import get_docs_for_click
 
 from matgl_fill.cli import app as command_line
-from matgl_fill.roughness.pictures import house_style
+from matgl_fill.roughness.plots import house_style
 
 ORDER = (
     "drop_in",

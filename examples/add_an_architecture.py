@@ -21,11 +21,11 @@ from matgl.models._core import MatGLModel
 from torch import nn
 
 import matgl_fill as mf
-from matgl_fill import bundled
 from matgl_fill.adapters import Adapter, evaluation_mode
-from matgl_fill.adapters.batch import mean_over_atoms
 from matgl_fill.adapters.filled import Filled
-from matgl_fill.evaluate import read_tasks
+from matgl_fill.adapters.graphs import mean_over_atoms
+from matgl_fill.evaluation import read_tasks
+from matgl_fill.structures import bundled
 from matgl_fill.testing import AdapterContract, low_symmetry_crystals
 
 # %%

@@ -23,8 +23,8 @@ from matgl.models import M3GNet
 from pymatgen.io.ase import AseAtomsAdaptor
 
 import matgl_fill as mf
-from matgl_fill import bundled
-from matgl_fill.adapters.backend import backend
+from matgl_fill.adapters.backends import backend
+from matgl_fill.structures import bundled
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model", nargs="?", help="directory of a M3GNet model; default: a small one with random weights")

@@ -18,8 +18,8 @@ import matgl
 import numpy as np
 
 import matgl_fill as mf
-from matgl_fill import bundled
-from matgl_fill.evaluate import read_tasks
+from matgl_fill.evaluation import read_tasks
+from matgl_fill.structures import bundled
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model", nargs="?", default=bundled.MODEL)

@@ -1,10 +1,10 @@
-"""Make the default crystals and the default model that ``matgl_fill`` carries in ``matgl_fill/assets``.
+"""Make the default crystals and the default model that ``matgl_fill`` carries in ``matgl_fill/structures/assets``.
 
 Prototype crystals are decorated with elements, relaxed and labelled by CHGNet (the stated oracle, from PyPI, weights
 inside), and a small MatGL ``MEGNet`` is pretrained on the formation energies. Run from the repository root with the
 ``chgnet`` extra installed::
 
-    OMP_NUM_THREADS=1 python examples/make_default.py --out matgl_fill/assets --work work --seed 0
+    OMP_NUM_THREADS=1 python examples/make_default.py --out matgl_fill/structures/assets --work work --seed 0
 
 Each stage is kept under ``--work`` and taken up again when the script is restarted. ``--quick`` makes a tiny version
 of everything in less than a minute.
@@ -318,7 +318,7 @@ def report(args: argparse.Namespace, sets: dict[str, Sequence[Row]], model: MEGN
 def main() -> None:
     """Read the options and make everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("matgl_fill/assets"), help="folder for the results")
+    parser.add_argument("--out", type=Path, default=Path("matgl_fill/structures/assets"), help="folder for the results")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder for finished stages")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n-pretrain", type=int, default=3000, help="least number of crystals for pretraining")

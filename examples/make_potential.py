@@ -1,10 +1,10 @@
-"""Make the demonstration potential that ``matgl_fill`` carries in ``matgl_fill/assets/potential``.
+"""Make the demonstration potential that ``matgl_fill`` carries in ``matgl_fill/structures/assets/potential``.
 
 Strained, rattled and redecorated copies of the package's pool crystals are labelled by SevenNet (7net-l3i5, from PyPI,
 weights inside), and a small MatGL ``TensorNet`` is trained on energies, forces and stresses. Run from the repository
 root with the ``sevennet`` extra installed::
 
-    OMP_NUM_THREADS=1 python examples/make_potential.py --out matgl_fill/assets --work work --seed 0
+    OMP_NUM_THREADS=1 python examples/make_potential.py --out matgl_fill/structures/assets --work work --seed 0
 
 Each stage is kept under ``--work`` and taken up again when the script is restarted: labels crystal by crystal, the
 training as a whole. ``--quick`` makes a tiny version of everything in less than a minute.
@@ -36,9 +36,10 @@ from pymatgen.core import Element, Structure
 from rich.console import Console
 from rich.progress import track
 
-from matgl_fill import bundled, get_adapter, read_structures
-from matgl_fill.generate.copies import altered_copies, elements_of
-from matgl_fill.train import elemental_shifts, label, resolve
+from matgl_fill import get_adapter, read_structures
+from matgl_fill.generation.augment import altered_copies, elements_of
+from matgl_fill.structures import bundled
+from matgl_fill.training import elemental_shifts, label, resolve
 
 warnings.filterwarnings("ignore")
 console = Console()
@@ -148,7 +149,7 @@ def errors(potential: Potential, rows: Sequence[Row]) -> dict[str, Any]:
 def main() -> None:
     """Read the options and make everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("matgl_fill/assets"), help="folder for the results")
+    parser.add_argument("--out", type=Path, default=Path("matgl_fill/structures/assets"), help="folder for the results")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder for finished stages")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--copies", type=int, default=12, help="of every pool crystal")

@@ -23,8 +23,8 @@ from ase.build import bulk
 from ase.md.langevin import Langevin
 
 import matgl_fill as mf
-from matgl_fill import bundled
-from matgl_fill.train import resolve
+from matgl_fill.structures import bundled
+from matgl_fill.training import resolve
 
 parser = argparse.ArgumentParser()
 parser.add_argument("potential", nargs="?", default=bundled.POTENTIAL)

@@ -19,8 +19,8 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
 import matgl_fill as mf
-from matgl_fill import bundled
-from matgl_fill.train import resolve
+from matgl_fill.structures import bundled
+from matgl_fill.training import resolve
 
 parser = argparse.ArgumentParser()
 parser.add_argument("potential", nargs="?", default=bundled.POTENTIAL)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import matgl_fill as mf
-from matgl_fill import bundled
+from matgl_fill.structures import bundled
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model", nargs="?", default=bundled.MODEL)

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 import matgl_fill as mf
-from matgl_fill import bundled
 from matgl_fill.adapters import core_of
+from matgl_fill.adapters.loading import turn_messages
 from matgl_fill.errors import MatglFillWarning
-from matgl_fill.legacy import turn_messages
+from matgl_fill.structures import bundled
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model", nargs="?", help="directory of a MEGNet or TensorNet checkpoint")

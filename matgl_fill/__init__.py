@@ -7,15 +7,15 @@ them without downstream labels, and hands the model over only if nothing was los
 from __future__ import annotations
 
 from matgl_fill.adapters import Adapter, get_adapter, register_adapter
+from matgl_fill.adapters.loading import load_model
 from matgl_fill.calculator import FillCalculator, Watcher
-from matgl_fill.config import FillConfig
-from matgl_fill.descriptors import describe
-from matgl_fill.embedding import embed
-from matgl_fill.evaluate import compare, evaluate
-from matgl_fill.io import read_structures
-from matgl_fill.legacy import load_model
+from matgl_fill.config.config import FillConfig
+from matgl_fill.embedding.embed import embed
+from matgl_fill.evaluation import compare, evaluate
 from matgl_fill.pipeline import analyze_roughness, fill_tune, propose
-from matgl_fill.result import FillResult
+from matgl_fill.report.result import FillResult
+from matgl_fill.structures.descriptors import describe
+from matgl_fill.structures.read import read_structures
 
 __version__ = "0.1.0"
 

@@ -14,21 +14,13 @@ import torch
 from torch import nn
 
 from matgl_fill.adapters import Adapter, get_adapter, make_savable
-from matgl_fill.bundled import bundled_pool
-from matgl_fill.config import Choice, FillConfig, check_seed, whole_number
-from matgl_fill.cost import embedding_seconds, search_seconds
+from matgl_fill.config.config import Choice, FillConfig, check_seed, whole_number
+from matgl_fill.embedding.cost import embedding_seconds, search_seconds
+from matgl_fill.embedding.pool import Pool, prepare_pool
 from matgl_fill.errors import InputError, ModelError
-from matgl_fill.evaluate import Comparison, Task, compare, evaluate, read_tasks, usable_tasks
-from matgl_fill.generate import Proposal, propose_from
-from matgl_fill.given import given_crystals
-from matgl_fill.io import read_structures
-from matgl_fill.pool import Pool, prepare_pool
-from matgl_fill.progress import Clock, console
-from matgl_fill.responses import ResponseFunction, make_response
-from matgl_fill.result import FillResult
-from matgl_fill.resume import SEARCH, RunState, what_it_depends_on
-from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
-from matgl_fill.summary import (
+from matgl_fill.evaluation import Comparison, Task, compare, evaluate, read_tasks, usable_tasks
+from matgl_fill.generation import Proposal, propose_from
+from matgl_fill.report.model import (
     Landscape,
     call_facts,
     headline,
@@ -37,10 +29,18 @@ from matgl_fill.summary import (
     roughness_table,
     run_facts,
 )
-from matgl_fill.train import Verdict, resolve
-from matgl_fill.train.correction import can_correct
-from matgl_fill.train.registry import check_objective
-from matgl_fill.training import Trained, train_copy
+from matgl_fill.report.result import FillResult
+from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
+from matgl_fill.roughness.responses import ResponseFunction, make_response
+from matgl_fill.structures.bundled import bundled_pool
+from matgl_fill.structures.read import read_structures
+from matgl_fill.training import Verdict, resolve
+from matgl_fill.training.correction.solve import can_correct
+from matgl_fill.training.registry import check_objective
+from matgl_fill.training.run_state import SEARCH, RunState, what_it_depends_on
+from matgl_fill.training.supplied import given_crystals
+from matgl_fill.training.train import Trained, train_copy
+from matgl_fill.utils.console import Clock, console
 
 NOT_CORRECTED = (
     "form 'correct' corrects energies: it needs a MatGL Potential on PyG, and an oracle or labelled crystals; "
@@ -70,7 +70,7 @@ def analyze_roughness(
             crystals. ``"prediction"``: the model's own, in its own unit, per atom for potentials. Or an (n,) array
             of any quantity, or a callable from the list of structures to such an array. The response is scaled to
             its range, so that its unit does not count.
-        structures: the n crystals, anything :func:`matgl_fill.io.read_structures` takes; needed unless the response
+        structures: the n crystals, anything :func:`matgl_fill.read_structures` takes; needed unless the response
             is an array.
         method: ``"graph"``, the sublevel merge tree on the nearest-neighbour graph, or ``"landscape"``, the
             stationary points of a smooth surface through the data, as published; its cost grows with the square of n.
@@ -109,7 +109,7 @@ def propose(
 
     Args:
         model: any MatGL model that :func:`matgl_fill.get_adapter` serves; it is left as it was.
-        structures: pool of known crystals, anything :func:`matgl_fill.io.read_structures` takes.
+        structures: pool of known crystals, anything :func:`matgl_fill.read_structures` takes.
         roughness: of the pool's embedding; analysed here if not given.
         n: crystals wanted.
         seed: of all random choices.
@@ -158,7 +158,7 @@ def fill_tune(
         n: crystals to generate.
         objective: ``"descriptor"`` or ``"denoise"`` (label-free), ``"oracle"``, a sum such as
             ``"descriptor+denoise"``, or ``"auto"``: descriptors, and the oracle's labels where there are any. More by
-            :func:`matgl_fill.train.register_objective`.
+            :func:`matgl_fill.training.register_objective`.
         oracle: ASE calculator, MatGL ``Potential`` or its directory, ``"sevennet"``, ``"chgnet"``, or None.
         seed: one seed gives the same crystals and the same weights to the bit on one machine.
         config: :class:`FillConfig`, dictionary of changes, or TOML file.
@@ -171,7 +171,7 @@ def fill_tune(
         name: what the report calls the model; its class if empty.
         proposals: crystals to learn from, from :func:`propose`; ``n`` are searched if not given.
         labelled: crystals to learn from that come with energies, forces and stresses, from DFT for example: a file or
-            list of ``Atoms`` that :func:`matgl_fill.train.read_labelled` takes. Neither crystals nor an oracle are
+            list of ``Atoms`` that :func:`matgl_fill.training.read_labelled` takes. Neither crystals nor an oracle are
             needed then.
 
     Returns:

@@ -33,9 +33,9 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.transform import Rotation
 
 from matgl_fill.adapters import Adapter, Batch, Graph, evaluation_mode
-from matgl_fill.adapters.backend import backend
+from matgl_fill.adapters.backends import backend
 from matgl_fill.adapters.wrappers import scale_prediction
-from matgl_fill.embedding import embed
+from matgl_fill.embedding.embed import embed
 
 ON_DGL = backend.NAME == "DGL"
 INVARIANCE = 1e-5

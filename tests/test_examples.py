@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DGL, shared
+from helpers import DGL, shared
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NUMBER = r"([-+]?\d+\.?\d*(?:e[-+]?\d+)?)"

@@ -15,16 +15,16 @@ import matgl
 import numpy as np
 import pytest
 import torch
-from conftest import MODELS, run_here, shared
+from helpers import MODELS, run_here, shared
 from pymatgen.core import Structure
 from typer.testing import CliRunner
 
 import matgl_fill as mf
-from matgl_fill import bundled
 from matgl_fill.cli import app
 from matgl_fill.errors import InputError, MatglFillError
-from matgl_fill.evaluate import make_task, read_tasks
-from matgl_fill.io import write_structures
+from matgl_fill.evaluation import make_task, read_tasks
+from matgl_fill.structures import bundled
+from matgl_fill.structures.read import write_structures
 
 QUICK = "steps = 10\ncopies = 1\nreplay_size = 60\nalign_size = 20\n"
 
@@ -95,7 +95,7 @@ def test_saved_model_gives_identical_embeddings_in_a_fresh_process(finished, tmp
     out, _ = finished
     code = (
         "import sys, numpy, matgl, matgl_fill as mf\n"
-        "from matgl_fill import bundled\n"
+        "from matgl_fill.structures import bundled\n"
         f"model = matgl.load_model({str(out / 'model')!r})\n"
         f"numpy.save({str(tmp_path / 'Z.npy')!r}, mf.embed(model, bundled.ASSETS / 'crystals_pool.jsonl.gz'))\n"
     )

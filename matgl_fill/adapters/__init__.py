@@ -6,14 +6,14 @@ from importlib.metadata import entry_points
 
 from torch import nn
 
+from matgl_fill.adapters.architectures.chgnet import CHGNetAdapter
+from matgl_fill.adapters.architectures.m3gnet import M3GNetAdapter
+from matgl_fill.adapters.architectures.megnet import MEGNetAdapter
+from matgl_fill.adapters.architectures.qet import QETAdapter
+from matgl_fill.adapters.architectures.so3net import SO3NetAdapter
+from matgl_fill.adapters.architectures.tensornet import TensorNetAdapter
 from matgl_fill.adapters.base import Adapter, evaluation_mode
-from matgl_fill.adapters.batch import Batch, Graph, Output
-from matgl_fill.adapters.chgnet import CHGNetAdapter
-from matgl_fill.adapters.m3gnet import M3GNetAdapter
-from matgl_fill.adapters.megnet import MEGNetAdapter
-from matgl_fill.adapters.qet import QETAdapter
-from matgl_fill.adapters.so3net import SO3NetAdapter
-from matgl_fill.adapters.tensornet import TensorNetAdapter
+from matgl_fill.adapters.graphs import Batch, Graph, Output
 from matgl_fill.adapters.wrappers import core_of, make_savable, read_checkpoint
 from matgl_fill.errors import ModelError
 

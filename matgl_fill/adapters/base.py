@@ -15,11 +15,11 @@ from matgl.ext.pymatgen import Structure2Graph
 from pymatgen.core import Lattice, Structure
 from torch import Tensor, nn
 
-from matgl_fill.adapters.backend import backend
-from matgl_fill.adapters.batch import Batch, Graph, Output
-from matgl_fill.adapters.budget import edges_per_batch, packed
+from matgl_fill.adapters.backends import backend
+from matgl_fill.adapters.batching import edges_per_batch, packed
 from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.adapters.filled import Filled, bound, filled
+from matgl_fill.adapters.graphs import Batch, Graph, Output
 from matgl_fill.adapters.parallel import in_threads
 from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
 
@@ -115,7 +115,7 @@ class Adapter(ABC):
 
     @cached_property
     def edges_per_batch(self) -> int:
-        """Edges at which :meth:`batches` closes a batch, see :mod:`matgl_fill.adapters.budget`."""
+        """Edges at which :meth:`batches` closes a batch, see :mod:`matgl_fill.adapters.batching`."""
         with evaluation_mode(self.model):
             return edges_per_batch(self)
 

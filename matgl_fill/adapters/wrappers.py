@@ -16,7 +16,7 @@ from matgl.models import TransformedTargetModel
 from numpy._core.multiarray import _reconstruct
 from torch import Tensor, nn
 
-from matgl_fill.adapters.backend import backend
+from matgl_fill.adapters.backends import backend
 from matgl_fill.errors import ModelError
 
 SAFE_NUMPY = (

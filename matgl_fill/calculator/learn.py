@@ -13,17 +13,17 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.cache import structure_key
 from matgl_fill.calculator.reference import LatentReference
-from matgl_fill.config import FillConfig
+from matgl_fill.config.config import FillConfig
+from matgl_fill.embedding.cache import structure_key
 from matgl_fill.errors import InputError, MatglFillWarning, OracleError
-from matgl_fill.generate import Proposal
-from matgl_fill.io import Skipped, StructureSet, read_each
+from matgl_fill.generation import Proposal
 from matgl_fill.pipeline import fill_tune
-from matgl_fill.result import FillResult
-from matgl_fill.resume import oracle_fact
-from matgl_fill.train import label, resolve
-from matgl_fill.train.correction import can_correct
+from matgl_fill.report.result import FillResult
+from matgl_fill.structures.read import Skipped, StructureSet, read_each
+from matgl_fill.training import label, resolve
+from matgl_fill.training.correction.solve import can_correct
+from matgl_fill.training.run_state import oracle_fact
 
 BATCH_ATOMS = 200
 """Atoms of the frames in a training step, unless the config says how many frames."""

@@ -15,18 +15,18 @@ from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 
 from matgl_fill.adapters import Adapter, Batch, get_adapter
-from matgl_fill.adapters.backend import backend
+from matgl_fill.adapters.backends import backend
 from matgl_fill.adapters.base import within
-from matgl_fill.bundled import bundled_pool
 from matgl_fill.calculator.learn import Answers, Lesson
 from matgl_fill.calculator.reference import LatentReference, embed_atoms
 from matgl_fill.calculator.watch import Watcher
-from matgl_fill.config import FillConfig
+from matgl_fill.config.config import FillConfig
+from matgl_fill.embedding.pool import Pool, prepare_pool
 from matgl_fill.errors import InputError
-from matgl_fill.io import read_frames, read_structures
-from matgl_fill.pool import Pool, prepare_pool
-from matgl_fill.result import FillResult
+from matgl_fill.report.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
+from matgl_fill.structures.bundled import bundled_pool
+from matgl_fill.structures.read import read_frames, read_structures
 
 LATENT = ("roughness", "novelty", "roughness_per_atom", "novelty_per_atom")
 """Results beyond MatGL's own."""
@@ -60,7 +60,7 @@ class FillCalculator(PESCalculator):
         >>> import matgl_fill as mf
         >>> from ase.build import bulk
         >>> atoms = bulk("NaCl", "rocksalt", a=5.69)
-        >>> atoms.calc = mf.FillCalculator(mf.load_model(mf.bundled.POTENTIAL), stress_unit="eV/A3")
+        >>> atoms.calc = mf.FillCalculator(mf.load_model("potential"), stress_unit="eV/A3")
         >>> energy = atoms.get_potential_energy()
         >>> sorted(set(atoms.calc.results) - {"energy", "free_energy", "forces", "stress"})
         ['novelty', 'novelty_per_atom', 'roughness', 'roughness_per_atom']

@@ -12,8 +12,8 @@ import numpy as np
 from ase import Atoms
 
 from matgl_fill.errors import InputError
-from matgl_fill.files import atomic_write
-from matgl_fill.io import read_frames
+from matgl_fill.structures.read import read_frames
+from matgl_fill.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from matgl_fill.calculator.pes import FillCalculator

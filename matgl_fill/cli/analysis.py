@@ -11,15 +11,15 @@ import numpy as np
 import typer
 
 from matgl_fill.adapters import get_adapter
+from matgl_fill.adapters.loading import load_model
 from matgl_fill.cli.common import Model, Out, Seed, State, Structures, command, console, print_skipped, read, say
-from matgl_fill.config import Choice
-from matgl_fill.cost import embedding_seconds, search_seconds
-from matgl_fill.embedding import embed as embed_crystals
-from matgl_fill.io import StructureSet
-from matgl_fill.legacy import load_model
-from matgl_fill.proposals_report import CHECKPOINT, report_proposals
-from matgl_fill.roughness_report import report_roughness
-from matgl_fill.tables import write_embedding
+from matgl_fill.config.config import Choice
+from matgl_fill.embedding.cost import embedding_seconds, search_seconds
+from matgl_fill.embedding.embed import embed as embed_crystals
+from matgl_fill.generation.report import CHECKPOINT, report_proposals
+from matgl_fill.roughness.report import report_roughness
+from matgl_fill.structures.read import StructureSet
+from matgl_fill.structures.tables import write_embedding
 
 PANEL = "Latent space"
 SAMPLE = 32

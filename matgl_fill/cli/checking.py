@@ -9,19 +9,19 @@ import typer
 from rich.table import Table
 from torch import nn
 
-from matgl_fill import bundled
 from matgl_fill.adapters import get_adapter
+from matgl_fill.adapters.loading import load_model
 from matgl_fill.cli.common import POOL, Model, command, console, print_skipped, say, usable
-from matgl_fill.doctor import examine
-from matgl_fill.evaluate import PROBES, Score, Task, compare, read_tasks, score_rows
-from matgl_fill.evaluate import evaluate as evaluate_model
-from matgl_fill.evaluate.report import rebuild_report
-from matgl_fill.evaluate.scores import SEEDS
-from matgl_fill.files import atomic_folder, atomic_write
-from matgl_fill.io import Skipped, read_structures
-from matgl_fill.legacy import load_model
-from matgl_fill.summary import package_facts
-from matgl_fill.tables import csv_text
+from matgl_fill.cli.doctor import examine
+from matgl_fill.evaluation import PROBES, Score, Task, compare, read_tasks, score_rows
+from matgl_fill.evaluation import evaluate as evaluate_model
+from matgl_fill.evaluation.scores import SEEDS
+from matgl_fill.report.html import rebuild_report
+from matgl_fill.report.model import package_facts
+from matgl_fill.structures import bundled
+from matgl_fill.structures.read import Skipped, read_structures
+from matgl_fill.structures.tables import csv_text
+from matgl_fill.utils.files import atomic_folder, atomic_write
 
 PANEL = "Results and help"
 MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[dim]–[/dim]"}

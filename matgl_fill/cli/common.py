@@ -11,10 +11,10 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from matgl_fill import bundled
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError
-from matgl_fill.io import Skipped, StructureSet, read_structures
+from matgl_fill.structures import bundled
+from matgl_fill.structures.read import Skipped, StructureSet, read_structures
 
 SHOWN = 10
 """Lines at most about crystals that were left out."""

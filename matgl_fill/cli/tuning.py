@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from matgl_fill import bundled
+from matgl_fill.adapters.loading import load_model
 from matgl_fill.cli.common import POOL, Model, Out, Seed, command, console, print_skipped, say
-from matgl_fill.config import FillConfig
-from matgl_fill.config_file import settings_toml
+from matgl_fill.config.config import FillConfig
+from matgl_fill.config.file import settings_toml
 from matgl_fill.errors import InputError
-from matgl_fill.evaluate import tasks_named
-from matgl_fill.files import atomic_write
-from matgl_fill.io import Skipped
-from matgl_fill.legacy import load_model
+from matgl_fill.evaluation import tasks_named
 from matgl_fill.pipeline import fill_tune
+from matgl_fill.structures import bundled
+from matgl_fill.structures.read import Skipped
+from matgl_fill.utils.files import atomic_write
 
 PANEL = "Fill-tuning"
 INTERRUPTED = 130

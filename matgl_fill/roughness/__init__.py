@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from matgl_fill.errors import InputError
 from matgl_fill.roughness.graph import NEIGHBOURS, graph_network, nearest_neighbours, persistence, refined_network
-from matgl_fill.roughness.landscape import landscape_network
+from matgl_fill.roughness.landscape.explore import landscape_network
 from matgl_fill.roughness.local import LocalRoughness
 from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork, read_arrays, write_arrays
-from matgl_fill.roughness.pictures import disconnectivity_graph, roughness_map
-from matgl_fill.roughness.response import neighbour_similarity
+from matgl_fill.roughness.plots import disconnectivity_graph, roughness_map
+from matgl_fill.roughness.similarity import neighbour_similarity
 
 MIN_NEIGHBOURS = 3
 """Neighbours in the graph of even the smallest pool."""
@@ -78,11 +78,11 @@ class RoughnessResult:
     def plot_map(
         self, points: np.ndarray | None = None, proposals: np.ndarray | None = None, **settings: Any
     ) -> Figure:
-        """Latent map coloured by local roughness, see :func:`matgl_fill.roughness.pictures.roughness_map`."""
+        """Latent map coloured by local roughness, see :func:`matgl_fill.roughness.plots.roughness_map`."""
         return roughness_map(self, points, proposals, **settings)
 
     def plot_disconnectivity(self, label: str = "response") -> Figure:
-        """Disconnectivity graph, see :func:`matgl_fill.roughness.pictures.disconnectivity_graph`, in response units."""
+        """Disconnectivity graph, see :func:`matgl_fill.roughness.plots.disconnectivity_graph`, in response units."""
         return disconnectivity_graph(self.network.tree(), label, self.response.min(), self.response.max())
 
     def save(self, path: str | Path) -> None:
@@ -110,7 +110,7 @@ def graph_roughness(
     """Roughness of a response over latent points, in graph mode.
 
     Neighbours are exact at any size (:func:`nearest_neighbours`); 100,000 points of 128 dimensions take one to two
-    minutes on two cores and under 2 GB, with ``local`` at all of them and 100 maxima (``python -m matgl_fill.benchmarks
+    minutes on two cores and under 2 GB, with ``local`` at all of them and 100 maxima (``python -m examples.benchmarks
     roughness``). Nothing is drawn at random unless refined.
 
     Args:

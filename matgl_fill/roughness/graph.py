@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from matgl_fill.roughness.batches import Batches, one_blas_thread
-from matgl_fill.roughness.landscape import explore, hull
+from matgl_fill.roughness.landscape.batches import Batches, one_blas_thread
+from matgl_fill.roughness.landscape.explore import explore, hull
+from matgl_fill.roughness.landscape.surface import ThinPlateSurface, distinct
 from matgl_fill.roughness.network import StationaryNetwork
-from matgl_fill.roughness.surface import ThinPlateSurface, distinct
 
 NEIGHBOURS = 10
 """Neighbours of each point in the graph."""
@@ -120,7 +120,7 @@ def refined_network(
 
     The graph's saddles sit on data points, and its tree has one per merge, not every pass between two basins. Here the
     minima and the lowest points on the borders of all touching basins are where the searches of landscape mode
-    (:func:`matgl_fill.roughness.landscape.explore`) start, in place of all the data.
+    (:func:`matgl_fill.roughness.landscape.explore.explore`) start, in place of all the data.
 
     Args:
         X: (n, d) range-scaled points.

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from matgl_fill.errors import InputError
-from matgl_fill.progress import track
-from matgl_fill.roughness.batches import Batches, one_blas_thread
+from matgl_fill.roughness.landscape.batches import Batches, one_blas_thread
 from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork
+from matgl_fill.utils.console import track
 
 ASCENT_STEPS = 200
 SETTLED = 1e-6

@@ -16,9 +16,9 @@ from scipy.spatial.distance import pdist
 
 import matgl_fill.roughness as room
 from matgl_fill.errors import InputError
-from matgl_fill.progress import track
 from matgl_fill.roughness.graph import NEIGHBOURS, nearest_neighbours
-from matgl_fill.roughness.response import standardise
+from matgl_fill.roughness.similarity import standardise
+from matgl_fill.utils.console import track
 
 MIN_POINTS = 20
 """Fewer crystals than this say too little."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from matgl_fill import files
 from matgl_fill.errors import InputError
-from matgl_fill.files import atomic_write
 from matgl_fill.roughness.tree import Tree
+from matgl_fill.utils import files
+from matgl_fill.utils.files import atomic_write
 
 LENGTHSCALE = 0.8
 """Length scale of the frustration (range-scaled coordinates), as in the reference implementation."""

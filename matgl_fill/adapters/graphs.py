@@ -1,0 +1,119 @@
+"""Crystals as a model takes them, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from matgl_fill.adapters.backends import backend
+
+
+@dataclass
+class Graph:
+    """One crystal as the model sees it.
+
+    Attributes:
+        data: graph of PyG or DGL as MatGL builds it.
+        lattice: (3, 3) lattice vectors in Angstrom, rows.
+        state: state attribute of the model, shape (k,) or scalar.
+    """
+
+    data: Any
+    lattice: Tensor
+    state: Tensor
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return int(backend.n_nodes(self.data))
+
+    @property
+    def n_edges(self) -> int:
+        """Number of directed edges."""
+        return len(backend.edges(self.data)[0])
+
+    def isolated_atoms(self) -> list[int]:
+        """Indices of atoms without any neighbour inside the cutoff."""
+        degree = torch.bincount(backend.edges(self.data)[0], minlength=self.n_atoms)
+        return torch.nonzero(degree == 0).flatten().tolist()
+
+
+@dataclass
+class Batch:
+    """Several crystals joined for one model call.
+
+    Attributes:
+        data: joined backend graph.
+        lattice: (B, 3, 3) lattices in Angstrom.
+        state: (B, ...) state attributes.
+        node_batch: (N,) crystal index of each atom.
+        n_atoms: (B,) atoms per crystal.
+        displacement: (N, 3) Cartesian displacement in Angstrom, differentiable if it requires grad.
+        strain: (B, 3, 3) strain; the lattice becomes ``lattice @ (1 + strain)``.
+        atom_weight: what a mean over its atoms counts in a loss beside one over its crystals; not 1 where the batch is
+            one process's part of a larger one.
+    """
+
+    data: Any
+    lattice: Tensor
+    state: Tensor
+    node_batch: Tensor
+    n_atoms: Tensor
+    displacement: Tensor | None = None
+    strain: Tensor | None = None
+    atom_weight: float = 1.0
+
+    def __len__(self) -> int:
+        """Number of crystals."""
+        return int(self.lattice.shape[0])
+
+    def movable(self) -> Batch:
+        """The same batch with zero displacement and strain that require grad."""
+        n = int(self.node_batch.shape[0])
+        return replace(
+            self,
+            displacement=torch.zeros(n, 3, dtype=self.lattice.dtype, device=self.lattice.device, requires_grad=True),
+            strain=torch.zeros_like(self.lattice, requires_grad=True),
+        )
+
+    @property
+    def volume(self) -> Tensor:
+        """(B,) cell volumes in cubic Angstrom, without strain."""
+        return torch.abs(torch.linalg.det(self.lattice))
+
+
+@dataclass
+class Output:
+    """What one forward pass gives.
+
+    Attributes:
+        embedding: (B, dim) structure embedding.
+        atoms: (N, dim_atom) atom embedding.
+        prediction: (B,) the model's own prediction in its own unit (eV for potentials).
+        layers: invariant atom features (N, k) after every block, if they were asked for.
+    """
+
+    embedding: Tensor
+    atoms: Tensor
+    prediction: Tensor
+    layers: tuple[Tensor, ...] = ()
+
+
+def sum_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
+    """(B, k) sum of atom features (N, k) over the atoms of each crystal."""
+    return atoms.new_zeros(len(batch), atoms.shape[1]).index_add(0, batch.node_batch, atoms)
+
+
+def mean_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
+    """(B, k) mean of atom features (N, k) over the atoms of each crystal."""
+    return sum_over_atoms(atoms, batch) / batch.n_atoms.unsqueeze(1)
+
+
+def mean_over_bonds(bonds: Tensor, batch: Batch) -> Tensor:
+    """(B, k) mean of bond features (E, k) over the bonds of each crystal."""
+    crystal = batch.node_batch[backend.edges(batch.data)[0]]
+    count = torch.bincount(crystal, minlength=len(batch)).clamp_min(1)
+    return bonds.new_zeros(len(batch), bonds.shape[1]).index_add(0, crystal, bonds) / count.unsqueeze(1)

@@ -1,1 +1,0 @@
-"""Measurements that the documentation quotes: ``python -m matgl_fill.benchmarks``."""

@@ -1,0 +1,215 @@
+"""Scores of an embedding on downstream tasks, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from torch import nn
+
+from matgl_fill.adapters import get_adapter
+from matgl_fill.config.config import whole_number
+from matgl_fill.errors import InputError
+from matgl_fill.evaluation.probes import PROBES, cross_validated_mae
+from matgl_fill.evaluation.tasks import Task, read_tasks, tell, usable_tasks
+from matgl_fill.structures.descriptors import describe_structures
+from matgl_fill.utils.console import track
+
+SEEDS = 5
+"""Fold shuffles of every score."""
+BOOTSTRAP = 2000
+
+
+@dataclass(frozen=True)
+class Score:
+    """Probe errors on one task.
+
+    Attributes:
+        task: name.
+        unit: of the errors.
+        n: labelled crystals.
+        mae: probe name -> (seeds,) mean absolute error over 5 formula-grouped folds.
+    """
+
+    task: str
+    unit: str
+    n: int
+    mae: dict[str, np.ndarray]
+
+    @property
+    def mean(self) -> float:
+        """Mean error over probes and seeds."""
+        return float(np.mean([errors.mean() for errors in self.mae.values()]))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Bootstrap 95 % interval of that mean over fold shuffles."""
+        return _interval(np.mean([self.mae[p] for p in PROBES], axis=0))
+
+
+@dataclass(frozen=True)
+class Change:
+    """Relative change of the error on one task; positive is better.
+
+    Attributes:
+        task: name.
+        unit: of the errors.
+        n: labelled crystals.
+        mae_before: mean over probes and seeds.
+        mae_after: the same after.
+        change_percent: mean over probes and seeds of 100 (1 - after/before), paired by fold shuffle.
+        low: lower end of the bootstrap 95 % interval of that mean over fold shuffles.
+        high: upper end.
+        probes: change per probe, percent.
+    """
+
+    task: str
+    unit: str
+    n: int
+    mae_before: float
+    mae_after: float
+    change_percent: float
+    low: float
+    high: float
+    probes: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Changes on all tasks, with the mean and the worst."""
+
+    changes: tuple[Change, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean change over tasks, percent."""
+        return float(np.mean([c.change_percent for c in self.changes]))
+
+    @property
+    def worst(self) -> Change:
+        """The task that gained least or lost most."""
+        return min(self.changes, key=lambda c: c.change_percent)
+
+    def __rich__(self) -> Table:
+        """Table for the terminal."""
+        worst = self.worst
+        table = Table(title=f"MAE change: mean {self.mean:+.1f} %, worst {worst.change_percent:+.1f} % ({worst.task})")
+        for name, side in (("task", "left"), ("n", "right"), ("before", "right"), ("after", "right")):
+            table.add_column(name, justify=side)  # type: ignore[arg-type]
+        for name in ("change %", "95 % interval", *PROBES):
+            table.add_column(name, justify="right")
+        for c in self.changes:
+            probes = [f"{c.probes[p]:+.1f}" for p in PROBES]
+            interval = f"{c.low:+.1f} to {c.high:+.1f}"
+            row = [c.task, str(c.n), f"{c.mae_before:.4g}", f"{c.mae_after:.4g}", f"{c.change_percent:+.1f}"]
+            table.add_row(*row, interval, *probes)
+        return table
+
+
+def score_embedding(Z: np.ndarray, task: Task, seeds: int = SEEDS, probes: Sequence[str] = PROBES) -> Score:
+    """Probe an embedding (n, dim) whose rows are the task's crystals."""
+    runs = [cross_validated_mae(Z, task.y, task.groups, seed, probes) for seed in range(seeds)]
+    return Score(task.name, task.unit, len(task), {p: np.array([r[p] for r in runs]) for p in probes})
+
+
+def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool = False) -> list[Score]:
+    """How well probes on the frozen embedding of ``model`` predict downstream properties.
+
+    Ridge and Gaussian kernel ridge on standardised embeddings, penalties and width chosen inside each training
+    part, 5 folds that never split a formula, ``seeds`` shuffles. Crystals that the model cannot take are left out, and
+    a warning tells them; ``n`` of a score counts the others.
+
+    Args:
+        model: any MatGL model that :func:`matgl_fill.get_adapter` serves.
+        tasks: list of :class:`Task`, or a file of crystals with numeric labels.
+        seeds: fold shuffles.
+        descriptors: concatenate :func:`matgl_fill.describe` to the embedding; a tuned model must beat the original
+            this way too, or it has only learned what plain concatenation gives.
+
+    Returns:
+        One :class:`Score` per task, in order.
+
+    Raises:
+        InputError: no labels, fewer formulas than folds, or labels that are all the same.
+    """
+    if whole_number("seeds", seeds) < 1:
+        raise InputError(f"seeds is {seeds}; give at least 1.")
+    adapter = get_adapter(model)
+    known, skipped = usable_tasks(adapter, read_tasks(tasks))
+    tell(skipped)
+    scores = []
+    for task in track(known, "probing downstream tasks"):
+        Z = adapter.embed_graphs(adapter.graphs(task.structures))[0]
+        if descriptors:
+            Z = np.hstack([Z, describe_structures(task.structures)])
+        scores.append(score_embedding(Z, task, seeds))
+    return scores
+
+
+def compare(before: Any, after: Any, tasks: Any = None, seeds: int = SEEDS) -> Comparison:
+    """Change of the probes' errors from one model to another.
+
+    Args:
+        before: model, or its scores from :func:`evaluate`.
+        after: model, or its scores.
+        tasks: as in :func:`evaluate`; not needed where both are scores.
+        seeds: fold shuffles.
+
+    Raises:
+        InputError: the scores are not of the same tasks and crystals.
+    """
+    first = evaluate(before, tasks, seeds) if isinstance(before, nn.Module) else before
+    second = evaluate(after, tasks, seeds) if isinstance(after, nn.Module) else after
+    if [(s.task, s.n) for s in first] != [(s.task, s.n) for s in second]:
+        raise InputError("scores of different tasks or crystals cannot be compared; evaluate both models on the same.")
+    return Comparison(tuple(_change(a, b) for a, b in zip(first, second, strict=True)))
+
+
+def _change(before: Score, after: Score) -> Change:
+    relative = np.array([100 * (1 - after.mae[p] / before.mae[p]) for p in before.mae])
+    per_seed = relative.mean(axis=0)
+    probes = dict(zip(before.mae, relative.mean(axis=1).tolist(), strict=True))
+    change = (float(per_seed.mean()), *_interval(per_seed))
+    return Change(before.task, before.unit, before.n, before.mean, after.mean, *change, probes)
+
+
+def _interval(per_seed: np.ndarray) -> tuple[float, float]:
+    """Bootstrap 95 % interval of the mean of (seeds,) values."""
+    rng = np.random.default_rng(0)
+    means = per_seed[rng.integers(len(per_seed), size=(BOOTSTRAP, len(per_seed)))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def score_rows(scores: Sequence[Score], comparison: Comparison | None = None) -> list[dict[str, Any]]:
+    """Scores as rows of a table, with their change against another model where it was compared.
+
+    Args:
+        scores: of m tasks.
+        comparison: of the same m tasks, from another model to this one.
+
+    Returns:
+        m rows: ``task``, ``unit``, ``n``, ``mae`` with ``mae_low`` and ``mae_high``, the error of each probe; and
+        ``mae_against``, ``change_percent`` with ``change_low`` and ``change_high``.
+    """
+    rows = []
+    for k, s in enumerate(scores):
+        low, high = s.interval
+        row: dict[str, Any] = {
+            "task": s.task,
+            "unit": s.unit,
+            "n": s.n,
+            "mae": s.mean,
+            "mae_low": low,
+            "mae_high": high,
+        }
+        row |= {f"mae_{p.replace(' ', '_')}": float(s.mae[p].mean()) for p in PROBES}
+        if comparison is not None:
+            c = comparison.changes[k]
+            row |= {"mae_against": c.mae_before, "change_percent": c.change_percent}
+            row |= {"change_low": c.low, "change_high": c.high}
+        rows.append(row)
+    return rows

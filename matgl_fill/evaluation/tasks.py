@@ -1,0 +1,171 @@
+"""Downstream tasks: crystals with one measured property each."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pymatgen.core import Structure
+from scipy.stats import skew
+
+from matgl_fill.adapters import Adapter
+from matgl_fill.errors import InputError, MatglFillWarning
+from matgl_fill.evaluation.probes import FOLDS
+from matgl_fill.structures.bundled import EVALUATION, TASKS
+from matgl_fill.structures.read import Skipped, read_structures
+
+MIN_ROWS = 50
+"""Labels with fewer finite values than this are not a task."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A property to predict from frozen embeddings.
+
+    Attributes:
+        name: short name, ``log`` in front when the logarithm is predicted.
+        unit: unit of the target.
+        structures: crystals, n of them.
+        y: (n,) target.
+        groups: (n,) formula of each crystal; folds never split a formula.
+    """
+
+    name: str
+    unit: str
+    structures: Sequence[Structure]
+    y: np.ndarray
+    groups: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of labelled crystals."""
+        return len(self.y)
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be learnt from it, or None."""
+        if (formulas := len(np.unique(self.groups))) < FOLDS:
+            return f"holds {formulas} formula(s); {FOLDS} folds that never split one need {FOLDS}"
+        return "all values are the same" if np.ptp(self.y) == 0 else None
+
+    def check(self) -> None:
+        """Refuse what nothing can be learnt from.
+
+        Raises:
+            InputError: it holds too few formulas, or one value only.
+        """
+        if self.problem:
+            raise InputError(f"task '{self.name}' {self.problem}; leave it out or give more crystals.")
+
+    def subset(self, rows: Sequence[int] | np.ndarray) -> Task:
+        """The task of some of its crystals."""
+        crystals = [self.structures[i] for i in rows]
+        return Task(self.name, self.unit, crystals, self.y[rows], self.groups[rows])
+
+
+def heavy_tailed(y: np.ndarray) -> bool:
+    """True for strictly positive values with skewness above 1: their logarithm is predicted instead."""
+    return bool(y.min() > 0 and np.ptp(y) > 0 and skew(y) > 1)
+
+
+def make_task(name: str, structures: Sequence[Structure], y: np.ndarray) -> Task:
+    """A task from one label column; heavy-tailed positive columns are taken in log10.
+
+    Args:
+        name: column name; a trailing unit as in ``bulk_modulus_GPa`` is recognised.
+        structures: crystals.
+        y: (n,) values, finite.
+
+    Raises:
+        InputError: lengths differ, or a value is not finite.
+    """
+    y = np.asarray(y)
+    if len(structures) != len(y) or y.dtype.kind not in "biuf" or not np.isfinite(y).all():
+        raise InputError(f"task '{name}': needs one finite value per structure ({len(structures)} and {len(y)} given).")
+    match = re.match(r"(.+?)_((?:eV|GPa|A3|THz|J|C|per_cm)(?:_per_.*)?)$", name)
+    label, unit = (match[1], match[2].replace("_per_", "/")) if match else (name, "")
+    log = heavy_tailed(y)
+    label = label.removeprefix("log_").replace("_", " ")
+    formulas = np.array([s.composition.reduced_formula for s in structures])
+    if log:
+        return Task(f"log {label}", f"log10 {unit}".strip(), structures, np.log10(y), formulas)
+    if name.startswith("log_"):
+        label, unit = f"log {label}", f"log {unit}".strip()
+    return Task(label, unit, structures, y.astype(float), formulas)
+
+
+def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
+    """Every numeric label of a file of crystals as a task; a warning tells what cannot be read.
+
+    Args:
+        source: anything :func:`matgl_fill.read_structures` takes, with labels; or a list of :class:`Task`.
+        labels: columns to use, default all with at least ``MIN_ROWS`` values.
+
+    Raises:
+        InputError: no such label, no label at all, or one that was asked for has too few values to learn from.
+    """
+    if isinstance(source, list | tuple) and source and all(isinstance(t, Task) for t in source):
+        return list(source)
+    data = read_structures(source)
+    tell(data.skipped)
+    where = str(source) if isinstance(source, str | Path) else "what was given"
+    missing = set(labels or ()) - set(data.labels)
+    if missing:
+        raise InputError(f"no label {sorted(missing)} in {where}; there are {sorted(data.labels)}.")
+    tasks = []
+    for name in labels or data.labels:
+        y = data.labels[name]
+        rows = np.flatnonzero(np.isfinite(y))
+        if len(rows) < MIN_ROWS:
+            few = f"label '{name}' has {len(rows)} values, and a task needs {MIN_ROWS}"
+            if labels:
+                raise InputError(f"{few}; leave it out or give more.")
+            warnings.warn(few, MatglFillWarning, stacklevel=2)
+            continue
+        task = make_task(name, [data.structures[i] for i in rows], y[rows])
+        if labels:
+            task.check()
+        if task.problem:
+            warnings.warn(f"label '{name}' is no task: {task.problem}", MatglFillWarning, stacklevel=2)
+        else:
+            tasks.append(task)
+    if not tasks:
+        raise InputError(f"no label with at least {MIN_ROWS} values in {where}; a task needs numeric columns.")
+    return tasks
+
+
+def tasks_named(source: str) -> list[Task]:
+    """The tasks of a file, the bundled ones where it is ``default``.
+
+    Raises:
+        InputError: as :func:`read_tasks`.
+    """
+    return read_tasks(EVALUATION, TASKS) if source == "default" else read_tasks(source)
+
+
+def tell(skipped: Sequence[Skipped]) -> None:
+    """Warn of crystals that were left out of tasks."""
+    if skipped:
+        one = f"first: {skipped[0].where}: {skipped[0].reason}"
+        warnings.warn(f"{len(skipped)} crystal(s) left out of the tasks; {one}", MatglFillWarning, stacklevel=3)
+
+
+def usable_tasks(adapter: Adapter, tasks: Sequence[Task]) -> tuple[list[Task], list[Skipped]]:
+    """Tasks of the crystals that a model can take, and what was left out and why.
+
+    Raises:
+        InputError: nothing can be learnt from what is left of a task.
+    """
+    kept, skipped = [], []
+    for task in tasks:
+        problems = [adapter.problem(s) for s in task.structures]
+        for structure, problem in zip(task.structures, problems, strict=True):
+            if problem:
+                skipped.append(Skipped(f"task '{task.name}', {structure.formula}", problem))
+        kept.append(task.subset([i for i, problem in enumerate(problems) if problem is None]))
+        kept[-1].check()
+    return kept, skipped

@@ -1,0 +1,212 @@
+"""What the pool says about a latent point: which elements a crystal there is made of, and how dense it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pymatgen.core import Structure
+from scipy.linalg import solve
+from scipy.spatial.distance import pdist, squareform
+
+from matgl_fill.generation.moves import atomic_volumes, electronegativity, scaled_volume
+
+if TYPE_CHECKING:
+    from matgl_fill.generation.decoder import Candidate
+
+LEARNT = 300
+"""Known crystals nearest to a point that the regression there is made from."""
+WIDTH = 0.7
+"""Width of the kernel over the median distance of those crystals from each other."""
+RIDGE = 1e-2
+RESIZED_BY_ATOMS = 0.5
+"""Share of altered crystals whose volume follows the elements' atomic volumes; the others take the likely one."""
+ORDERED = 0.8
+"""Share of decorations in the order of electronegativity."""
+
+
+class Guide:
+    r"""Local kernel ridge regression from latent points to composition and volume.
+
+    .. math:: (c, \log v)(x) = k(x)^T (K + \lambda 1)^{-1} (C, \log V), \quad
+        k_i(x) = \exp(-\|x - x_i\|^2 / 2 w^2)
+
+    over the known crystals i nearest to x, with c the fraction of each element and v the volume per atom; likewise for
+    the structural descriptors, by which prototypes are found. What a search has embedded is learnt along, so that the
+    guide gets better where the search is. It is the part of a decoder that can be learnt.
+
+    Args:
+        X: (n, d) scaled latent points of the pool.
+        structures: (n) its crystals.
+        D: (n, k) structural descriptors of them.
+        elements: (e) symbols that may be used.
+    """
+
+    def __init__(self, X: np.ndarray, structures: Sequence[Structure], D: np.ndarray, elements: Sequence[str]) -> None:
+        self.elements = tuple(elements)
+        self._column = {e: k for k, e in enumerate(self.elements)}
+        self.volumes = atomic_volumes(structures)
+        self._pool = len(X)
+        self._D = (D - D.mean(axis=0)) / np.maximum(D.std(axis=0), 1e-9)
+        self._X, self._Y = X, self._contents(structures)
+
+    def _contents(self, structures: Sequence[Structure]) -> np.ndarray:
+        """(n, e + 1) element fractions and logarithm of the volume per atom."""
+        Y = np.zeros((len(structures), len(self.elements) + 1))
+        for row, s in zip(Y, structures, strict=True):
+            for site in s.species:
+                row[self._column[site.symbol]] += 1 / len(s)
+            row[-1] = np.log(s.volume / len(s))
+        return Y
+
+    def learn(self, candidates: Sequence[Candidate]) -> None:
+        """Add embedded candidates."""
+        if candidates:
+            self.restore(np.stack([c.x for c in candidates]), self._contents([c.structure for c in candidates]))
+
+    def learnt(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points (m, d) and contents (m, e + 1) of all that :meth:`learn` added."""
+        return self._X[self._pool :], self._Y[self._pool :]
+
+    def restore(self, X: np.ndarray, Y: np.ndarray) -> None:
+        """Add what :meth:`learnt` gave."""
+        self._X, self._Y = np.vstack([self._X, X]), np.vstack([self._Y, Y])
+
+    def wanted(self, point: np.ndarray) -> Wanted:
+        """Likely contents of a crystal at a scaled latent point (d,)."""
+        Y = _regression(self._X, self._Y, point)
+        fractions = np.maximum(Y[:-1], 0.0)
+        return Wanted(self.elements, fractions / max(fractions.sum(), 1e-12), float(np.exp(Y[-1])), self.volumes)
+
+    def unlike(self, point: np.ndarray) -> np.ndarray:
+        """(n,) distance of each pool crystal's structure from the likely one at a scaled latent point (d,)."""
+        return np.linalg.norm(self._D - _regression(self._X[: self._pool], self._D, point), axis=1)
+
+
+def _regression(X: np.ndarray, Y: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Kernel ridge prediction (k,) at a point (d,) from the nearest of the points (n, d) with values (n, k)."""
+    square = ((X - point) ** 2).sum(axis=1)
+    near = np.argsort(square, kind="stable")[:LEARNT]
+    between = pdist(X[near], "sqeuclidean")
+    width = max(WIDTH**2 * float(np.median(between)), 1e-12)
+    K = squareform(np.exp(-between / (2 * width))) + (1 + RIDGE) * np.eye(len(near))
+    mean = Y[near].mean(axis=0)
+    return np.exp(-square[near] / (2 * width)) @ solve(K, Y[near] - mean, assume_a="pos") + mean
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a crystal at a latent target is likely to be.
+
+    Attributes:
+        elements: (e) symbols.
+        fractions: (e) likely fraction of each.
+        volume: likely volume per atom, cubic Angstrom.
+        volumes: atomic volumes of the elements, cubic Angstrom.
+    """
+
+    elements: tuple[str, ...]
+    fractions: np.ndarray
+    volume: float
+    volumes: Mapping[str, float]
+
+    def likely(self) -> dict[str, float]:
+        """Likely fraction of each element."""
+        return dict(zip(self.elements, self.fractions.tolist(), strict=True))
+
+    def draw(self, rng: np.random.Generator, count: int, but: frozenset[str] = frozenset()) -> list[str]:
+        """Up to ``count`` different elements, likelier ones more often, none of ``but``."""
+        p = np.where([e in but for e in self.elements], 0.0, self.fractions**0.5)
+        count = min(count, int((p > 0).sum()))
+        return [] if count == 0 else rng.choice(self.elements, count, replace=False, p=p / p.sum()).tolist()
+
+    def resized(self, new: Structure, old: Structure, rng: np.random.Generator) -> Structure:
+        """``new`` at the likely volume, or at that of ``old`` with other atoms; one as often as the other."""
+        volume = self.volume * len(new)
+        if rng.random() < RESIZED_BY_ATOMS:
+            volume = scaled_volume(old, [e.symbol for e in new.species], self.volumes)
+        new.scale_lattice(volume)
+        return new
+
+
+@dataclass(frozen=True)
+class ReplaceLikely:
+    """Put a likely element in place of one that is there."""
+
+    wanted: Wanted
+    keeps_symmetry: ClassVar[bool] = True
+
+    def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
+        """Replace, or None if the guide knows no other element."""
+        present = sorted({e.symbol for e in structure.elements})
+        old = str(rng.choice(present))
+        chosen = self.wanted.draw(rng, 1, frozenset(present))
+        if not chosen:
+            return None
+        new = structure.copy()
+        new.replace_species({old: chosen[0]})
+        return self.wanted.resized(new, structure, rng), f"{old}->{chosen[0]}"
+
+
+@dataclass(frozen=True)
+class MixLikely:
+    """Put a likely element on some of the sites of one that is there, doubling the cell where it has one site only.
+
+    The finest step in composition that an ordered crystal can take: what lies between two crystals in latent space
+    often is a mixture of them.
+    """
+
+    wanted: Wanted
+    largest: int
+    keeps_symmetry: ClassVar[bool] = False
+
+    def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
+        """Mix, or None if the cell would be too large or the guide knows no element."""
+        symbols = np.array([e.symbol for e in structure.species])
+        old = str(rng.choice(np.unique(symbols)))
+        chosen = self.wanted.draw(rng, 1, frozenset([old]))
+        times = np.ones(3, dtype=int)
+        times[rng.integers(3)] += (symbols == old).sum() == 1
+        base = structure.make_supercell(times.tolist(), in_place=False)
+        new = base.copy()
+        sites = np.flatnonzero([e.symbol == old for e in new.species])
+        if not chosen or len(new) > self.largest:
+            return None
+        part = rng.permutation(sites)[: rng.integers(1, len(sites))]
+        for i in part.tolist():
+            new.replace(i, chosen[0])
+        return self.wanted.resized(new, base, rng), f"{len(part)} of {len(sites)} {old}->{chosen[0]}"
+
+
+@dataclass(frozen=True)
+class DecorateLikely:
+    """Put given elements on the sites of a prototype, in the order of electronegativity; now and then in any order.
+
+    Attributes:
+        wanted: for the volume, and for the elements where none are given.
+        symbols: elements to put in, one for each of the prototype; the guide's if their number differs.
+    """
+
+    wanted: Wanted
+    symbols: tuple[str, ...] = ()
+    keeps_symmetry: ClassVar[bool] = True
+
+    def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
+        """Decorate, or None if there are too few likely elements."""
+        present = sorted({e.symbol for e in structure.elements}, key=_negativity)
+        chosen = list(self.symbols)
+        if len(chosen) != len(present):
+            chosen = self.wanted.draw(rng, len(present))
+        if len(chosen) != len(present):
+            return None
+        chosen = sorted(chosen, key=_negativity) if rng.random() < ORDERED else rng.permutation(chosen).tolist()
+        new = structure.copy()
+        new.replace_species(dict(zip(present, chosen, strict=True)))
+        record = ", ".join(f"{a}->{b}" for a, b in zip(present, chosen, strict=True) if a != b)
+        return self.wanted.resized(new, structure, rng), record or "resized"
+
+
+def _negativity(symbol: str) -> tuple[float, str]:
+    return electronegativity(symbol), symbol

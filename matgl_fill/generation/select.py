@@ -1,0 +1,146 @@
+"""Selection: which of the decoded candidates become proposals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from pymatgen.core import Structure
+from sklearn.neighbors import NearestNeighbors
+
+from matgl_fill.generation.charge import balance
+from matgl_fill.generation.decoder import Candidate, Decoder
+
+MAX_PER_PARENT = 2
+"""Crystals in the final set that descend from one pool crystal ..."""
+MAX_PER_FORMULA = 2
+"""... and that have one reduced formula."""
+NOVEL = 0.05
+"""A crystal nearer than this to a pool crystal, or to another of the set, is no news to the model; in units of the
+pool's median distance between nearest neighbours."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A new crystal for a latent target.
+
+    Attributes:
+        id: ``fill-0001`` and so on.
+        structure: the crystal.
+        parent: id of the pool crystal it descends from.
+        moves: what was done to the parent.
+        target: (dim,) latent point asked for.
+        target_row: which of the targets that is, 0 the most wanted.
+        distance: latent distance between crystal and target, over the pool's median nearest-neighbour distance.
+        roughness: local roughness at the target.
+    """
+
+    id: str
+    structure: Structure
+    parent: str
+    moves: str
+    target: np.ndarray
+    target_row: int
+    distance: float
+    roughness: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a search gave.
+
+    Attributes:
+        proposals: the new crystals, in the order in which they were taken.
+        targets: (m, dim) latent points asked for, most wanted first.
+        roughness: (m,) local roughness there.
+        unit: the pool's median distance between nearest neighbours, in standardised latent dimensions.
+        refused: candidates that each filter was the first to refuse.
+        passed_over: candidates that passed the filters and were looked at in vain, by reason: ``parent`` or
+            ``formula`` used up, ``known`` in the pool or the set, ``alloys`` (too many without oxidation states).
+    """
+
+    proposals: list[Proposal]
+    targets: np.ndarray
+    roughness: np.ndarray
+    unit: float
+    refused: Counter[str]
+    passed_over: Counter[str]
+
+
+class _Taken:
+    """What was taken so far, and whether one more may be."""
+
+    def __init__(self, decoder: Decoder, unit: float) -> None:
+        self._filters = decoder.filters
+        self._filters.set_latent(decoder.X, NOVEL * unit)
+        self._filters.unassignable = float(np.mean([balance(s) is None for s in decoder.structures]))
+        self._parents: Counter[int] = Counter()
+        self._formulas: Counter[str] = Counter()
+        self._put_off: set[int] = set()
+        self.passed_over: Counter[str] = Counter()
+
+    def take(self, queue: list[Candidate]) -> Candidate | None:
+        """The nearest candidate of a queue that may be taken now.
+
+        Those before it that may never be taken leave the queue; those without oxidation states stay while the set has
+        too many of them.
+        """
+        waiting: list[Candidate] = []
+        found = None
+        while queue and found is None:
+            c = queue.pop(0)
+            if self._filters.surplus(c.structure):
+                waiting.append(c)
+            elif reason := self._against(c):
+                self.passed_over[reason] += 1
+            else:
+                found = c
+                self._filters.accept(c.structure, c.x)
+                self._parents[c.parent] += 1
+                self._formulas[c.structure.composition.reduced_formula] += 1
+        queue[:0] = waiting
+        self._put_off |= {id(c) for c in waiting}
+        return found
+
+    def count_put_off(self, queues: list[list[Candidate]]) -> None:
+        """Count those that waited until the end."""
+        self.passed_over["alloys"] = sum(id(c) in self._put_off for queue in queues for c in queue)
+
+    def _against(self, c: Candidate) -> str | None:
+        """Why the candidate may not be taken, now and later."""
+        if self._parents[c.parent] >= MAX_PER_PARENT:
+            return "parent"
+        if self._formulas[c.structure.composition.reduced_formula] >= MAX_PER_FORMULA:
+            return "formula"
+        return "known" if self._filters.duplicate(c.structure, c.x) else None
+
+
+def select(decoder: Decoder, targets: np.ndarray, roughness: np.ndarray, n: int) -> Selection:
+    """The n crystals that cover the targets best, none a duplicate of the pool or of each other.
+
+    Every target gives its nearest acceptable candidate, then its second, and so on, until there are n; see
+    :data:`MAX_PER_PARENT`, :data:`MAX_PER_FORMULA` and :data:`NOVEL`. At every moment the share of crystals without
+    oxidation states (elements, alloys) is at most that of the pool; candidates beyond it wait for the others.
+
+    Args:
+        decoder: to decode with.
+        targets: (m, dim) latent points, most wanted first.
+        roughness: (m,) local roughness there.
+        n: crystals wanted.
+    """
+    nearest = NearestNeighbors(n_neighbors=2).fit(decoder.X).kneighbors(decoder.X)[0][:, 1]
+    unit = max(float(np.median(nearest)), 1e-9)
+    queues = decoder.decode(targets, n)
+    taken = _Taken(decoder, unit)
+    out: list[Proposal] = []
+    before = -1
+    while before < len(out) < n:
+        before = len(out)
+        for t, queue in enumerate(queues):
+            if len(out) < n and (c := taken.take(queue)):
+                name = f"fill-{len(out) + 1:04d}"
+                parent, distance = decoder.ids[c.parent], c.distance / unit
+                out.append(Proposal(name, c.structure, parent, c.moves, targets[t], t, distance, float(roughness[t])))
+    taken.count_put_off(queues)
+    return Selection(out, targets, roughness, unit, decoder.refused, taken.passed_over)

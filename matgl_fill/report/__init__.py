@@ -1,0 +1,1 @@
+"""What a run tells: typed results, HTML page, model card, pictures."""

@@ -1,0 +1,205 @@
+"""What a run tells: the report page, one HTML file that needs nothing but itself; a model card; a notebook summary."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, UndefinedError
+from markupsafe import Markup
+from pymatgen.core import Structure
+
+from matgl_fill.config.config import FillConfig
+from matgl_fill.config.file import settings_toml
+from matgl_fill.errors import InputError
+from matgl_fill.report.pictures import draw_pictures
+from matgl_fill.report.reproduce import command_line, python_call
+from matgl_fill.report.thumbnails import thumbnail
+from matgl_fill.structures.read import read_structures
+from matgl_fill.utils.files import atomic_write
+
+NONE = "–"
+
+
+def write_report(
+    report: Mapping[str, Any], out: Path, pictures: Mapping[str, str], thumbnails: Mapping[str, str] | None = None
+) -> Path:
+    """Write ``report.html``.
+
+    Args:
+        report: everything measured, as in ``report.json``; a section that is missing or None is left out.
+        out: folder; made if missing.
+        pictures: SVG text by name, from :func:`matgl_fill.report.pictures.draw_pictures`.
+        thumbnails: SVG text of the generated crystals by id.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        OSError: the page cannot be written; an older one is then still whole.
+    """
+    probes = dict.fromkeys(p for task in report.get("tasks") or [] for p in task.get("probes") or {})
+    page = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            pictures={name: Markup(svg) for name, svg in pictures.items()},
+            thumbnails={name: Markup(svg) for name, svg in (thumbnails or {}).items()},
+            probes=list(probes),
+            commands=[c for c in (command_line(report), python_call(report)) if c],
+            settings=settings_text(report),
+        )
+    )
+    path = Path(out) / "report.html"
+    atomic_write(path, page.encode("utf-8", "backslashreplace"))
+    return path
+
+
+def rebuild_report(out: str | Path) -> Path:
+    """Draw and write ``report.html`` again, from the ``report.json`` and ``proposals.extxyz`` that lie beside it.
+
+    Args:
+        out: folder of a run.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        InputError: there is no ``report.json``, or it is no report.
+        OSError: the page cannot be written.
+    """
+    out = Path(out)
+    if not (out / "report.json").is_file():
+        raise InputError(f"no report.json in '{out}'; give the folder that 'matgl-fill run' wrote.")
+    try:
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        if not isinstance(report["run"], dict):
+            raise TypeError("it tells nothing of a run")
+        crystals = read_structures(out / "proposals.extxyz") if (out / "proposals.extxyz").is_file() else None
+        drawn = dict(zip(crystals.ids, crystals.structures, strict=True)) if crystals else {}
+        return write_report(report, out, draw_pictures(report), draw_thumbnails(drawn))
+    except (ValueError, TypeError, KeyError, AttributeError, UndefinedError) as error:
+        raise InputError(f"'{out / 'report.json'}' is no report of matgl_fill: {error}.") from error
+
+
+def draw_thumbnails(crystals: Mapping[str, Structure]) -> dict[str, str]:
+    """A small picture of each crystal, by its id."""
+    return {name: thumbnail(structure, name) for name, structure in crystals.items()}
+
+
+def model_card(report: Mapping[str, Any]) -> str:
+    """What was done to a model, as Markdown for its folder or its page on a hub.
+
+    Args:
+        report: everything measured, as in ``report.json``.
+    """
+    page = _environment().get_template("model_card.md.jinja")
+    return page.render(
+        report=report, command=command_line(report) or python_call(report), settings=settings_text(report)
+    )
+
+
+def notebook_summary(report: Mapping[str, Any]) -> str:
+    """The verdict and the figures behind it as a piece of HTML, for notebooks."""
+    return _environment().get_template("summary.html.jinja").render(report=report)
+
+
+def settings_text(report: Mapping[str, Any]) -> str | None:
+    """The settings of a run as TOML; None where the report has none that this version knows."""
+    try:
+        return settings_toml(FillConfig.make(report["config"]), explain=False) if report.get("config") else None
+    except InputError:
+        return None
+
+
+def _environment() -> Environment:
+    """Templates of this folder, with numbers as people write them."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=lambda name: bool(name and ".html." in name),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters = (significant, signed, count, duration, relative, sentence, limit, used, cell, pretty)
+    environment.filters |= {f.__name__: f for f in filters} | {"sig": significant}
+    return environment
+
+
+def significant(value: Any) -> str:
+    """Four significant digits (five or six where that saves an exponent), or a dash if there is no number."""
+    if not _is_number(value):
+        return NONE
+    return _minus(f"{value:.0f}" if 9999.5 <= abs(value) < 1e6 else f"{value:.4g}")
+
+
+def signed(value: object) -> str:
+    """One decimal with its sign, or a dash if there is no number."""
+    return _minus(f"{value:+.1f}") if _is_number(value) else NONE
+
+
+def count(value: object) -> str:
+    """A whole number with groups of three digits."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if _is_number(value) else NONE
+
+
+def duration(value: Any) -> str:
+    """Seconds in words: ``3.2 s``, ``2 min 5 s``, ``1 h 4 min``."""
+    if not _is_number(value):
+        return NONE
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def relative(after: Any, before: Any) -> str:
+    """Change from before to after in percent of before."""
+    if not (_is_number(before) and _is_number(after)) or before == 0:
+        return NONE
+    return signed(100 * (after - before) / abs(before)) + "\N{NO-BREAK SPACE}%"
+
+
+def sentence(text: object) -> str:
+    """First letter in upper case, the rest as it is."""
+    words = str(text)
+    return words[:1].upper() + words[1:]
+
+
+def limit(check: Mapping[str, Any]) -> str:
+    """Budget of a guard measure with its direction: a measure that passed above its budget has a lower limit."""
+    at_most = (check["value"] <= check["budget"]) == check["passed"]
+    return f"{'≤' if at_most else '≥'}\N{NO-BREAK SPACE}{significant(check['budget'])}"
+
+
+def used(check: Mapping[str, Any]) -> float | None:
+    """Share of a guard measure's budget that was used, percent; of a measure with a lower limit, that towards 1."""
+    value, budget = check["value"], check["budget"]
+    if not (_is_number(value) and _is_number(budget)):
+        return None
+    if (value <= budget) != check["passed"]:
+        value, budget = 1 - value, 1 - budget
+    return 100 * max(value, 0.0) / budget if budget > 0 else None
+
+
+def cell(text: object) -> str:
+    """Text that a cell of a Markdown table can hold."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def pretty(value: object) -> str:
+    """Indented JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,146 @@
+"""What a fill-tuning run hands back."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+from torch import nn
+
+from matgl_fill.config.config import FillConfig
+from matgl_fill.config.file import settings_toml
+from matgl_fill.evaluation import Comparison
+from matgl_fill.generation import Proposal
+from matgl_fill.report.html import draw_thumbnails, model_card, notebook_summary, write_report
+from matgl_fill.report.model import package_facts
+from matgl_fill.report.pictures import draw_pictures
+from matgl_fill.structures.read import file_names, write_cifs, write_structures
+from matgl_fill.utils.files import atomic_folder, atomic_write, remove_others
+
+HEADER = "---\nlibrary_name: matgl\ntags:\n- matgl\n- materials-science\n- graph-neural-network\n---\n\n"
+"""What a hub reads at the top of a model card; MatGL puts the same there when it pushes."""
+TOLD = ("model", "seed", "n", "objective", "oracle", "embedding")
+WIDTH = 100
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FillResult:
+    """Outcome of :func:`matgl_fill.fill_tune`.
+
+    ``print(result)`` shows verdict and figures; a notebook shows them as tables.
+
+    Attributes:
+        model: the tuned model, the same kind as was given; a copy of the original if the guard refused.
+        original: the caller's own model object, untouched.
+        accepted: the guard's verdict.
+        report: everything measured, as written to ``report.json``.
+        proposals: the generated crystals.
+        comparison: downstream changes, if tasks were given.
+    """
+
+    model: nn.Module
+    original: nn.Module
+    accepted: bool
+    report: dict[str, Any]
+    proposals: list[Proposal]
+    comparison: Comparison | None
+
+    def undo(self) -> nn.Module:
+        """The original model, bitwise as it was given."""
+        return self.original
+
+    @property
+    def card(self) -> str:
+        """What was done to the model, in Markdown."""
+        return model_card(self.report)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What ``model.json`` says of the run."""
+        told = {name: self.report["run"][name] for name in TOLD}
+        verdict = {name: self.report["verdict"][name] for name in ("accepted", "alpha")}
+        return {"matgl_fill": package_facts() | told | verdict}
+
+    def save(self, directory: str | Path) -> Path:
+        """Write model, crystals, settings and report.
+
+        ``model/`` is read by ``matgl.load_model`` and holds a model card (``README.md``); ``proposals.extxyz`` and
+        ``cif/`` hold the crystals with their provenance; ``config.toml`` holds the settings, as ``config`` takes
+        them; ``report.json`` and ``report.html`` say what the run did. CIF files of crystals that an earlier run
+        generated there (``fill-*``) are removed.
+        """
+        out = Path(directory)
+        out.mkdir(parents=True, exist_ok=True)
+        atomic_folder(out / "model", self._save_model)
+        crystals = {p.id: p.structure for p in self.proposals}
+        write_structures(crystals.values(), out / "proposals.extxyz", info=self.report["proposals"])
+        names = file_names(list(crystals))
+        write_cifs(crystals.values(), out / "cif", names)
+        remove_others(out.glob("cif/fill-*.cif"), names)
+        atomic_write(out / "config.toml", settings_toml(FillConfig.make(self.report["config"])))
+        atomic_write(out / "report.json", _compact(self.report))
+        write_report(self.report, out, draw_pictures(self.report), draw_thumbnails(crystals))
+        return out
+
+    def _save_model(self, folder: Path) -> None:
+        """The model as MatGL saves it, with its card."""
+        self.model.save(folder, metadata=self.metadata)  # type: ignore[operator]
+        (folder / "README.md").write_text(HEADER + self.card, encoding="utf-8")
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model with its card to the Hugging Face Hub, in MatGL's own way.
+
+        Args:
+            repo_id: ``"owner/name"``; made if it does not exist.
+            options: of MatGL's ``push_to_hub``: ``private``, ``token``, ``revision``, ``create_pr``,
+                ``commit_message``.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            huggingface_hub.errors.HfHubHTTPError: the hub refuses, for want of a token for example.
+        """
+        told = {"readme_text": self.card, "metadata": self.metadata}
+        return str(self.model.push_to_hub(repo_id, **told, **options))  # type: ignore[operator]
+
+    def __rich__(self) -> Group:
+        """Summary for the terminal."""
+        run, verdict = self.report["run"], self.report["verdict"]
+        objective = " + ".join(run["objective"])
+        head = f"{run['architecture']}: {run['n']} crystals, objective {objective}, guard: {verdict['headline']}"
+        head += f"; embedding: {run['embedding']}"
+        table = Table(title="roughness")
+        for name in ("measure", "before", "after"):
+            table.add_column(name, justify="left" if name == "measure" else "right")
+        for row in self.report["roughness"]:
+            table.add_row(row["measure"], f"{row['before']:.4g}", f"{row['after']:.4g}")
+        parts: list[Any] = [Text(head, style="bold"), *(Text(r) for r in verdict["reasons"]), table]
+        return Group(*parts, *([self.comparison] if self.comparison else []))
+
+    def __str__(self) -> str:
+        console = Console(width=WIDTH, color_system=None)
+        with console.capture() as text:
+            console.print(self)
+        return text.get().rstrip()
+
+    def __repr__(self) -> str:
+        run, verdict = self.report["run"], self.report["verdict"]
+        tasks = "" if self.comparison is None else f", tasks {self.comparison.mean:+.1f} %"
+        return f"<FillResult of {run['architecture']}, {run['n']} crystals: {verdict['headline']}{tasks}>"
+
+    def _repr_html_(self) -> str:
+        """Summary for notebooks."""
+        return notebook_summary(self.report)
+
+
+def _compact(report: dict[str, Any]) -> str:
+    """Indented JSON with each list of numbers on one line."""
+    text = json.dumps(report, indent=2)
+    return re.sub(r"\[\n[\d\s,.eE+-]+\]", lambda found: " ".join(found[0].split()), text) + "\n"

@@ -1,0 +1,1 @@
+"""Landscape mode: the stationary points of a smooth surface through the data."""

@@ -1,0 +1,104 @@
+"""Responses of crystals, by name: what :mod:`matgl_fill.roughness` cannot make because it knows no structures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from pymatgen.core import Structure
+from torch import nn
+
+from matgl_fill.adapters import Adapter, get_adapter
+from matgl_fill.errors import InputError
+from matgl_fill.generation.moves import Rattle
+from matgl_fill.roughness.similarity import perturbation_sensitivity
+from matgl_fill.structures.descriptors import describe_structures
+
+AMPLITUDE = 0.05
+"""Standard deviation (Angstrom) of each Cartesian coordinate's displacement."""
+
+NAMES = ("neighbour_similarity", "perturbation_sensitivity", "prediction")
+ResponseFunction = Callable[[Sequence[Structure]], np.ndarray]
+"""n structures to (n,) values."""
+
+
+def displaced(structure: Structure, rng: np.random.Generator) -> Structure:
+    """A copy with every atom displaced at random by ``AMPLITUDE``."""
+    return Rattle(AMPLITUDE, AMPLITUDE)(structure, rng)[0]
+
+
+def sensitivity(adapter: Adapter, structures: Sequence[Structure], seed: int = 0) -> np.ndarray:
+    """:func:`matgl_fill.roughness.similarity.perturbation_sensitivity` to displaced atoms.
+
+    A cell of one atom is repeated twice along every axis first: displacing its only atom would only shift the crystal.
+
+    Args:
+        adapter: of the model.
+        structures: n crystals that the model can take.
+        seed: of the displacements.
+
+    Returns:
+        (n,) sensitivity, dimensionless. Costs eleven embeddings a crystal.
+    """
+    cells = [s * (2, 2, 2) if len(s) == 1 else s for s in structures]
+
+    def embed(crystals: Sequence[Structure]) -> np.ndarray:
+        return adapter.embed_graphs(adapter.graphs(crystals))[0].astype(float)
+
+    return perturbation_sensitivity(embed, describe_structures, displaced, cells, seed=seed)
+
+
+def predictions(adapter: Adapter, structures: Sequence[Structure]) -> np.ndarray:
+    """What the model predicts.
+
+    Args:
+        adapter: of the model.
+        structures: n crystals that the model can take.
+
+    Returns:
+        (n,) in the model's own unit; total energy per atom (eV/atom) for a potential, which is mostly composition.
+    """
+    y = adapter.embed_graphs(adapter.graphs(structures))[1]
+    return adapter.intensive(y, np.array([len(s) for s in structures]))
+
+
+def make_response(
+    response: str | ResponseFunction,
+    structures: Sequence[Structure] | None,
+    model: nn.Module | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """One number a crystal, or the descriptors from which graph and landscape mode make ``"neighbour_similarity"``.
+
+    Args:
+        response: name, or a callable from the list of structures to (n,) values.
+        structures: the n crystals.
+        model: for ``"perturbation_sensitivity"`` and ``"prediction"``.
+        seed: of the displacements.
+
+    Returns:
+        (n,) response, or (n, k) descriptors.
+
+    Raises:
+        InputError: unknown name, no structures or model where they are needed, a crystal the model cannot take, or a
+            callable that does not give one number a crystal.
+    """
+    if isinstance(response, str) and response not in NAMES:
+        raise InputError(f"no response '{response}'; there are {', '.join(NAMES)}, arrays and callables of structures.")
+    if structures is None:
+        name = f"response '{response}'" if isinstance(response, str) else "a callable response"
+        raise InputError(f"{name} needs the structures behind the embedding.")
+    if callable(response):
+        values = np.asarray(response(structures), dtype=float)
+        if values.shape != (len(structures),):
+            raise InputError(f"the response gave an array of shape {values.shape} for {len(structures)} structures.")
+        return values
+    if response == "neighbour_similarity":
+        return describe_structures(structures)
+    if model is None:
+        raise InputError(f"response '{response}' needs model=, the model behind the embedding.")
+    adapter = get_adapter(model)
+    for i, structure in enumerate(structures):
+        if problem := adapter.problem(structure):
+            raise InputError(f"structure {i} ({structure.formula}): {problem}; leave it out of Z and structures.")
+    return predictions(adapter, structures) if response == "prediction" else sensitivity(adapter, structures, seed)

@@ -1,0 +1,103 @@
+"""Responses: label-free quantities whose variation over latent space makes it rough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from matgl_fill.errors import InputError
+from matgl_fill.utils.console import track
+
+COPIES = 10
+"""Perturbed copies of each crystal."""
+
+Item = TypeVar("Item")
+Features = Callable[[Sequence[Item]], np.ndarray]
+"""Items, n of them, to an (n, k) array."""
+
+
+def standardise(D: np.ndarray) -> np.ndarray:
+    """Columns with zero mean and unit deviation; constant columns become 0."""
+    return (D - D.mean(axis=0)) / _deviation(D)
+
+
+def _deviation(D: np.ndarray) -> np.ndarray:
+    deviation = D.std(axis=0)
+    return np.where(deviation > 1e-12, deviation, np.inf)
+
+
+def neighbour_similarity(D: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """How alike a crystal and its latent neighbours are.
+
+    The encoder-side twin of decoding the neighbourhood and comparing fingerprints (arXiv 2502.13886): the mean cosine
+    between the standardised descriptors of a crystal and of its k nearest latent neighbours. Between -1 and 1; low
+    where the model puts unlike crystals together.
+
+    Args:
+        D: (n, k) model-independent descriptors.
+        index: (n, k) nearest latent neighbours.
+
+    Returns:
+        (n,) similarity.
+    """
+    X = standardise(D)
+    X = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
+    return np.einsum("nd,nkd->nk", X, X[index]).mean(axis=1)
+
+
+def perturbation_sensitivity(
+    embed: Features[Item],
+    describe: Features[Item],
+    perturb: Callable[[Item, np.random.Generator], Item],
+    items: Sequence[Item],
+    copies: int = COPIES,
+    seed: int = 0,
+) -> np.ndarray:
+    r"""How far a crystal moves in latent space when it moves a little in descriptor space.
+
+    .. math:: s = \log \frac{\sum_c \|\Delta z_c\| / \sqrt{d}}{\sum_c \|\Delta x_c\| / \sqrt{k}}
+
+    over perturbed copies c, with embeddings z and descriptors x in units of each column's standard deviation over the
+    items. Dimensionless and free of the widths d and k of both spaces; 0 where a perturbation moves both by the same
+    share of their spread, high where the model overreacts, low where it is blind to what the descriptors see. Columns
+    that are constant over the items do not count.
+
+    Args:
+        embed: items to embeddings (n, d).
+        describe: items to model-independent descriptors (n, k).
+        perturb: a perturbed copy of an item; fixed in amplitude, random in direction.
+        items: n crystals.
+        copies: perturbed copies of each, embedded n at a time.
+        seed: of the perturbations.
+
+    Returns:
+        (n,) sensitivity.
+
+    Raises:
+        InputError: the perturbation leaves an item's embedding or descriptors as they were.
+
+    Example:
+        >>> import numpy as np
+        >>> numbers = list(np.linspace(0.5, 2, 50))
+        >>> square, plain = (lambda xs: np.array(xs)[:, None] ** 2), (lambda xs: np.array(xs)[:, None])
+        >>> s = perturbation_sensitivity(square, plain, lambda x, rng: x + 0.01 * rng.normal(), numbers)
+        >>> bool(s[-1] > s[0])
+        True
+    """
+    rng = np.random.default_rng(seed)
+    moved = np.zeros((2, len(items)))
+    spaces = [(features, base, _deviation(base)) for features in (embed, describe) for base in [features(items)]]
+    for _ in track(range(copies), "perturbing"):
+        perturbed = [perturb(item, rng) for item in items]
+        for total, (features, base, deviation) in zip(moved, spaces, strict=True):
+            step = (features(perturbed) - base) / deviation
+            total += np.linalg.norm(step, axis=1) / np.sqrt(max(np.isfinite(deviation).sum(), 1))
+    still = np.flatnonzero((moved <= 0).any(axis=0))
+    if len(still):
+        raise InputError(
+            f"the perturbation does not change item {still[0]} in latent or in descriptor space; "
+            "give a larger amplitude or another response."
+        )
+    return np.log(moved[0] / moved[1])

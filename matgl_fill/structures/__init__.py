@@ -1,0 +1,1 @@
+"""Crystals in and out: reading, conversion, writing, descriptors, and what the package carries."""

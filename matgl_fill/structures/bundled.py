@@ -1,0 +1,45 @@
+"""What the package carries: a small pretrained model and small crystals, made by examples/make_default.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from matgl_fill.errors import InputError
+from matgl_fill.structures.read import StructureSet, read_structures
+
+ASSETS = Path(str(files("matgl_fill.structures") / "assets"))
+MODEL = ASSETS / "default_model"
+"""MEGNet trained on CHGNet formation energies; read it with :func:`matgl_fill.load_model`."""
+POTENTIAL = ASSETS / "potential"
+"""Small TensorNet potential trained on SevenNet labels of altered pool crystals, made by examples/make_potential.py."""
+MODELS = {"default": MODEL, "potential": POTENTIAL}
+"""Words by which :func:`matgl_fill.load_model` and the command line know them."""
+EVALUATION = ASSETS / "crystals_eval.jsonl.gz"
+"""Crystals with three downstream labels, formula-disjoint from the pool."""
+TASKS = ("volume_per_atom_A3", "bulk_modulus_GPa", "max_phonon_frequency_THz")
+"""The downstream labels of :data:`EVALUATION`; the model's own target is not among them."""
+
+
+def bundled_pool(element_types: Sequence[str]) -> StructureSet:
+    """The package's unlabelled crystals that hold only ``element_types``.
+
+    Raises:
+        InputError: none is left.
+    """
+    pool = read_structures(ASSETS / "crystals_pool.jsonl.gz")
+    known = set(element_types)
+    keep = [i for i, s in enumerate(pool.structures) if {e.symbol for e in s.elements} <= known]
+    if not keep:
+        raise InputError("the model knows no element of the bundled crystals; give structures of your own.")
+    return pool.subset(keep)
+
+
+def pool_named(source: str, element_types: Sequence[str]) -> StructureSet:
+    """The crystals of a file or folder, or, for ``default``, the bundled ones that hold only ``element_types``.
+
+    Raises:
+        InputError: as in :func:`matgl_fill.read_structures` and :func:`bundled_pool`.
+    """
+    return bundled_pool(element_types) if source == "default" else read_structures(source)

@@ -1,0 +1,1 @@
+"""A correction of a potential's energies in closed form."""

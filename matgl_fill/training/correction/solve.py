@@ -1,0 +1,317 @@
+"""A potential's correction in closed form: an oracle's labels, without gradient steps and without touching a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from pymatgen.core import Structure
+from scipy.linalg import eigh, solve
+from scipy.spatial.distance import cdist
+
+from matgl_fill.adapters import Adapter
+from matgl_fill.adapters.backends import backend
+from matgl_fill.adapters.correction import KernelCorrection
+from matgl_fill.config.config import FillConfig
+from matgl_fill.training.correction.tangents import Tangents, tangents
+from matgl_fill.training.data import force_scale, small_rows
+from matgl_fill.training.labels.oracle import Labels
+from matgl_fill.utils.console import track
+
+PLACES = 512
+"""Environments that carry a Gaussian, at most."""
+WIDTHS = (0.25, 0.5, 1.0, 2.0)
+"""Widths that are tried, over the median distance from a taught environment to the nearest known one."""
+RIDGES = (1e-4, 1e-2, 1.0)
+"""Penalties of the correction's norm that are tried."""
+ENERGY, FORCE, STRESS = 0.01, 0.05, 0.005
+"""Errors that count as 1: eV/atom, eV/Angstrom, eV/Angstrom^3."""
+MARGIN = 0.5
+"""Share of the guard's budgets that the correction may use on known crystals."""
+FOLDS = 5
+LEAST_GAIN = 0.05
+"""By how much the force error of crystals that were left out has to fall, as a fraction."""
+RANK = 1e-6
+"""Smallest eigenvalue of the kernel matrix, over the largest, that is kept."""
+ROUNDING = 1e-15
+"""Least penalty over the trace of the equations: below it the solution is rounding."""
+
+DISPLACEMENTS, STRAINS = 16, 3
+"""Directions in which a taught crystal is differentiated ..."""
+KNOWN, KNOWN_DISPLACEMENTS = 160, 4
+"""... known crystals that are protected, and directions of each ..."""
+KNOWN_ATOMS, KNOWN_LEAST = 16, 10
+"""... of so many atoms at most; where there are fewer than the least, the smallest are taken."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Linear equations for the weights of the Gaussians, those of one crystal after the other.
+
+    Attributes:
+        energy: (n, K) energy of each Gaussian, eV/atom.
+        slopes: (m, K) its derivatives along the directions, eV/Angstrom, or eV/Angstrom^3 for strains.
+        owner: (m) crystal of each.
+        cell: (m) whether it is a strain.
+    """
+
+    energy: np.ndarray
+    slopes: np.ndarray
+    owner: np.ndarray
+    cell: np.ndarray
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What the labels gave.
+
+    Attributes:
+        correction: energies in eV; None where no correction helps on crystals that it was not solved with.
+        facts: of the report: sizes, the chosen width and penalty, errors without and with it; none where the labels
+            hold no forces.
+    """
+
+    correction: KernelCorrection | None
+    facts: dict[str, Any]
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is none."""
+        if self.correction is not None:
+            return None
+        if not self.facts:
+            return "the labels hold no forces, by which a correction is judged"
+        before, after = self.facts["force_error_left_out_before"], self.facts["force_error_left_out_after"]
+        return (
+            f"what the labels teach does not hold on labelled crystals left out: their force error is {after:.4f} "
+            f"eV/A with it and {before:.4f} without"
+        )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the Gaussians of taught crystals are to add to the potential, in the order of :class:`Rows`.
+
+    Attributes:
+        energy: (n,) eV/atom, NaN where it is not known.
+        slopes: (m,) NaN where they are not known.
+    """
+
+    energy: np.ndarray
+    slopes: np.ndarray
+
+    @classmethod
+    def of(cls, crystals: Sequence[Tangents], labels: Labels) -> Targets:
+        """Oracle minus potential."""
+        energy = [(e - t.energy) / len(t) for t, e in zip(crystals, labels.energy, strict=True)]
+        slopes = []
+        for t, f, s in zip(crystals, labels.forces, labels.stress, strict=True):
+            q = len(t.displacements)
+            slopes.append(-np.einsum("qnc,nc->q", t.displacements, f) - t.slopes[:q])
+            slopes.append(np.einsum("pij,ij->p", t.strains, s) - t.slopes[q:] / t.volume)
+        return cls(np.array(energy), np.concatenate(slopes))
+
+
+class Kernel:
+    """Gaussians of one width at given places.
+
+    Args:
+        origin: (d,) of the coordinates.
+        spread: (d,) their unit.
+        places: (K, d) standardised.
+        width: of the Gaussians, in standardised coordinates.
+    """
+
+    def __init__(self, origin: np.ndarray, spread: np.ndarray, places: np.ndarray, width: float) -> None:
+        self.origin, self.spread, self.places, self.width = origin, spread, places, width
+        values, vectors = eigh(np.exp(-cdist(places, places, "sqeuclidean") / (2 * width**2)))
+        kept = values > RANK * values[-1]
+        self.basis = vectors[:, kept] / np.sqrt(values[kept])
+        """(K, r) weights of functions that are orthonormal in the kernel's own norm."""
+
+    def rows(self, crystals: Sequence[Tangents]) -> Rows:
+        """Energies and slopes of the basis functions."""
+        energy, slopes, owner, cell = [], [], [], []
+        for i, t in enumerate(crystals):
+            s = (t.atoms - self.origin) / self.spread
+            k = np.exp(-cdist(s, self.places, "sqeuclidean") / (2 * self.width**2))
+            along = t.along / self.spread
+            moved = along @ self.places.T - np.einsum("qnd,nd->qn", along, s)[..., None]
+            found = np.einsum("qnk,nk->qk", moved, k) / self.width**2
+            q = len(t.displacements)
+            found[q:] /= t.volume
+            energy.append(k.sum(axis=0) / len(t))
+            slopes.append(found)
+            owner += [i] * len(found)
+            cell += [False] * q + [True] * (len(found) - q)
+        return Rows(np.array(energy) @ self.basis, np.concatenate(slopes) @ self.basis, np.array(owner), np.array(cell))
+
+    def correction(self, coefficients: np.ndarray) -> KernelCorrection:
+        """The module with these coefficients of the basis functions."""
+        new = KernelCorrection(*self.places.shape)
+        parts = {"origin": self.origin, "spread": self.spread, "places": self.places, "width": self.width}
+        parts["weights"] = self.basis @ coefficients
+        new.load_state_dict({name: torch.tensor(value, dtype=torch.float32) for name, value in parts.items()})
+        return new
+
+
+def normal_equations(rows: Rows, targets: Targets, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix and right side of the mean squared errors, over their units, of the crystals ``chosen`` (n,)."""
+    rank = rows.energy.shape[1]
+    A, b = np.zeros((rank, rank)), np.zeros(rank)
+    here = chosen[rows.owner]
+    parts = (
+        (rows.energy, targets.energy, chosen, ENERGY),
+        (rows.slopes, targets.slopes, here & ~rows.cell, FORCE),
+        (rows.slopes, targets.slopes, here & rows.cell, STRESS),
+    )
+    for X, y, mask, unit in parts:
+        good = mask & np.isfinite(y)
+        if good.any():
+            scale = good.sum() * unit**2
+            A, b = A + X[good].T @ X[good] / scale, b + X[good].T @ y[good] / scale
+    return A, b
+
+
+def can_correct(adapter: Adapter) -> bool:
+    """Whether a model can carry a correction: a potential on PyG, whose core tells its features after every call."""
+    return adapter.is_potential and backend.NAME == "PYG"
+
+
+def make_correction(
+    adapter: Adapter,
+    lesson: tuple[Sequence[Structure], Labels],
+    pool: Sequence[Structure],
+    config: FillConfig,
+    seed: int,
+    keep: Callable[[int, Callable[[], Tangents]], Tangents] = lambda _, make: make(),
+) -> Corrected:
+    """The correction of a potential by labelled crystals; see :func:`solve_correction`.
+
+    Args:
+        adapter: of the potential.
+        lesson: crystals and their labels, aligned to the potential's level of theory.
+        pool: known crystals, without those that the guard judges on.
+        config: budgets.
+        seed: of directions, places and the known crystals that are taken.
+        keep: gives the derivatives of a crystal by its number, saved or made.
+    """
+    crystals, labels = lesson
+    rng = np.random.default_rng(seed)
+    if not any(np.isfinite(f).any() for f in labels.forces):
+        return Corrected(None, {})
+    small = small_rows(np.array([len(s) for s in pool]), KNOWN_ATOMS, KNOWN_LEAST)
+    known = [pool[i] for i in rng.permutation(small)[:KNOWN]]
+    asked = [(s, DISPLACEMENTS, STRAINS) for s in crystals] + [(s, KNOWN_DISPLACEMENTS, 0) for s in known]
+    found = []
+    for k, (structure, moves, strains) in enumerate(track(asked, "differentiating")):
+        draws = np.random.default_rng([seed, k])
+        found.append(keep(k, partial(tangents, adapter, structure, moves, strains, draws)))
+    return solve_correction(found[: len(crystals)], labels, found[len(crystals) :], config, rng)
+
+
+def solve_correction(
+    taught: Sequence[Tangents], labels: Labels, known: Sequence[Tangents], config: FillConfig, rng: np.random.Generator
+) -> Corrected:
+    r"""The correction of a potential that brings it closest to an oracle while it says nothing on known crystals.
+
+    Energies, forces and stresses are linear in the weights w of the Gaussians, so that w solves
+
+    .. math:: \min_w \; \|A w - b\|^2 + \|A_\mathrm{known} w\|^2 + \lambda\, w^\top K w
+
+    where b is what the potential lacks on the taught crystals, A_known are the energies and force components on known
+    crystals, in units of what the guard allows there, and K is the kernel matrix: kernel ridge regression in the
+    metric of what is known. Width and λ are those with the smallest force error on crystals that were left out
+    (``FOLDS`` contiguous parts, for frames of a simulation that follow each other are alike), where each correction is
+    first scaled down until known crystals change by no more than ``MARGIN`` of the budgets. Half of the known crystals
+    enter the equations, the other half measures that change.
+
+    Args:
+        taught: (n) crystals with derivatives.
+        labels: (n) theirs, aligned to the potential's level of theory; what is NaN is not learnt.
+        known: crystals on which nothing is to change.
+        config: budgets.
+        rng: draws the places.
+    """
+    atoms = np.concatenate([t.atoms for t in taught])
+    others = np.concatenate([t.atoms for t in known])
+    origin, spread = atoms.mean(axis=0), np.maximum(others.std(axis=0), 1e-3 * others.std())
+    drawn = np.sort(rng.permutation(len(atoms))[:PLACES])
+    places = (atoms[drawn] - origin) / spread
+    unit = float(np.median(cdist(places, (others - origin) / spread).min(axis=1)))
+    unit = max(unit, float(np.median(cdist(places, places))) / 10)
+    targets = Targets.of(taught, labels)
+    parts = np.array_split(np.arange(len(taught)), min(FOLDS, len(taught)))
+    subsets = [~np.isin(np.arange(len(taught)), part) for part in [*parts, np.array([], dtype=int)]]
+    budgets = _budgets(known[1::2], config)
+    best: tuple[float, Kernel, np.ndarray, dict[str, Any]] | None = None
+    for factor in WIDTHS:
+        kernel = Kernel(origin, spread, places, factor * unit)
+        rows = kernel.rows(taught)
+        held, judged = (kernel.rows(half) for half in (known[::2], known[1::2]))
+        systems = [(chosen, *normal_equations(rows, targets, chosen)) for chosen in subsets]
+        protection = _protection(held, budgets)
+        least = ROUNDING * np.trace(systems[-1][1] + protection)
+        for ridge in RIDGES:
+            penalty = protection + max(ridge, least) * np.eye(len(protection))
+            error, scale, w = _cross_validated(rows, targets, systems, penalty, judged, budgets)
+            if best is None or error < best[0]:
+                best = error, kernel, scale * w, {"width": factor, "ridge": ridge, "scale": round(scale, 4)}
+    assert best is not None
+    error, kernel, w, facts = best
+    before = float(np.nanmean(np.abs(targets.slopes[~rows.cell])))
+    facts |= {
+        "crystals": len(taught),
+        "known_crystals": len(known),
+        "environments": len(places),
+        "force_error_left_out_before": round(before, 5),
+        "force_error_left_out_after": round(error, 5),
+    }
+    return Corrected(kernel.correction(w) if error < (1 - LEAST_GAIN) * before else None, facts)
+
+
+def _budgets(known: Sequence[Tangents], config: FillConfig) -> tuple[float, float]:
+    """What may change on known crystals: energy in eV/atom, and force components in eV/Angstrom."""
+    forces = np.concatenate([t.slopes[: len(t.displacements)] for t in known])
+    return MARGIN * config.max_energy_shift, MARGIN * config.max_force_drift * force_scale(forces)
+
+
+def _protection(held: Rows, budgets: tuple[float, float]) -> np.ndarray:
+    """Matrix of the mean squared changes on known crystals, over the budgets."""
+    X = held.slopes[~held.cell]
+    return held.energy.T @ held.energy / (len(held.energy) * budgets[0] ** 2) + X.T @ X / (len(X) * budgets[1] ** 2)
+
+
+def _cross_validated(
+    rows: Rows,
+    targets: Targets,
+    systems: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    penalty: np.ndarray,
+    judged: Rows,
+    budgets: tuple[float, float],
+) -> tuple[float, float, np.ndarray]:
+    """Force error of crystals left out (eV/Angstrom), allowed scale and coefficients of one width and penalty.
+
+    Args:
+        rows: of all taught crystals.
+        targets: theirs.
+        systems: crystals (n,) that are taught, and their normal equations: those without each part, and all last.
+        penalty: matrix that is added.
+        judged: of known crystals, on which the change is measured.
+        budgets: of that change.
+    """
+
+    def allowed(w: np.ndarray) -> float:
+        changes = abs(float((judged.energy @ w).mean())), float(np.abs(judged.slopes[~judged.cell] @ w).mean())
+        return min(1.0, *(budget / max(change, 1e-12) for budget, change in zip(budgets, changes, strict=True)))
+
+    errors = np.full(len(rows.owner), np.nan)
+    for chosen, A, b in systems:
+        w, out = np.asarray(solve(A + penalty, b, assume_a="pos")), ~chosen[rows.owner]
+        scale = allowed(w)
+        errors[out] = targets.slopes[out] - scale * (rows.slopes[out] @ w)
+    return float(np.nanmean(np.abs(errors[~rows.cell]))), scale, w

@@ -1,0 +1,205 @@
+"""Oracles: energies, forces and stresses of crystals from an ASE calculator or a MatGL potential."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from ase import units
+from ase.calculators.calculator import BaseCalculator
+from matgl.apps.pes import Potential
+from matgl.ext.ase import PESCalculator
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+from torch import Tensor
+
+from matgl_fill.adapters import Adapter, get_adapter
+from matgl_fill.adapters.base import evaluation_mode
+from matgl_fill.adapters.loading import load_model
+from matgl_fill.errors import MatglFillWarning, ModelError, OracleError
+from matgl_fill.utils.console import track
+
+SHIFT_RIDGE = 1e-3
+Source: TypeAlias = BaseCalculator | Adapter
+"""What labels crystals."""
+MAX_FORCE = 30.0
+"""Crystals with a force beyond this (eV/Angstrom) are dropped: no oracle is reliable there."""
+
+
+@dataclass
+class Labels:
+    """Oracle labels of n crystals.
+
+    Attributes:
+        energy: (n,) eV per cell.
+        forces: n arrays (atoms, 3), eV/Angstrom.
+        stress: (n, 3, 3) dE/dstrain over the volume, eV/Angstrom^3 (positive in tension, ASE's sign).
+    """
+
+    energy: np.ndarray
+    forces: list[np.ndarray]
+    stress: np.ndarray
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Energy (B,), forces (N, 3) and stress (B, 3, 3) of some crystals, as float32 tensors."""
+        index = rows.tolist()
+        forces = np.concatenate([self.forces[i] for i in index])
+        arrays = (self.energy[index], forces, self.stress[index])
+        return tuple(torch.tensor(a, dtype=torch.float32) for a in arrays)  # type: ignore[return-value]
+
+    def usable(self) -> np.ndarray:
+        """(n,) mask of finite labels with reasonable forces."""
+        return np.array(
+            [
+                bool(np.isfinite(e) and np.isfinite(f).all() and np.isfinite(s).all() and np.abs(f).max() < MAX_FORCE)
+                for e, f, s in zip(self.energy, self.forces, self.stress, strict=True)
+            ]
+        )
+
+    def subset(self, index: Sequence[int] | np.ndarray) -> Labels:
+        """Labels of some crystals."""
+        chosen = np.asarray(index, dtype=int)
+        return Labels(self.energy[chosen], [self.forces[i] for i in chosen], self.stress[chosen])
+
+
+def resolve(oracle: Any) -> tuple[str, Source]:
+    """Name and form of an oracle.
+
+    Args:
+        oracle: ASE calculator, MatGL ``Potential``, directory of one, ``"sevennet"``, ``"chgnet"``, or
+            ``"module:factory"``, a function without arguments that gives a calculator.
+
+    Raises:
+        OracleError: the package is missing, or it is nothing that gives energies.
+    """
+    if isinstance(oracle, BaseCalculator):
+        return type(oracle).__name__, oracle
+    if oracle in ("sevennet", "chgnet"):
+        return oracle, _packaged(oracle)
+    if isinstance(oracle, str) and ":" in oracle and not Path(oracle).exists():
+        return oracle, _made(oracle)
+    if isinstance(oracle, str | Path):
+        try:
+            return Path(oracle).name, resolve(load_model(oracle))[1]
+        except ModelError as error:
+            raise OracleError(f"oracle '{oracle}' is no calculator's name and no MatGL potential: {error}") from error
+    if isinstance(oracle, Potential):
+        return type(oracle.model).__name__, get_adapter(oracle)
+    raise OracleError(
+        f"{type(oracle).__name__} is no oracle; give an ASE calculator, a MatGL Potential, its directory, "
+        "'sevennet' or 'chgnet'."
+    )
+
+
+def _made(name: str) -> BaseCalculator:
+    """The calculator of a ``module:factory``."""
+    module, _, factory = name.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), factory)()
+    except (ImportError, AttributeError) as error:
+        raise OracleError(f"oracle '{name}' cannot be made: {error}.") from error
+    if not isinstance(made, BaseCalculator):
+        raise OracleError(f"oracle '{name}' gave a {type(made).__name__}, not an ASE calculator.")
+    return made
+
+
+def _packaged(name: str) -> BaseCalculator:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if name == "sevennet":
+                from sevenn.calculator import SevenNetCalculator
+
+                return SevenNetCalculator("7net-l3i5", device="cpu")
+            from chgnet.model.dynamics import CHGNetCalculator
+
+            return CHGNetCalculator(use_device="cpu", verbose=False)
+    except ImportError as err:
+        raise OracleError(f"oracle '{name}' is not installed; pip install 'matgl_fill[{name}]'.") from err
+
+
+def stress_unit(calculator: Any) -> float:
+    """A calculator's unit of stress in eV/Angstrom^3; MatGL's calculators have GPa unless told otherwise."""
+    return units.GPa / calculator.conversion_factor if isinstance(calculator, PESCalculator) else 1.0
+
+
+def label(structures: Sequence[Structure], oracle: Source) -> Labels:
+    """Label crystals; one that the oracle fails on gets NaN, which :meth:`Labels.usable` reports.
+
+    MatGL's calculators give stresses in GPa unless told otherwise; they are converted.
+    """
+    if isinstance(oracle, Adapter):
+        return _label_with_potential(structures, oracle)
+    unit = stress_unit(oracle)
+    energy, forces, stress = [], [], []
+    for structure in track(structures, "labelling with the oracle"):
+        atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+        atoms.calc = oracle
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                e, f, s = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(voigt=False)
+        except Exception as err:
+            warnings.warn(f"the oracle failed on {structure.formula}: {err}", MatglFillWarning, stacklevel=2)
+            e, f, s = np.nan, np.full((len(structure), 3), np.nan), np.full((3, 3), np.nan)
+        energy.append(float(e))
+        forces.append(np.asarray(f))
+        stress.append(unit * np.asarray(s))
+    return Labels(np.array(energy), forces, np.array(stress).reshape(-1, 3, 3))
+
+
+def _label_with_potential(structures: Sequence[Structure], adapter: Adapter) -> Labels:
+    n = len(structures)
+    energy, stress = np.full(n, np.nan), np.full((n, 3, 3), np.nan)
+    forces = [np.full((len(s), 3), np.nan) for s in structures]
+    known = []
+    for i, structure in enumerate(structures):
+        if problem := adapter.problem(structure):
+            warnings.warn(f"the oracle failed on {structure.formula}: {problem}", MatglFillWarning, stacklevel=3)
+        else:
+            known.append(i)
+    graphs = adapter.graphs([structures[i] for i in known])
+    with evaluation_mode(adapter.model):
+        for places, batch in track(list(adapter.batches(graphs)), "labelling with the oracle"):
+            index = [known[i] for i in places]
+            moving = batch.movable()
+            assert moving.displacement is not None
+            assert moving.strain is not None
+            out = adapter.forward(moving)
+            f, s = torch.autograd.grad(out.prediction.sum(), [moving.displacement, moving.strain])
+            energy[index] = out.prediction.detach().numpy()
+            stress[index] = (s / batch.volume[:, None, None]).numpy()
+            for i, part in zip(index, torch.split(-f, batch.n_atoms.tolist()), strict=True):
+                forces[i] = part.numpy()
+    return Labels(energy, forces, stress)
+
+
+def elemental_shifts(
+    structures: Sequence[Structure], difference: np.ndarray, elements: tuple[str, ...]
+) -> tuple[dict[str, float], float]:
+    """Least-squares elemental energies that explain the difference between two levels of theory.
+
+    Args:
+        structures: (n) crystals.
+        difference: (n,) oracle minus model, eV per cell.
+        elements: that may occur.
+
+    Returns:
+        Shift per element in eV/atom, and the root mean square of what they leave unexplained, eV/atom.
+    """
+    column = {e: k for k, e in enumerate(elements)}
+    counts = np.zeros((len(structures), len(elements)))
+    for row, s in zip(counts, structures, strict=True):
+        for site in s.species:
+            row[column[site.symbol]] += 1
+    atoms = counts.sum(axis=1)
+    A, b = counts / atoms[:, None], difference / atoms
+    x = np.linalg.solve(A.T @ A + SHIFT_RIDGE * np.eye(len(elements)), A.T @ b)
+    rest = float(np.sqrt(np.mean((A @ x - b) ** 2)))
+    return dict(zip(elements, x.tolist(), strict=True)), rest

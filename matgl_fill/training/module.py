@@ -1,0 +1,328 @@
+"""The Lightning module and loop of continued pretraining."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as pl
+import torch
+from torch import Tensor
+
+from matgl_fill.adapters import Adapter, Batch, Graph
+from matgl_fill.adapters.base import deterministic
+from matgl_fill.config.config import FillConfig
+from matgl_fill.embedding.cache import fingerprint, structure_key
+from matgl_fill.training.callbacks import EarlyStop
+from matgl_fill.training.checkpoint import TrainingCheckpoint
+from matgl_fill.training.data import Crystals, batch_rows, unpack
+from matgl_fill.training.objectives import Objective, ReadoutObjective
+from matgl_fill.training.replay import Replay
+from matgl_fill.utils.console import console
+
+WARM_UP = 0.2
+"""Fraction of the one-cycle schedule in which the learning rate rises."""
+GRADIENT_CLIP = 1.0
+EPSILON, EPSILON_HELD = 1e-8, 1e-5
+"""Of AdamW: gradients far below it make no step. What is held, if something is, has not changed at the start, so that
+the first gradients of a readout are rounding, of which full steps would be made with the usual value."""
+PARTS = 2
+"""In which every batch is computed, by one process or by two, so that both make the same sums. Rounding, which other
+sums would bring, is what training makes much of."""
+HISTORY_POINTS = 50
+"""Points of each loss curve."""
+
+
+class FillModule(pl.LightningModule):
+    """Objectives on generated crystals plus replay of the pool; averages the weights of the last steps.
+
+    Normalisation layers and dropout stay in evaluation mode: the embedding that is trained is the one that is used.
+
+    Args:
+        adapter: of the model, which is trained in place.
+        objectives: terms of the loss.
+        replay: one more term.
+        config: steps, rates and weights, resolved.
+        seed: of the training.
+        path: file to which the training is saved, and from which an interrupted one goes on.
+        stop: ends it early.
+
+    Raises:
+        InputError: the file is of another training.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        objectives: Sequence[Objective],
+        replay: Replay,
+        config: FillConfig,
+        seed: int,
+        path: Path | None = None,
+        stop: EarlyStop | None = None,
+    ) -> None:
+        super().__init__()
+        self.steps = config.steps
+        self.adapter, self.objectives, self.replay, self.config = adapter, objectives, replay, config
+        self.core, self.stop = adapter.core, stop
+        self.heads = torch.nn.ParameterList([p for o in objectives for p in o.parameters()])
+        self.history: dict[str, list[float]] = {}
+        self._recent: list[dict[str, float]] = []
+        self._average: dict[str, Tensor] = {}
+        self._averaged = 0
+        self._checkpoint = TrainingCheckpoint(path, self._key(seed))
+        self._saved = self._checkpoint.load()
+        self.before: int = self._saved["step"] if self._saved else 0
+        """Steps that an interrupted training has done."""
+        if self._saved:
+            self.load_state_dict(self._saved["weights"])
+
+    def _key(self, seed: int) -> str:
+        """What the training depends on; the heads were fitted to pool and targets."""
+        weights = fingerprint(torch.nn.ModuleList([self.core, self.heads]))
+        digest = hashlib.sha256(f"{weights} {self.config.model_dump_json()} {seed}".encode())
+        for objective in self.objectives:
+            digest.update(objective.name.encode())
+            for structure in objective.structures:
+                digest.update(structure_key("", structure))
+        return digest.hexdigest()
+
+    def _state(self, step: int) -> dict[str, Any]:
+        """All that the rest of the training depends on."""
+        optimizer, schedule = self.optimizers(False), self.lr_schedulers()
+        return {
+            "step": step,
+            "weights": self.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What belongs to the weights in a checkpoint, and comes back with them from other processes."""
+        kept = {"average": self._average, "averaged": self._averaged}
+        kept |= {"stop": self.stop.state() if self.stop else None}
+        return kept | {"history": self.history, "recent": self._recent}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`get_extra_state` gave."""
+        self._average, self._averaged = state["average"], state["averaged"]
+        self.history, self._recent = state["history"], state["recent"]
+        if self.stop:
+            self.stop.go_on(state["stop"])
+
+    def configure_optimizers(self) -> Any:
+        """AdamW under one cycle."""
+        rate = self.config.lr or 0.0
+        epsilon = EPSILON_HELD if self.config.prediction_weight or self.config.replay_weight else EPSILON
+        optimizer = torch.optim.AdamW(self.parameters(), lr=rate, eps=epsilon, weight_decay=0.0)
+        warm_up = WARM_UP if WARM_UP * self.steps > 1 else 0.0  # one step cannot rise; PyTorch divides by zero there
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.steps, pct_start=warm_up)
+        if self._saved:
+            optimizer.load_state_dict(self._saved["optimizer"])
+            schedule.load_state_dict(self._saved["schedule"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002
+        """Make one of several processes, forked from the caller's, able to compute and quick to end."""
+        if self.trainer.world_size > 1:
+            torch.set_num_threads(1)  # OpenMP's threads are not forked, and waiting for them would never end
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # also sent by Linux when the calling process dies
+
+    def on_train_start(self) -> None:
+        """Go on with the random numbers of an interrupted training, or see where a new one starts."""
+        if self._saved:
+            torch.set_rng_state(self._saved["random"])
+        elif self.stop:
+            self.stop.begin(self.core)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002
+        """A part of a step: of a batch of generated crystals per objective and of a batch of replayed ones."""
+        terms = {}
+        for objective in self.objectives:
+            fill, rows, share = self._part(objective.name, batch)
+            if objective.needs_geometry:
+                fill = fill.movable()
+            loss = objective.loss(self.adapter, self.adapter.forward(fill), fill, rows)
+            terms[objective.name] = share * objective.weight * loss
+        held, rows, share = self._part("replay", batch)
+        output = self.adapter.forward(held)
+        terms["replay"] = share * self.replay.loss(self.adapter, output, held, rows)
+        for objective in self.objectives:
+            if isinstance(objective, ReadoutObjective) and objective.pool_weight:
+                also = objective.pool_loss(output, self.replay.rows[rows])
+                weight = share * objective.weight * objective.pool_weight
+                terms[objective.name] = terms[objective.name] + weight * also
+        losses = torch.stack(list(terms.values()))
+        mean = self.trainer.strategy.reduce(losses.detach().clone(), reduce_op="mean")
+        self._recent.append(dict(zip(terms, mean.tolist(), strict=True)))
+        return losses.sum()
+
+    def _part(self, name: str, batch: dict[str, Any]) -> tuple[Batch, Tensor, float]:
+        """This part of a term's batch, its row numbers, and the weight of its loss.
+
+        Lightning takes the mean of the gradients of all parts. Means over parts, weighted by their sizes over the mean
+        size, have the mean over the whole batch as mean.
+        """
+        part, rows = unpack(batch[name], self.adapter)
+        mean = self.trainer.datamodule.mean_sizes[name][self.global_step]
+        crystals, atoms = (torch.tensor([len(part), len(part.node_batch)]) / mean).tolist()
+        return replace(part, atom_weight=atoms / crystals), rows, crystals
+
+    def on_train_epoch_start(self) -> None:
+        """Keep evaluation mode (Lightning switches to training mode)."""
+        self.adapter.model.eval()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """After a step's last part.
+
+        Record mean losses now and then; add the weights to the average near the end; stop a training that spoils; save
+        now and then.
+        """
+        step, steps, parts = self.before + self.global_step, self.steps, self.trainer.accumulate_grad_batches
+        if (batch_idx + 1) % parts:
+            return
+        if len(self._recent) == parts * max(steps // HISTORY_POINTS, 1) or step == steps:
+            for name in self._recent[0]:
+                value = sum(r[name] for r in self._recent) / len(self._recent)
+                self.history.setdefault(name, []).append(value)
+            self._recent.clear()
+        if step > self.config.average_from * steps:
+            self._averaged += 1
+            for name, p in self.core.named_parameters():
+                mean = self._average.setdefault(name, torch.zeros_like(p))
+                mean += (p.detach() - mean) / self._averaged
+        if self.stop:
+            self.stop.check(self.core, step, steps)
+        self.trainer.should_stop = self.stopped
+        if self.trainer.is_global_zero and (self._checkpoint.due or step == steps or self.stopped):
+            self._checkpoint.save(self._state(step))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has ended early."""
+        return self.stop is not None and self.stop.after is not None
+
+    def take_result(self) -> None:
+        """Put the averaged weights in, or the best where training ended early."""
+        result = self.stop.weights if self.stop and self.stopped else self._average
+        with torch.no_grad():
+            for name, p in self.core.named_parameters():
+                p.copy_(result.get(name, p))
+
+
+def fit(
+    adapter: Adapter,
+    objectives: Sequence[Objective],
+    replay: Replay,
+    held: Sequence[Graph],
+    config: FillConfig,
+    seed: int,
+    checkpoint: Path | None = None,
+    stop: EarlyStop | None = None,
+) -> dict[str, list[float]]:
+    """Train the adapter's model in place.
+
+    Weights that do not require gradients stay as they are: those that a model fixes, such as the centres of its
+    Gaussians, and those that were frozen by ``requires_grad_(False)``; unless nothing would be left to train.
+
+    Args:
+        adapter: of the model.
+        objectives: terms of the loss.
+        replay: one more term.
+        held: graphs of the replayed crystals.
+        config: resolved.
+        seed: of the order of the crystals.
+        checkpoint: file to which the training is saved, and from which an interrupted one goes on to the same bits.
+        stop: ends a training that spoils the embedding, and says after which step.
+
+    Returns:
+        Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
+
+    Raises:
+        InputError: the checkpoint is of another training.
+    """
+    if not config.steps or not config.lr:
+        return {}
+    if not any(p.requires_grad for p in adapter.core.parameters()):
+        adapter.core.requires_grad_(True)
+    module = FillModule(adapter, objectives, replay, config, seed, checkpoint, stop)
+    if module.before < config.steps and not module.stopped:
+        if module.before:
+            console.print(f"going on after step {module.before}", highlight=False)
+        _train(module, held, seed)
+    module.take_result()
+    adapter.release()
+    return module.history
+
+
+def _train(module: FillModule, held: Sequence[Graph], seed: int) -> None:
+    """The steps that are left."""
+    adapter, config = module.adapter, module.config
+    graphs = {o.name: adapter.graphs(o.structures) for o in module.objectives}
+    rows = {name: batch_rows(len(g), config.batch_size, module.steps, seed) for name, g in graphs.items()}
+    graphs["replay"] = list(held)
+    rows["replay"] = batch_rows(len(held), config.replay_batch or 1, module.steps, seed + 1)
+    smallest = min(r.shape[1] for r in rows.values())
+    processes = min(config.processes, smallest)
+    parts = max(processes, min(PARTS, smallest))
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), deterministic(), _interruptible(), _alone():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        torch.manual_seed(seed)
+        trainer = pl.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            devices=processes,
+            strategy="ddp_fork_find_unused_parameters_true" if processes > 1 else "auto",
+            accumulate_grad_batches=parts // processes,
+            use_distributed_sampler=False,  # Crystals are shared out already
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=console.is_terminal,
+            gradient_clip_val=GRADIENT_CLIP,
+            inference_mode=False,
+        )
+        crystals = Crystals(graphs, {name: r[module.before :] for name, r in rows.items()}, parts)
+        trainer.fit(module, datamodule=crystals)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is KeyboardInterrupt again; Lightning exits on it and ignores further ones for good."""
+    answer = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        signal.signal(signal.SIGINT, answer)
+        raise KeyboardInterrupt from error
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No process that was started in the block outlives an error, and no setting of theirs stays."""
+    others, port = multiprocessing.active_children(), os.environ.get("MASTER_PORT")
+    try:
+        yield
+    except BaseException:
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.kill()
+                child.join()
+        raise
+    finally:
+        os.environ.pop("MASTER_PORT", None)
+        if port is not None:
+            os.environ["MASTER_PORT"] = port

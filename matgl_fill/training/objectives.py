@@ -1,0 +1,184 @@
+"""Objectives: what the generated crystals teach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from pymatgen.core import Structure
+from torch import Tensor, nn
+from torch.nn.functional import smooth_l1_loss
+
+from matgl_fill.adapters import Adapter, Batch, Output
+from matgl_fill.training.labels.oracle import Labels
+
+HEAD_RIDGE = 10.0
+"""Ridge penalty of heads that are fitted to the pool before training."""
+CLIP = 5.0
+"""Standardised targets are clipped here, so that one odd crystal cannot take over."""
+ENERGY_SCALE, FORCE_SCALE, STRESS_SCALE = 0.1, 0.5, 0.05
+"""Errors that count as 1: eV/atom, eV/Angstrom, eV/Angstrom^3."""
+TERM_WEIGHTS = (1.0, 0.3, 0.3)
+"""Weights of energy, force and stress errors."""
+
+
+class Objective(Protocol):
+    """A term of the loss on generated crystals.
+
+    Attributes:
+        name: of the term, in history and report.
+        weight: in the loss.
+        structures: (n) crystals it is about; ``rows`` count in them.
+        needs_geometry: True if it differentiates with respect to positions and strain.
+    """
+
+    name: str
+    weight: float
+    structures: Sequence[Structure]
+    needs_geometry: bool
+
+    def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:
+        """Scalar loss of crystals ``rows`` (B,): means over them, and means over atoms times ``batch.atom_weight``."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters of heads, trained along and thrown away afterwards."""
+
+
+class Standardiser:
+    """Zero mean and unit deviation per column, from the pool."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.mean = torch.tensor(values.mean(axis=0), dtype=torch.float32)
+        deviation = values.std(axis=0)
+        self.std = torch.tensor(np.where(deviation > 1e-6, deviation, 1.0), dtype=torch.float32)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Standardised values, same shape."""
+        return (values - self.mean) / self.std
+
+
+def fitted_head(X: Tensor, Y: Tensor) -> nn.Linear:
+    """Linear layer (d -> k) that is the ridge regression of ``Y`` (n, k) on ``X`` (n, d)."""
+    A = torch.cat([X, torch.ones(len(X), 1)], dim=1).double()
+    penalty = torch.eye(A.shape[1], dtype=torch.float64) * HEAD_RIDGE
+    W = torch.linalg.solve(A.T @ A + penalty, A.T @ Y.double()).float()
+    head = nn.utils.skip_init(nn.Linear, X.shape[1], Y.shape[1])  # draws nothing from the global generator
+    with torch.no_grad():
+        head.weight.copy_(W[:-1].T)
+        head.bias.copy_(W[-1])
+    return head
+
+
+class ReadoutObjective:
+    """A linear head on the embedding predicts given quantities of a crystal.
+
+    The head starts as the ridge regression on known crystals, so that from the first step the error is what the
+    embedding lacks at the generated crystals, not an untrained head.
+
+    Args:
+        name: of the term.
+        scale: standardises the embedding.
+        known: (n, dim) embedding of known crystals and (n, k) their quantities.
+        structures: (m) generated crystals.
+        targets: (m, k) their quantities.
+        weight: in the loss.
+        pool_weight: of the same error on known crystals that are replayed, relative to that on the generated ones;
+            the known ones have to be the whole pool then.
+    """
+
+    needs_geometry = False
+
+    def __init__(
+        self,
+        name: str,
+        scale: Standardiser,
+        known: tuple[np.ndarray, np.ndarray],
+        structures: Sequence[Structure],
+        targets: np.ndarray,
+        weight: float,
+        pool_weight: float = 0.0,
+    ) -> None:
+        self.name, self.weight, self.structures, self.pool_weight = name, weight, structures, pool_weight
+        self._scale = scale
+        standard = Standardiser(known[1])
+        self._targets = standard(torch.tensor(targets, dtype=torch.float32)).clamp(-CLIP, CLIP)
+        self._known = standard(torch.tensor(known[1], dtype=torch.float32)).clamp(-CLIP, CLIP)
+        self._head = fitted_head(scale(torch.tensor(known[0])), self._known)
+
+    def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:  # noqa: ARG002
+        """Smooth-L1 error of the standardised quantities."""
+        return self._error(output, self._targets[rows])
+
+    def pool_loss(self, output: Output, rows: Tensor) -> Tensor:
+        """The same of known crystals, ``rows`` (B,) of the pool."""
+        return self._error(output, self._known[rows])
+
+    def _error(self, output: Output, targets: Tensor) -> Tensor:
+        return smooth_l1_loss(self._head(self._scale(output.embedding)), targets)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The head's."""
+        return list(self._head.parameters())
+
+
+class OracleObjective:
+    """Energies, forces and stresses of an oracle: 3N + 7 labels per crystal.
+
+    Potentials are trained on their own output. For property models the energy is a linear head on the embedding,
+    started as the ridge regression on known crystals, so that the trunk learns from forces and stress, which are
+    derivatives of that energy with respect to positions and strain, while the model's own output is held by replay.
+
+    With a potential's own labels the same term holds what it knew: replay of its energies, forces and stresses.
+
+    Args:
+        name: of the term.
+        structures: generated crystals.
+        labels: theirs; energies without elemental shifts; what is NaN is not learnt.
+        weight: in the loss.
+        scale: standardises the embedding.
+        known: (n, dim) embedding of known crystals and (n,) their energies per atom, for the head; None for
+            potentials.
+    """
+
+    needs_geometry = True
+
+    def __init__(
+        self,
+        name: str,
+        structures: Sequence[Structure],
+        labels: Labels,
+        weight: float,
+        scale: Standardiser,
+        known: tuple[np.ndarray, np.ndarray] | None,
+    ) -> None:
+        self.name, self.weight, self.structures = name, weight, structures
+        self.labels, self._scale = labels, scale
+        self._head: nn.Linear | None = None
+        if known is not None:
+            target = torch.tensor(known[1], dtype=torch.float32)[:, None]
+            self._head = fitted_head(scale(torch.tensor(known[0])), target)
+
+    def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:  # noqa: ARG002
+        """Smooth-L1 errors of energy per atom, forces and stress, each over its scale, with weights 1, 0.3, 0.3."""
+        assert batch.displacement is not None
+        assert batch.strain is not None
+        energy = output.prediction
+        if self._head is not None:
+            energy = self._head(self._scale(output.embedding)).squeeze(-1) * batch.n_atoms
+        gradient, virial = torch.autograd.grad(energy.sum(), [batch.displacement, batch.strain], create_graph=True)
+        e, f, s = self.labels.gather(rows)
+        pairs = (
+            (energy / batch.n_atoms / ENERGY_SCALE, e / batch.n_atoms / ENERGY_SCALE),
+            (-gradient / FORCE_SCALE, f / FORCE_SCALE),
+            (virial / batch.volume[:, None, None] / STRESS_SCALE, s / STRESS_SCALE),
+        )
+        errors = [torch.where(torch.isfinite(known), own - known, 0.0) for own, known in pairs]
+        weights = (TERM_WEIGHTS[0], TERM_WEIGHTS[1] * batch.atom_weight, TERM_WEIGHTS[2])
+        terms = [w * smooth_l1_loss(x, torch.zeros_like(x)) for w, x in zip(weights, errors, strict=True)]
+        return torch.stack(terms).sum()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The head's, if there is one."""
+        return [] if self._head is None else list(self._head.parameters())

@@ -1,0 +1,45 @@
+"""Replay: what the model knew stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from matgl_fill.adapters import Adapter, Batch, Output
+from matgl_fill.training.objectives import Standardiser
+
+FLOOR = 0.05
+"""Directions of the pool's standardised embedding with less variance than this are not stretched further."""
+
+
+class Replay:
+    """Holds embedding and own prediction of pool crystals to the original's.
+
+    The change of the embedding is measured in the pool's own metric: standardised, rotated to principal directions
+    and divided by each one's deviation. Directions in which crystals differ little carry the fine distinctions that
+    downstream probes of small energy differences live on; here they count as much as the large ones.
+
+    Args:
+        Z_pool: (m, dim) original embedding of the whole pool, for the metric.
+        rows: (n) of the replayed crystals in the pool.
+        y: (n,) original predictions for them, per atom where they are extensive.
+        weights: of the embedding, and of the predictions, whose change is taken over their deviation.
+    """
+
+    def __init__(self, Z_pool: np.ndarray, rows: np.ndarray, y: np.ndarray, weights: tuple[float, float]) -> None:
+        self._weights = weights
+        scale = Standardiser(Z_pool)
+        X = scale(torch.tensor(Z_pool))
+        variance, directions = torch.linalg.eigh(torch.cov(X.T))
+        self._metric = directions / torch.sqrt(variance.clamp_min(FLOOR)) / scale.std[:, None]
+        self.rows = torch.tensor(rows)
+        self._Z = torch.tensor(Z_pool[rows])
+        self._y = torch.tensor(y, dtype=torch.float32)
+        self._y_scale = max(float(self._y.std()), 1e-6) if len(rows) > 1 else 1.0
+
+    def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:
+        """Weighted mean squared changes of embedding and prediction of the replayed crystals ``rows`` (B,)."""
+        moved = (output.embedding - self._Z[rows]) @ self._metric
+        own = (adapter.intensive(output.prediction, batch.n_atoms) - self._y[rows]) / self._y_scale
+        return self._weights[0] * moved.square().mean() + self._weights[1] * own.square().mean()

@@ -1,0 +1,125 @@
+"""Checkpoints from before MatGL 3 on MatGL 4: upgraded exactly or refused, and new ones left alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import matgl
+import numpy as np
+import pytest
+import torch
+from helpers import DGL, FRESH, PYG_MODELS, load, shared
+from matgl.ext.ase import PESCalculator
+from pymatgen.io.ase import AseAtomsAdaptor
+
+import matgl_fill as mf
+from matgl_fill.adapters import core_of
+from matgl_fill.adapters.loading import turn_messages
+from matgl_fill.errors import MatglFillWarning, ModelError
+
+pytestmark = pytest.mark.skipif(DGL, reason="old checkpoints need no upgrade on DGL")
+ENERGY, FORCE = 1e-5, 1e-4
+"""eV/atom and eV/Angstrom: agreement with the published predictions."""
+UPGRADED = ("MEGNet-MP-2018.6.1-Eform", "TensorNet-MatPES-PBE-v2025.1-PES")
+REFUSED = ("M3GNet-MP-2018.6.1-Eform", "M3GNet-MP-2021.2.8-PES", "M3GNet-MatPES-PBE-v2025.1-PES")
+
+
+def published(name: str):
+    rows = json.loads(shared("reference/legacy_predictions.json").read_text())[name]
+    pool = mf.read_structures(shared("data/mp_pool.jsonl.gz"))
+    index = {name: i for i, name in enumerate(pool.ids)}
+    return rows, [pool.structures[index[r["id"]]] for r in rows]
+
+
+@pytest.mark.parametrize("name", UPGRADED)
+def test_old_checkpoint_is_upgraded_exactly(name):
+    folder = shared(f"models_legacy/{name}")
+    with pytest.warns(MatglFillWarning, match="from before MatGL 3"):
+        model = mf.load_model(folder)
+    rows, crystals = published(name)
+    adapter = mf.get_adapter(model)
+    _, y = adapter.embed_graphs(adapter.graphs(crystals))
+    for value, row, crystal in zip(y, rows, crystals, strict=True):
+        per = len(crystal) if adapter.is_potential else 1
+        assert value / per == pytest.approx(row.get("energy_eV", row.get("prediction")) / per, abs=ENERGY)
+        if adapter.is_potential:
+            atoms = AseAtomsAdaptor.get_atoms(crystal)
+            atoms.calc = PESCalculator(model, stress_unit="eV/A3")
+            np.testing.assert_allclose(atoms.get_forces(), row["forces_eV_per_A"], atol=FORCE)
+    ready = mf.load_model(shared(f"models/{name}")).state_dict()
+    assert all(torch.equal(v, ready[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_old_m3gnet_is_refused_with_the_way_out(name):
+    with pytest.raises(ModelError, match=r"matgl_fill\[dgl\]"):
+        mf.load_model(shared(f"models_legacy/{name}"))
+
+
+@pytest.mark.filterwarnings("error::matgl_fill.errors.MatglFillWarning")
+@pytest.mark.parametrize("name", PYG_MODELS)
+def test_upgraded_copies_are_left_alone(name):
+    model = mf.load_model(shared(f"models/{name}"))
+    state = torch.load(shared(f"models/{name}") / "state.pt", weights_only=True)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items() if k in state)
+
+
+@pytest.mark.filterwarnings("error::matgl_fill.errors.MatglFillWarning")
+@pytest.mark.parametrize("name", ["bundled", *FRESH])
+def test_new_models_are_left_alone(name, tmp_path):
+    model = load(name)
+    model.save(tmp_path)
+    again = mf.load_model(tmp_path)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("written_here", [False, True])
+def test_what_this_package_wrote_is_taken_at_its_word(written_here, tmp_path, recwarn):
+    model = load("bundled")
+    turn_messages(core_of(model))
+    model.save(tmp_path, metadata={"matgl_fill": {"backend": "PYG" if written_here else "DGL"}})
+    again = mf.load_model(tmp_path)
+    assert any(isinstance(w.message, MatglFillWarning) for w in recwarn) is not written_here
+    same = [torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items()]
+    assert all(same) is written_here
+
+
+@pytest.mark.parametrize("name", ["bundled", "fresh TensorNet"])
+def test_turning_twice_is_the_identity(name, crystals):
+    model = load(name)
+    Z = mf.embed(model, crystals)
+    turn_messages(core_of(model))
+    assert np.abs(mf.embed(model, crystals) - Z).max() > 1e-4
+    turn_messages(core_of(model))
+    np.testing.assert_array_equal(mf.embed(model, crystals), Z)
+
+
+def test_the_caller_may_decide(crystals):
+    folder = shared("models_legacy/MEGNet-MP-2018.6.1-Eform")
+    as_is = mf.load_model(folder, legacy=False)
+    with pytest.warns(MatglFillWarning):
+        turned = mf.load_model(folder, legacy=True)
+    assert np.abs(mf.embed(as_is, crystals) - mf.embed(turned, crystals)).max() > 1e-3
+
+
+def test_upgrade_writes_what_plain_matgl_predicts_right(tmp_path):
+    name = UPGRADED[0]
+    command = [
+        sys.executable,
+        "-m",
+        "matgl_fill",
+        "upgrade",
+        str(shared(f"models_legacy/{name}")),
+        str(tmp_path / "new"),
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    rows, crystals = published(name)
+    model = matgl.load_model(str(tmp_path / "new"))
+    assert float(model.predict_structure(crystals[0])) == pytest.approx(rows[0]["prediction"], abs=ENERGY)
+
+
+def test_the_bundled_models_have_names():
+    assert mf.get_adapter(mf.load_model("default")).name == "MEGNet"
+    assert mf.get_adapter(mf.load_model("potential")).is_potential

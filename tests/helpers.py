@@ -1,0 +1,119 @@
+"""What tests of several rooms share: models, labelled frames, where the shared inputs are, the command line."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
+from matgl.apps.pes import Potential
+from matgl.models import QET, CHGNet, M3GNet, SO3Net, TensorNet
+from pymatgen.io.ase import AseAtomsAdaptor
+
+import matgl_fill as mf
+from matgl_fill import cli
+from matgl_fill.adapters.backends import backend
+from matgl_fill.structures import bundled
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+DGL = backend.NAME == "DGL"
+FOLDER = "models_legacy" if DGL else "models"
+"""Of shared/: MatGL 4 reads the upgraded copies, MatGL 2.2.1 on DGL the checkpoints of its own time."""
+PYG_MODELS = ("MEGNet-MP-2018.6.1-Eform", "MEGNet-MP-2019.4.1-BandGap-mfi", "TensorNet-MatPES-PBE-v2025.1-PES")
+DGL_MODELS = (
+    "MEGNet-MP-2018.6.1-Eform",
+    "M3GNet-MP-2018.6.1-Eform",
+    "M3GNet-MP-2021.2.8-PES",
+    "M3GNet-MatPES-PBE-v2025.1-PES",
+)
+MODELS = DGL_MODELS if DGL else PYG_MODELS
+
+
+def shared(relative: str) -> Path:
+    path = SHARED / relative
+    if not path.exists():
+        pytest.skip(f"needs {path}, which only the developers' machines have")
+    return path
+
+
+PAIRS = ("0_1", "0_2", "0_3", "1_2", "1_3", "2_3")
+"""Published two-dimensional landscapes of shared/, by their latent dimensions."""
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def run_here(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command line in this process."""
+    monkeypatch.setattr(sys, "argv", ["matgl-fill", *map(str, words)])
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0), *capsys.readouterr()
+
+
+def fresh_tensornet():
+    torch.manual_seed(0)
+    return Potential(TensorNet(units=16, num_rbf=8, is_intensive=False))
+
+
+def fresh_so3net(**settings):
+    """Of a seed's weights: matgl 2.2.1 keeps new blocks in sets, so that memory addresses decide which is which."""
+    model = SO3Net(dim_node_embedding=16, units=16, **settings)
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
+            module.reset_parameters()
+    return model
+
+
+FRESH = {
+    "fresh TensorNet": fresh_tensornet,
+    "fresh M3GNet": lambda: M3GNet(is_intensive=True, readout_type="set2set", units=16),
+    "fresh M3GNet potential": lambda: Potential(M3GNet(is_intensive=False, units=16)),
+    "fresh CHGNet potential": lambda: Potential(CHGNet(dim_atom_embedding=16, dim_bond_embedding=16)),
+    "fresh SO3Net": lambda: fresh_so3net(target_property="graph", is_intensive=True),
+    "fresh SO3Net potential": lambda: Potential(fresh_so3net(target_property="atomwise", is_intensive=False)),
+}
+if not DGL:
+    FRESH["fresh QET potential"] = lambda: Potential(QET(units=16))
+"""Architectures without pretrained weights here, and those of shared/ in small."""
+
+
+def load(name: str):
+    if name == "bundled":
+        return mf.load_model(bundled.MODEL)
+    if name in FRESH:
+        torch.manual_seed(0)
+        return FRESH[name]()
+    return mf.load_model(shared(f"{FOLDER}/{name}"))
+
+
+QUICK = {"steps": 40, "copies": 2, "enlarge_pool": 0, "replay_size": 60}
+LENIENT = QUICK | {
+    "max_prediction_drift": 9.0, "max_energy_shift": 9.0, "max_force_drift": 9.0, "min_recovery": -9.0,
+    "max_proxy_loss": 900.0,
+}  # fmt: skip
+
+
+def lennard_jones() -> LennardJones:
+    return LennardJones(sigma=2.2, epsilon=0.5, rc=6.0, smooth=True)
+
+
+def dft_frames(structures, per_atom: float = 0.0):
+    """Crystals with the results of a calculator, as they come back from another code."""
+    frames = []
+    for k, s in enumerate(structures):
+        atoms = AseAtomsAdaptor.get_atoms(s, msonable=False)
+        atoms.calc = lennard_jones()
+        e, f, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+        atoms.calc = SinglePointCalculator(atoms, energy=e + per_atom * len(atoms), forces=f, stress=stress)
+        atoms.info = {"id": f"dft-{k}"}
+        frames.append(atoms)
+    return frames

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import sys
+import time
+from importlib.util import find_spec
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.core import Lattice, Structure
+from scipy.cluster.hierarchy import fcluster
+from scipy.stats import spearmanr
+
+import matgl_fill as mf
+from examples.benchmarks import measures as benchmark
+from matgl_fill.adapters import get_adapter
+from matgl_fill.embedding.pool import prepare_pool
+from matgl_fill.errors import InputError
+from matgl_fill.roughness import graph_roughness, measures
+from matgl_fill.roughness.measures import MEANING, alpha_req, measure, rankme, rogi, rogi_xd
+from matgl_fill.roughness.responses import NAMES, sensitivity
+from matgl_fill.roughness.similarity import perturbation_sensitivity
+from matgl_fill.structures import bundled
+
+
+@pytest.fixture
+def reference(monkeypatch):
+    """The authors' package. It imports rdkit for molecules, which vectors do not need: an empty stand-in will do."""
+    if find_spec("rogi") is None:
+        pytest.skip("needs the package rogi")
+    if find_spec("rdkit") is None:
+        chem = ModuleType("rdkit.Chem")
+        for name in ("AllChem", "DataStructs", "MACCSkeys"):
+            setattr(chem, name, None)
+        rdkit = ModuleType("rdkit")
+        rdkit.Chem = chem
+        monkeypatch.setitem(sys.modules, "rdkit", rdkit)
+        monkeypatch.setitem(sys.modules, "rdkit.Chem", chem)
+    return pytest.importorskip("rogi").RoughnessIndex
+
+
+def cloud(n: int = 200, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    Z = rng.normal(size=(n, d)) * np.linspace(1, 3, d)
+    return Z, np.sin(Z[:, 0]) + 0.2 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize(("n", "d"), [(25, 1), (60, 2), (200, 6), (300, 128)])
+@pytest.mark.parametrize("copies", [1, 3])
+def test_rogi_and_rogi_xd_agree_with_the_authors_package(reference, n, d, copies):
+    """Also where points occur several times. ROGI-XD is made from the package's own clusters and moments."""
+    Z, y = (np.repeat(a, copies, axis=0) for a in cloud(n, d))
+    y = np.random.default_rng(1).permutation(y)
+    index = reference(Y=y, X=Z, metric="euclidean", verbose=False)
+    assert rogi(Z, y) == pytest.approx(index.compute_index(), abs=1e-9)
+    index.compute_index(min_dt=0)
+    counts = [len(set(fcluster(index.Z, t, "distance"))) for t in index.distance_thresholds[1:-1]]
+    x = 1 - np.log([len(Z), *counts, 1]) / np.log(len(Z))
+    moments = index.property_moments
+    expected = moments[0] - np.dot(np.diff(x), (moments[1:] + moments[:-1]) / 2)
+    assert rogi_xd(Z, y) == pytest.approx(expected, abs=1e-9)
+
+
+def names(table: list[measures.Measure]) -> dict[str, float]:
+    return {m.name: m.value for m in table}
+
+
+@given(scale=st.floats(0.01, 100), gain=st.floats(-10, 10).filter(lambda g: abs(g) > 0.1), seed=st.integers(0, 99))
+@settings(max_examples=15, deadline=None)
+def test_measures_have_the_stated_invariances(scale, gain, seed):
+    Z, y = cloud()
+    rng = np.random.default_rng(seed)
+    rotation = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    shift = rng.normal(size=6)
+    order = rng.permutation(len(Z))
+    assert rogi(scale * Z + shift, gain * y) == pytest.approx(rogi(Z, y), rel=1e-6)
+    assert rogi_xd(scale * Z @ rotation + shift, gain * y + 1) == pytest.approx(rogi_xd(Z, y), rel=1e-6)
+    assert alpha_req(scale * Z @ rotation + shift) == pytest.approx(alpha_req(Z), rel=1e-6)
+    assert rankme(scale * Z @ rotation) == pytest.approx(rankme(Z), rel=1e-6)
+    D = np.hstack([Z, Z**2])
+    once = names(measure(Z, y, D))
+    again = names(measure((Z * rng.uniform(0.5, 2, 6) + shift)[order], gain * y[order], scale * D[order]))
+    for name in (measures.RESPONSE_ENERGY, measures.DESCRIPTOR_ENERGY, measures.AGREEMENT):
+        assert again[name] == pytest.approx(once[name], rel=1e-6), name
+
+
+def test_measures_of_known_cases():
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(1500, 3))
+    smooth, noise = Z[:, 0], rng.normal(size=1500)
+    related = names(measure(Z, smooth, Z @ np.diag([1, 2, 3])))
+    unrelated = names(measure(Z, noise, noise[:, None]))
+    assert unrelated[measures.FRUSTRATION] > related[measures.FRUSTRATION]
+    assert unrelated[measures.ROGI] > 2 * related[measures.ROGI]
+    assert unrelated[measures.ROGI_XD] > 2 * related[measures.ROGI_XD]
+    assert related[measures.RESPONSE_ENERGY] < 0.1
+    assert unrelated[measures.RESPONSE_ENERGY] == pytest.approx(1, abs=0.1)
+    assert related[measures.AGREEMENT] > 0.8
+    assert unrelated[measures.AGREEMENT] == pytest.approx(10 / 1499, abs=0.01)
+    assert rankme(Z @ np.diag([1, 1e-9, 1e-9])) == pytest.approx(1, abs=1e-4)
+    flat = names(measure(Z, np.ones(1500)))
+    for name in (measures.FRUSTRATION, measures.ROGI, measures.ROGI_XD, measures.RESPONSE_ENERGY):
+        assert flat[name] == 0, name
+
+
+def test_table_is_in_order_seeded_and_its_frustration_is_that_of_graph_mode():
+    Z, y = cloud(400)
+    table = measure(Z, y, Z, bootstrap=10, seed=3)
+    assert [m.name for m in table] == list(MEANING)
+    assert table == measure(Z, y, Z, bootstrap=10, seed=3)
+    assert table != measure(Z, y, Z, bootstrap=10, seed=4)
+    assert names(table)[measures.FRUSTRATION] == graph_roughness(Z, y).frustration
+    assert names(measure(Z, y)).keys() == MEANING.keys() - {measures.DESCRIPTOR_ENERGY, measures.AGREEMENT}
+
+
+def test_half_sample_intervals_are_as_wide_as_the_spread_of_fresh_samples():
+    """Width of a 95 % interval against 2 x 1.96 deviations of the value over independent draws of the same cloud."""
+    tables = [{m.name: m for m in measure(*cloud(200, seed=s), bootstrap=40)} for s in range(12)]
+    fresh = [names(measure(*cloud(200, seed=s))) for s in range(100, 180)]
+    for name in (measures.ALPHA_REQ, measures.RESPONSE_ENERGY, measures.ROGI_XD):
+        width = np.mean([t[name].high - t[name].low for t in tables])
+        assert 0.6 < width / (2 * 1.96 * np.std([f[name] for f in fresh])) < 1.6, name
+
+
+def test_four_thousand_by_128_take_seconds_and_more_points_are_drawn(monkeypatch):
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(4000, 128))
+    start = time.perf_counter()
+    measure(Z, Z[:, 0], Z[:, :70])
+    assert time.perf_counter() - start < 20
+    monkeypatch.setattr(measures, "MAX_PAIRED", 300)
+    few, again, other = (names(measure(Z[:500], Z[:500, 0], seed=s))[measures.ROGI] for s in (0, 0, 1))
+    assert few == again != other
+    assert few == pytest.approx(rogi(Z[:500], Z[:500, 0]), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("Z", "response", "descriptors", "message"),
+    [
+        (np.zeros((19, 2)), np.zeros(19), None, "at least 20 points"),
+        (np.zeros((30, 2)), np.zeros(29), None, "30 and 29 for response"),
+        (np.zeros((30, 2)), np.zeros(30), np.full((30, 2), np.nan), "descriptors must be finite"),
+        (np.zeros(30), np.zeros(30), None, "2 dimension"),
+    ],
+)
+def test_unusable_points_are_input_errors(Z, response, descriptors, message):
+    with pytest.raises(InputError, match=message):
+        measure(Z, response, descriptors)
+
+
+def test_sensitivity_is_the_logarithm_of_the_slope():
+    """A map with slope 1 on one half and 4 on the other, against the plain coordinate: log 4 apart."""
+    x = np.linspace(-1, 1, 41)
+
+    def bent(items):
+        return np.array([[i if i < 0 else 4 * i] for i in items])
+
+    def nudge(item, rng):
+        return item + 0.01 * rng.choice([-1, 1])
+
+    s = perturbation_sensitivity(bent, lambda items: np.array(items)[:, None], nudge, list(x))
+    assert s[-5:].mean() - s[:5].mean() == pytest.approx(np.log(4), rel=1e-9)
+    with pytest.raises(InputError, match="does not change item 0"):
+        perturbation_sensitivity(bent, bent, lambda item, rng: item, list(x))
+
+
+def test_named_responses_are_what_the_model_says(model, pool):
+    few = pool.subset(range(60))
+    Z = mf.embed(model, few)
+    adapter = get_adapter(model)
+    by_name = mf.analyze_roughness(Z, "prediction", few, model=model)
+    np.testing.assert_allclose(by_name.response, adapter.embed_graphs(adapter.graphs(few.structures))[1], rtol=1e-5)
+    first, second = (mf.analyze_roughness(Z, "perturbation_sensitivity", few, model=model, seed=1) for _ in range(2))
+    assert (first.response == second.response).all()
+    assert np.isfinite(first.response).all()
+    assert np.ptp(first.response) > 0.5
+    volume = mf.analyze_roughness(Z, lambda crystals: np.array([s.volume for s in crystals]), few)
+    assert volume.frustration == mf.analyze_roughness(Z, np.array([s.volume for s in few.structures])).frustration
+
+
+def test_sensitivity_does_not_depend_on_the_cell_and_serves_a_single_atom(model, pool):
+    adapter = get_adapter(model)
+    others = pool.structures[:20]
+    copper = Structure(Lattice.cubic(3.61), ["Cu"] * 4, [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    one, four = (
+        np.mean([sensitivity(adapter, [s, *others], seed)[0] for seed in range(2)])
+        for s in (copper.get_primitive_structure(), copper)
+    )
+    assert one == pytest.approx(four, abs=0.5)
+
+
+def test_a_noisy_copy_of_the_embedding_measures_worse(model, pool):
+    """Short form of the comparison of models: the package's own, on its own crystals, against noise added to it."""
+    Z, D = mf.embed(model, pool).astype(float), mf.describe(pool)
+    noisy = Z + 2 * Z.std(axis=0) * np.random.default_rng(0).normal(size=Z.shape)
+    values = [names(measure(X, D[:, 0], D)) for X in (Z, noisy)]
+    for name in (measures.RESPONSE_ENERGY, measures.DESCRIPTOR_ENERGY, measures.ROGI_XD):
+        assert values[0][name] < values[1][name], name
+    assert values[0][measures.AGREEMENT] > 2 * values[1][measures.AGREEMENT]
+
+
+@pytest.mark.parametrize(
+    ("response", "given", "message"),
+    [
+        ("similarity", {}, "no response 'similarity'"),
+        ("prediction", {}, "needs the structures"),
+        ("prediction", {"structures": True}, "needs model="),
+        (lambda crystals: np.zeros(3), {"structures": True}, r"shape \(3,\) for 30"),
+    ],
+)
+def test_unusable_responses_are_input_errors(pool, response, given, message):
+    few = pool.subset(range(30))
+    with pytest.raises(InputError, match=message):
+        mf.analyze_roughness(np.eye(30), response, few if given else None)
+
+
+def test_rank_correlation_is_spearmans_and_a_common_cause_explains_itself():
+    rng = np.random.default_rng(0)
+    cause, own, other = rng.normal(size=(3, 1, 4000))
+    a, b = cause + own, np.exp(cause + other)
+    assert benchmark.rank_correlation(a, b)[0] == pytest.approx(spearmanr(a[0], b[0]).statistic, abs=1e-12)
+    assert benchmark.rank_correlation(a, b)[0] > 0.4
+    assert abs(benchmark.rank_correlation(a, b, cause)[0]) < 0.06
+    assert benchmark.rank_correlation(a, np.ones((1, 4000)))[0] == 0
+
+
+def test_region_means_are_of_clusters():
+    rng = np.random.default_rng(0)
+    where = np.repeat(np.arange(40), 10)
+    Z = 100 * rng.normal(size=(40, 3))[where] + rng.normal(size=(400, 3))
+    means = benchmark.region_means(Z, np.stack([where, where**2]).astype(float))
+    assert means.shape == (2, benchmark.REGIONS)
+    assert (means[1] >= means[0] ** 2).all()
+
+
+def test_spread_of_training_labels_around_a_crystal_tells_of_its_error(model, pool):
+    """Short form of the evidence: the package's own model and crystals."""
+    adapter = get_adapter(model)
+    few = prepare_pool(adapter, pool.subset(range(60)))
+    task = benchmark._drawn(f"{bundled.EVALUATION}:bulk_modulus_GPa", 250)
+    rankings = {r.predictor: r for r in benchmark.rank_errors(adapter, few, benchmark.landscapes(adapter, few), [task])}
+    value, low, _ = benchmark.interval(rankings[f"variance over neighbours, {benchmark.LABELS}"].by_task)
+    assert value > low > 0
+    assert not rankings[benchmark.DISTANCE].given_distance.any()
+    assert {f"local roughness, {name}" for name in NAMES} < rankings.keys()
+
+
+def test_commands_print_their_tables(capsys):
+    pool, task = str(bundled.ASSETS / "crystals_pool.jsonl.gz"), f"{bundled.EVALUATION}:bulk_modulus_GPa:log"
+    benchmark.errors(pool, [bundled.MODEL], [task], n=40, rows=80)
+    assert "log bulk modulus" in capsys.readouterr().out
+    benchmark.models(pool, [bundled.MODEL], n=40, bootstrap=5)
+    text = capsys.readouterr().out
+    for name in MEANING:
+        assert text.count(name) >= (3 if name in measures.OF_RESPONSE else 1), name
+
+
+def test_a_task_that_is_no_file_and_label_is_an_input_error():
+    with pytest.raises(InputError, match="neither FILE:LABEL"):
+        benchmark._drawn("crystals.jsonl", 10)
