@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from matgl_fill.adapters import Adapter, get_adapter, make_savable
-from matgl_fill.config.config import Choice, FillConfig, check_seed, whole_number
+from matgl_fill.config.config import Choice, FillConfig
 from matgl_fill.embedding.cost import embedding_seconds, search_seconds
 from matgl_fill.embedding.pool import Pool, prepare_pool
 from matgl_fill.errors import InputError, ModelError
@@ -41,6 +41,7 @@ from matgl_fill.training.run_state import SEARCH, RunState, what_it_depends_on
 from matgl_fill.training.supplied import given_crystals
 from matgl_fill.training.train import Trained, train_copy
 from matgl_fill.utils.console import Clock, console
+from matgl_fill.utils.validation import as_int, check_seed
 
 NOT_CORRECTED = (
     "form 'correct' corrects energies: it needs a MatGL Potential on PyG, and an oracle or labelled crystals; "
@@ -188,7 +189,7 @@ def fill_tune(
     _check_places(out, resume)
     if labelled is not None and (oracle is not None or proposals is not None):
         raise InputError("labelled crystals need neither an oracle nor proposals; give one of them.")
-    n, seed = whole_number("n", n), check_seed(seed)
+    n, seed = as_int("n", n), check_seed(seed)
     has_labels = oracle is not None or labelled is not None
     check_objective(objective, has_labels)
     source = None if oracle is None else resolve(oracle)

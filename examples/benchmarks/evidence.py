@@ -29,7 +29,6 @@ from examples.benchmarks.suite import DESCRIBED, PLAIN, Half, Suite, check_one
 from matgl_fill import fill_tune, get_adapter, load_model
 from matgl_fill.config.config import Choice, FillConfig
 from matgl_fill.errors import GenerationError, InputError
-from matgl_fill.report.model import machine_facts
 from matgl_fill.report.result import FillResult
 from matgl_fill.structures.bundled import pool_named
 from matgl_fill.structures.read import StructureSet
@@ -37,6 +36,7 @@ from matgl_fill.training.registry import check_objective
 from matgl_fill.training.run_state import RunState, what_it_depends_on
 from matgl_fill.utils.console import console
 from matgl_fill.utils.files import atomic_write
+from matgl_fill.utils.machine import machine_facts
 
 app = typer.Typer(no_args_is_help=True, help="The evidence: models, tasks, seeds and arms, and an ablation.")
 BASELINES = ("none", "descriptors")

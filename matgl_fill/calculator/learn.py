@@ -15,7 +15,6 @@ from pymatgen.core import Structure
 from matgl_fill.adapters import Adapter
 from matgl_fill.calculator.reference import LatentReference
 from matgl_fill.config.config import FillConfig
-from matgl_fill.embedding.cache import structure_key
 from matgl_fill.errors import InputError, MatglFillWarning, OracleError
 from matgl_fill.generation import Proposal
 from matgl_fill.pipeline import fill_tune
@@ -24,6 +23,7 @@ from matgl_fill.structures.read import Skipped, StructureSet, read_each
 from matgl_fill.training import label, resolve
 from matgl_fill.training.correction.solve import can_correct
 from matgl_fill.training.run_state import oracle_fact
+from matgl_fill.utils.hashing import hash_structure
 
 BATCH_ATOMS = 200
 """Atoms of the frames in a training step, unless the config says how many frames."""
@@ -81,7 +81,7 @@ class Lesson:
         """
         name, source = resolve(oracle)
         crystals, asked = self.crystals(), oracle_fact(source)
-        keys = [structure_key(asked, crystal) for _, crystal in crystals]
+        keys = [hash_structure(crystal, asked) for _, crystal in crystals]
         new = [i for i, key in enumerate(keys) if key not in self.answers]
         labels = label([crystals[i][1] for i in new], source)
         for k, (i, good) in enumerate(zip(new, labels.usable(), strict=True)):

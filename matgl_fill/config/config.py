@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_fill.config.file import check_names, read_settings
 from matgl_fill.errors import InputError
-
-SEEDS_END = 2**63
-"""Seeds of PyTorch are below."""
 
 Choice = Literal["roughness", "random", "farthest", "dissimilar"]
 """Where to fill, see :func:`matgl_fill.generation.choose_targets`."""
@@ -146,27 +142,3 @@ class FillConfig(BaseModel):
             first = err.errors()[0]
             where, given = ".".join(map(str, first["loc"])), first["input"]
             raise InputError(f"config: {where} = {given!r}: {first['msg']}.") from None
-
-
-def check_seed(seed: Any) -> int:
-    """The seed as an int.
-
-    Raises:
-        InputError: it is none that generators take.
-    """
-    number = whole_number("seed", seed)
-    if not 0 <= number < SEEDS_END:
-        raise InputError(f"seed is {seed}; give 0 or more, below 2^63.")
-    return number
-
-
-def whole_number(name: str, value: Any) -> int:
-    """An int, from NumPy's too.
-
-    Raises:
-        InputError: it is none.
-    """
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise InputError(f"{name} is {value!r}; give a whole number.") from None

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-import matgl
 import numpy as np
-from pymatgen.core import Structure
-from torch import nn
 
-from matgl_fill.adapters.backends import backend
 from matgl_fill.errors import InputError
 
 ASK = 500
 """Keys asked for in one query; SQLite allows 999."""
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Hash of a model's classes, weights and backend: it changes when the embedding could."""
-    digest = hashlib.sha256(f"{matgl.__version__} {backend.NAME} {model!r}".encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        array = tensor.detach().cpu().numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
-
-
-def structure_key(context: str, structure: Structure) -> bytes:
-    """Hash of what an embedding depends on: ``context`` (model and settings), cell, elements and coordinates."""
-    digest = hashlib.sha256(context.encode())
-    for array in (structure.lattice.matrix, np.array(structure.atomic_numbers), structure.frac_coords):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.digest()
 
 
 class EmbeddingCache:

@@ -17,12 +17,13 @@ from torch import nn
 from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter
 from matgl_fill.adapters.batching import packed
 from matgl_fill.adapters.parallel import in_threads
-from matgl_fill.config.config import whole_number
-from matgl_fill.embedding.cache import EmbeddingCache, fingerprint, structure_key
+from matgl_fill.embedding.cache import EmbeddingCache
 from matgl_fill.errors import InputError
 from matgl_fill.structures.descriptors import describe_structures
 from matgl_fill.structures.read import read_aligned
 from matgl_fill.utils.console import track
+from matgl_fill.utils.hashing import hash_model, hash_structure
+from matgl_fill.utils.validation import as_int
 
 CHUNK_CRYSTALS = 256
 """Crystals at most whose graphs one thread holds at a time."""
@@ -80,7 +81,7 @@ def embed(
     for name, structure in zip(pool.ids, pool.structures, strict=True):
         if problem := adapter.problem(structure):
             raise InputError(f"{name}: {problem}; remove it or use a model that covers it.")
-    if batch_size != "auto" and whole_number("batch_size", batch_size) < 1:
+    if batch_size != "auto" and as_int("batch_size", batch_size) < 1:
         raise InputError(f"batch_size is {batch_size}; give at least 1, or 'auto'.")
     reading = _Reading(level, pooling, layers, None if batch_size == "auto" else batch_size)
     with EmbeddingCache(cache) if cache else nullcontext() as store:
@@ -138,8 +139,8 @@ def _rows(
     keys: list[bytes] = []
     if store:
         settings = f"{reading.level} {reading.pooling} {reading.layers} {adapter.fidelity}"
-        context = f"{version('matgl_fill')} {fingerprint(adapter.model)} {settings}"
-        keys = [structure_key(context, s) for s in structures]
+        context = f"{version('matgl_fill')} {hash_model(adapter.model)} {settings}"
+        keys = [hash_structure(s, context) for s in structures]
         known = store.get(keys)
         shapes = [(len(s), -1) if reading.level == "atom" else (-1,) for s in structures]
         rows = {i: known[k].reshape(shapes[i]) for i, k in enumerate(keys) if k in known}

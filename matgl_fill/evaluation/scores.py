@@ -11,12 +11,12 @@ from rich.table import Table
 from torch import nn
 
 from matgl_fill.adapters import get_adapter
-from matgl_fill.config.config import whole_number
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation.probes import PROBES, cross_validated_mae
 from matgl_fill.evaluation.tasks import Task, read_tasks, tell, usable_tasks
 from matgl_fill.structures.descriptors import describe_structures
 from matgl_fill.utils.console import track
+from matgl_fill.utils.validation import as_int
 
 SEEDS = 5
 """Fold shuffles of every score."""
@@ -135,7 +135,7 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool
     Raises:
         InputError: no labels, fewer formulas than folds, or labels that are all the same.
     """
-    if whole_number("seeds", seeds) < 1:
+    if as_int("seeds", seeds) < 1:
         raise InputError(f"seeds is {seeds}; give at least 1.")
     adapter = get_adapter(model)
     known, skipped = usable_tasks(adapter, read_tasks(tasks))

@@ -13,11 +13,12 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.config.config import Choice, check_seed, whole_number
+from matgl_fill.config.config import Choice
 from matgl_fill.errors import GenerationError, InputError, MatglFillWarning
 from matgl_fill.generation.decoder import Decoder
 from matgl_fill.generation.select import Proposal, Selection, select
 from matgl_fill.roughness import RoughnessResult
+from matgl_fill.utils.validation import as_int, check_seed
 
 
 def choose_targets(
@@ -102,7 +103,7 @@ def propose_from(
     checkpoint: Path | None = None,
 ) -> Selection:
     """New crystals near chosen latent points, and what became of the others; see :func:`matgl_fill.propose`."""
-    n, seed = whole_number("n", n), check_seed(seed)
+    n, seed = as_int("n", n), check_seed(seed)
     if choice not in get_args(Choice):
         raise InputError(f"no choice '{choice}'; there are {', '.join(get_args(Choice))}.")
     if n < 1:

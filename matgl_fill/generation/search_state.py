@@ -12,9 +12,9 @@ import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.embedding.cache import fingerprint
 from matgl_fill.errors import InputError
 from matgl_fill.utils.files import read_arrays, write_arrays
+from matgl_fill.utils.hashing import hash_model
 
 if TYPE_CHECKING:
     from matgl_fill.generation.decoder import Candidate, Search
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def search_key(adapter: Adapter, X: np.ndarray, T: np.ndarray, settings: tuple[int, ...]) -> str:
     """What a search depends on: model, pool (n, d), targets (m, d) and settings."""
-    digest = hashlib.sha256(f"{fingerprint(adapter.model)} {settings}".encode())
+    digest = hashlib.sha256(f"{hash_model(adapter.model)} {settings}".encode())
     for array in (X, T):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import nn
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.adapters.backends import backend
 from matgl_fill.evaluation import Comparison
 from matgl_fill.generation import Proposal
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.roughness.plots import project
 from matgl_fill.training import Verdict
 from matgl_fill.training.build import Made
+from matgl_fill.utils.machine import machine_facts
 
-PACKAGES = ("matgl", "torch", "pymatgen-core", "ase", "numpy", "scikit-learn")
 MAP_POINTS = 4000
 """Pool crystals that a latent map shows at most."""
-
-
-def package_facts() -> dict[str, str]:
-    """What ``model.json`` says of the package that wrote it: version, and the backend, on which messages depend."""
-    return {"version": version("matgl_fill"), "backend": backend.NAME}
-
-
-def machine_facts() -> dict[str, Any]:
-    """Versions of the packages that shape a result, and the machine."""
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}"
-    return {"versions": {p: version(p) for p in PACKAGES}, "machine": machine}
 
 
 def headline(verdict: Verdict, comparison: Comparison | None, notes: Sequence[str] = ()) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from matgl_fill.adapters import get_adapter
 from matgl_fill.embedding.embed import embed
 from matgl_fill.errors import InputError
 from matgl_fill.pipeline import analyze_roughness
-from matgl_fill.report.model import machine_facts
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.roughness.measures import MIN_POINTS, Measure, measure
 from matgl_fill.roughness.plots import Projection, figure_bytes, frustration_contributions, load_umap
@@ -28,6 +27,7 @@ from matgl_fill.structures.descriptors import describe_structures
 from matgl_fill.structures.read import Skipped, StructureSet
 from matgl_fill.structures.tables import csv_text
 from matgl_fill.utils.files import atomic_write
+from matgl_fill.utils.machine import machine_facts
 
 SHOWN = 5
 """Roughest places in the terminal's table."""

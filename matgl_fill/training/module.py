@@ -21,13 +21,13 @@ from torch import Tensor
 from matgl_fill.adapters import Adapter, Batch, Graph
 from matgl_fill.adapters.base import deterministic
 from matgl_fill.config.config import FillConfig
-from matgl_fill.embedding.cache import fingerprint, structure_key
 from matgl_fill.training.callbacks import EarlyStop
 from matgl_fill.training.checkpoint import TrainingCheckpoint
 from matgl_fill.training.data import Crystals, batch_rows, unpack
 from matgl_fill.training.objectives import Objective, ReadoutObjective
 from matgl_fill.training.replay import Replay
 from matgl_fill.utils.console import console
+from matgl_fill.utils.hashing import hash_model, hash_structure
 
 WARM_UP = 0.2
 """Fraction of the one-cycle schedule in which the learning rate rises."""
@@ -88,12 +88,12 @@ class FillModule(pl.LightningModule):
 
     def _key(self, seed: int) -> str:
         """What the training depends on; the heads were fitted to pool and targets."""
-        weights = fingerprint(torch.nn.ModuleList([self.core, self.heads]))
+        weights = hash_model(torch.nn.ModuleList([self.core, self.heads]))
         digest = hashlib.sha256(f"{weights} {self.config.model_dump_json()} {seed}".encode())
         for objective in self.objectives:
             digest.update(objective.name.encode())
             for structure in objective.structures:
-                digest.update(structure_key("", structure))
+                digest.update(hash_structure(structure))
         return digest.hexdigest()
 
     def _state(self, step: int) -> dict[str, Any]:

@@ -17,15 +17,15 @@ from pymatgen.core import Structure
 from torch import nn
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.embedding.cache import fingerprint, structure_key
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
-from matgl_fill.report.model import machine_facts
 from matgl_fill.training import Labels, Source
 from matgl_fill.training.correction.tangents import Tangents
 from matgl_fill.training.labels.stiffness import responses
 from matgl_fill.utils.console import console
 from matgl_fill.utils.files import atomic_write, read_arrays, write_arrays
+from matgl_fill.utils.hashing import hash_model, hash_structure
+from matgl_fill.utils.machine import machine_facts
 
 FOLDER = "run.partial"
 """Name in the run's folder."""
@@ -50,9 +50,9 @@ def what_it_depends_on(
     """
     pool = hashlib.sha256(json.dumps(list(ids)).encode())
     for structure in structures:
-        pool.update(structure_key("", structure))
+        pool.update(hash_structure(structure))
     facts = {
-        "model": fingerprint(model),
+        "model": hash_model(model),
         "pool": pool.hexdigest(),
         "oracle": oracle_fact(oracle),
         "versions": machine_facts()["versions"] | {"matgl_fill": version("matgl_fill")},
@@ -65,10 +65,10 @@ def oracle_fact(oracle: Source | None) -> str:
     if oracle is None:
         return str(None)
     if isinstance(oracle, Adapter):
-        return fingerprint(oracle.model)
+        return hash_model(oracle.model)
     kind = type(oracle)
     parameters = json.dumps(dict(oracle.parameters), sort_keys=True, default=lambda x: type(x).__name__)
-    networks = [fingerprint(part) for _, part in sorted(vars(oracle).items()) if isinstance(part, nn.Module)]
+    networks = [hash_model(part) for _, part in sorted(vars(oracle).items()) if isinstance(part, nn.Module)]
     return " ".join([f"{kind.__module__}.{kind.__qualname__}", parameters, *networks])
 
 
@@ -163,7 +163,7 @@ class RunState:
         self, structures: Sequence[Structure], source: Source, seed: int, plain: bool
     ) -> tuple[tuple[np.ndarray, Labels], bool]:
         """Responses of a few crystals, and whether they had been saved."""
-        key = hashlib.sha256(f"{seed} {plain}".encode() + b"".join(structure_key("", s) for s in structures))
+        key = hashlib.sha256(f"{seed} {plain}".encode() + b"".join(hash_structure(s) for s in structures))
         path = self.file(f"labels-{key.hexdigest()[:20]}.npz")
         if path is not None and path.exists():
             saved = read_arrays(path, "a state of a run")

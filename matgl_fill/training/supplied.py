@@ -11,13 +11,13 @@ import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter, Graph
-from matgl_fill.embedding.cache import structure_key
 from matgl_fill.embedding.pool import usable_graphs
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.structures.read import Skipped, unique
 from matgl_fill.training import Labels, read_labelled
+from matgl_fill.utils.hashing import hash_structure
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Given:
         """SHA-256 of crystals and labels."""
         digest = hashlib.sha256()
         for p in self.proposals:
-            digest.update(structure_key(p.id, p.structure))
+            digest.update(hash_structure(p.structure, p.id))
         if self.labels is not None:
             for array in (self.labels.energy, *self.labels.forces, self.labels.stress):
                 digest.update(np.ascontiguousarray(array).tobytes())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,14 +25,6 @@ def one_blas_thread() -> Iterator[None]:
     """Matrix products on one thread: batches are what is shared, and splitting products would change their bits."""
     with threadpool_limits(1, "blas"):
         yield
-
-
-def fingerprint(*parts: object) -> str:
-    """SHA-256 of arrays (their bytes) and of anything else (its text)."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
-    return digest.hexdigest()
 
 
 class Batches:

@@ -13,12 +13,13 @@ import torch
 from scipy.spatial import Delaunay, cKDTree
 
 from matgl_fill.roughness.landscape import descent, stationary
-from matgl_fill.roughness.landscape.batches import Arrays, Batches, fingerprint, one_blas_thread
+from matgl_fill.roughness.landscape.batches import Arrays, Batches, one_blas_thread
 from matgl_fill.roughness.landscape.descent import descend, free_coordinates, minimise
 from matgl_fill.roughness.landscape.stationary import Stationary, follow
 from matgl_fill.roughness.landscape.surface import Surface, ThinPlateSurface, distinct, value_gradient
 from matgl_fill.roughness.network import StationaryNetwork
 from matgl_fill.utils.console import console
+from matgl_fill.utils.hashing import hash_parts
 
 SAME_DISTANCE = 0.02
 """Two stationary points are one if within this distance (range-scaled) ..."""
@@ -146,7 +147,7 @@ def explore(
     """
     with one_blas_thread():
         field = value_gradient(surface, starts)
-        identity = fingerprint(starts.shape, starts, *field, seed, inside is None, _settings())
+        identity = hash_parts(starts.shape, starts, *field, seed, inside is None, _settings())
         search = Search.over(surface, starts, field[1], Batches(checkpoint, identity, progress))
         search.say(f"minima from {len(starts)} points in {starts.shape[1]} dimensions", starts, 2 * MINIMISATION, 1)
         minima = search.minima(starts, np.random.default_rng(seed))

@@ -1,0 +1,76 @@
+"""The state of long work in a file, so that an interrupted one goes on where it was."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy._core.multiarray import _reconstruct
+
+from matgl_fill.errors import InputError
+from matgl_fill.utils.files import atomic_write
+
+SAFE_NUMPY = (
+    np.ndarray,
+    np.dtype,
+    _reconstruct,
+    *(getattr(np.dtypes, f"{t}DType") for t in ("Bool", "Float32", "Float64", "Int32", "Int64")),
+)
+"""What a file of arrays may hold besides tensors, numbers and texts."""
+
+
+class Checkpoint:
+    """One file in which long work keeps what is done: a search, an analysis, a training, labels.
+
+    A reader sees the old file or the new one, never a part. Nothing a file holds is run when it is read.
+
+    Args:
+        path: the file; None keeps nothing.
+        key: hash of all that the work depends on; a file with another key is refused.
+        what: the work in words, for errors: ``"a search"``.
+    """
+
+    def __init__(self, path: str | Path | None, key: str, what: str) -> None:
+        self.path = None if path is None else Path(path)
+        self._key, self._what = key, what
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, None where there is none.
+
+        Raises:
+            InputError: the file is of other work, or not of this kind.
+        """
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            with torch.serialization.safe_globals(list(SAFE_NUMPY)):
+                saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            key, state = saved["key"], dict(saved["state"])
+        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            raise InputError(f"{self.path} is not the state of {self._what}; remove it or give another.") from error
+        if key != self._key:
+            raise InputError(
+                f"{self.path} is the state of {self._what} with another model, data, settings or seed; remove it or "
+                "give another."
+            )
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a state of arrays, tensors, numbers, texts, and lists and dictionaries of these.
+
+        Raises:
+            OSError: the file cannot be written; an older one is then still whole.
+        """
+        if self.path is not None:
+            data = io.BytesIO()
+            torch.save({"key": self._key, "state": state}, data)
+            atomic_write(self.path, data.getvalue())
+
+    def remove(self) -> None:
+        """Remove the file, if it is there."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
