@@ -85,7 +85,7 @@ bench: setup $(VENV_DGL)/.ready
 
 # docs/benchmarks.md again, from the measurements that are kept with it.
 tables: setup
-	$(BIN)/python $(EVIDENCE) table examples/benchmarks/evidence/results.jsonl -o docs/benchmarks.md
+	$(BIN)/python $(EVIDENCE) table examples/benchmarks/results/results.jsonl -o docs/benchmarks.md
 
 bench-short: setup
 	$(BIN)/python $(EVIDENCE) run default default --tasks default -n 3 --rows 60 --set steps=3 --seeds 0 --out $(BENCH)/short.jsonl

@@ -13,23 +13,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from examples.benchmarks import (
-    calculator,
-    decoding,
-    evidence,
-    finetuning,
-    heating,
-    measures,
-    moves,
-    potentials,
-    relaxation,
-    students,
-    teaching,
-)
-from examples.benchmarks.checkpoints import check_checkpoints
-from examples.benchmarks.ledger import whole_numbers
-from examples.benchmarks.roughness import Agreement, Mode, cost, field_agreements, growth, projected_agreement
-from examples.benchmarks.throughput import bounds, memory_growth_mb, throughput
+from examples.benchmarks.common.ledger import whole_numbers
+from examples.benchmarks.embedding.checkpoints import check_checkpoints
+from examples.benchmarks.embedding.throughput import bounds, memory_growth_mb, throughput
+from examples.benchmarks.evidence import finetuning
+from examples.benchmarks.evidence import run as evidence
+from examples.benchmarks.generation import decoding, moves, relaxation
+from examples.benchmarks.potentials import calculator, distillation, heating, labelling, physics
+from examples.benchmarks.roughness import measures
+from examples.benchmarks.roughness.analysis import Agreement, Mode, cost, field_agreements, growth, projected_agreement
 from matgl_fill import describe, get_adapter, load_model, read_structures
 from matgl_fill import embed as embed_structures
 from matgl_fill.embedding.pool import graph_or_problem
@@ -43,10 +35,10 @@ app.add_typer(evidence.app, name="evidence")
 app.command()(moves.draws)
 app.command()(decoding.decode)
 app.command()(relaxation.relax)
-app.command()(potentials.physics)
-app.command()(teaching.teach)
+app.command()(physics.physics)
+app.command()(labelling.teach)
 app.command()(finetuning.finetune)
-app.command()(students.student)
+app.command()(distillation.student)
 app.command()(heating.heating)
 app.command()(calculator.calculator)
 console = Console(width=120)

@@ -11,7 +11,7 @@ from pymatgen.core.structure_matcher import StructureMatcher
 from pymatgen.core.structure_prediction.substitution_probability import SubstitutionProbability
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from examples.benchmarks.moves import count_draws, draw_gallery, draw_table
+from examples.benchmarks.generation.moves import count_draws, draw_gallery, draw_table
 from matgl_fill import get_adapter
 from matgl_fill.generation.augment import altered_copies
 from matgl_fill.generation.filters import MIN_DISTANCE, closest_ratio

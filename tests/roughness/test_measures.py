@@ -14,7 +14,7 @@ from scipy.cluster.hierarchy import fcluster
 from scipy.stats import spearmanr
 
 import matgl_fill as mf
-from examples.benchmarks import measures as benchmark
+from examples.benchmarks.roughness import measures as benchmark
 from matgl_fill.adapters import get_adapter
 from matgl_fill.embedding.pool import prepare_pool
 from matgl_fill.errors import InputError

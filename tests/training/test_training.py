@@ -17,7 +17,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.transform import Rotation
 
 import matgl_fill as mf
-from examples.benchmarks.potentials import double_precision, force_error
+from examples.benchmarks.potentials.physics import double_precision, force_error
 from matgl_fill.adapters import core_of
 from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import InputError, MatglFillWarning, ModelError, OracleError

@@ -6,8 +6,8 @@ from helpers import shared
 from typer.testing import CliRunner
 
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.checkpoints import check_checkpoints
-from examples.benchmarks.throughput import ONE_BY_ONE, bounds, throughput
+from examples.benchmarks.embedding.checkpoints import check_checkpoints
+from examples.benchmarks.embedding.throughput import ONE_BY_ONE, bounds, throughput
 from matgl_fill import read_structures
 from matgl_fill.structures import bundled
 

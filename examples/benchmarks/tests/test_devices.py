@@ -7,7 +7,7 @@ import torch
 from torch.nn.utils import parametrize
 
 import matgl_fill as mf
-from examples.benchmarks import devices
+from examples.benchmarks.evidence import devices
 from matgl_fill.adapters import core_of
 
 MOVED = {

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from typer.testing import CliRunner
 
-from examples.benchmarks import evidence
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.evidence_pairs import pairs_of_runs
-from examples.benchmarks.evidence_statistics import (
+from examples.benchmarks.common.ledger import Lines, read_rows
+from examples.benchmarks.evidence import run as evidence
+from examples.benchmarks.evidence.page import _curve, _curves, _original
+from examples.benchmarks.evidence.pairs import pairs_of_runs
+from examples.benchmarks.evidence.statistics import (
     AS_IS,
     Arm,
     Group,
@@ -29,9 +31,7 @@ from examples.benchmarks.evidence_statistics import (
     interval,
     sign_test,
 )
-from examples.benchmarks.evidence_tables import _curve, _curves, _original
-from examples.benchmarks.ledger import Lines, read_rows
-from examples.benchmarks.suite import CHOOSING, REPORTING, TRAINED_ON, Suite, tasks_of
+from examples.benchmarks.evidence.suite import CHOOSING, REPORTING, TRAINED_ON, Suite, tasks_of
 from examples.benchmarks.tests.commands import command
 from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import InputError
@@ -308,7 +308,7 @@ def test_short_form_goes_on_and_becomes_tables(tmp_path):
 
 
 def test_the_page_of_benchmarks_says_what_was_measured(tmp_path):
-    docs, results = ROOT / "docs", ROOT / "examples/benchmarks/evidence/results.jsonl"
+    docs, results = ROOT / "docs", ROOT / "examples/benchmarks/results/results.jsonl"
     rows = read_rows(results)
     command("evidence", "table", results, "-o", tmp_path / "benchmarks.md")
     assert (tmp_path / "benchmarks.md").read_text() == (docs / "benchmarks.md").read_text()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from examples.benchmarks import finetuning
-from examples.benchmarks.finetuning import fine_tune, split
-from examples.benchmarks.suite import Suite
+from examples.benchmarks.evidence import finetuning
+from examples.benchmarks.evidence.finetuning import fine_tune, split
+from examples.benchmarks.evidence.suite import Suite
 from examples.benchmarks.tests.commands import command
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation import Task

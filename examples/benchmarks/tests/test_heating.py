@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import matgl_fill as mf
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.heating import COLD, HOT, MEASURES, heat, heated
+from examples.benchmarks.potentials.heating import COLD, HOT, MEASURES, heat, heated
 from matgl_fill.errors import InputError
 from matgl_fill.structures import bundled
 

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 import matgl_fill as mf
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.potentials import (
+from examples.benchmarks.potentials.labelling import Remembering, taught
+from examples.benchmarks.potentials.physics import (
     DIMER,
     VOLUMES,
     compare_physics,
@@ -31,12 +32,11 @@ from examples.benchmarks.potentials import (
     read_dft,
     volume_energies,
 )
-from examples.benchmarks.teaching import Remembering, taught
 from matgl_fill.errors import InputError
 from matgl_fill.generation.moves import Rattle
 from matgl_fill.training import label
 
-ORACLE = "test_labelled:lennard_jones"
+ORACLE = "helpers:lennard_jones"
 LESSON = LENIENT | {
     "steps": 100, "lr": 1e-2, "batch_size": 6, "replay_batch": 4, "align_size": 10, "oracle_copies": 0, "copies": 0,
     "descriptor_weight": 0.0, "response_weight": 0.0, "replay_weight": 0.01, "prediction_weight": 1e-4,

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.roughness import (
+from examples.benchmarks.roughness.analysis import (
     Cost,
     field_agreements,
     growth,

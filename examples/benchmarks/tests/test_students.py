@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import matgl_fill as mf
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.students import School, Schooling, fresh, school, teach
+from examples.benchmarks.potentials.distillation import School, Schooling, fresh, school, teach
 from matgl_fill.errors import InputError
 from matgl_fill.structures import bundled
 from matgl_fill.training import label

@@ -21,7 +21,7 @@ from pymatgen.core import Structure
 from rich.console import Console
 from torch import Tensor
 
-from examples.benchmarks.fitting import fit_quietly, split_loaders
+from examples.benchmarks.common.fitting import fit_quietly, split_loaders
 from matgl_fill import get_adapter, load_model
 from matgl_fill.adapters import Adapter
 from matgl_fill.adapters.base import deterministic

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from examples.benchmarks.evidence_statistics import interval
+from examples.benchmarks.evidence.statistics import interval
 
 
 def signed(value: float, digits: int = 1) -> str:

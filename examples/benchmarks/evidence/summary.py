@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from examples.benchmarks.evidence_statistics import AS_IS, SCORED, Arm, Group, learnable, sign_test
-from examples.benchmarks.suite import DESCRIBED, PLAIN
-from examples.benchmarks.text import listed, markdown_table, mean_text, signed
+from examples.benchmarks.evidence.statistics import AS_IS, SCORED, Arm, Group, learnable, sign_test
+from examples.benchmarks.evidence.suite import DESCRIBED, PLAIN
+from examples.benchmarks.evidence.text import listed, markdown_table, mean_text, signed
 
 PLACES = {
     "roughness": "{n} at rough places",

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from examples.benchmarks.evidence_pairs import MEASURED, against, pairs_of_runs
-from examples.benchmarks.evidence_statistics import (
+from examples.benchmarks.common.ledger import Row
+from examples.benchmarks.evidence.pairs import MEASURED, against, pairs_of_runs
+from examples.benchmarks.evidence.statistics import (
     AS_IS,
     Arm,
     Group,
@@ -19,10 +20,9 @@ from examples.benchmarks.evidence_statistics import (
     learnable,
     sign_test,
 )
-from examples.benchmarks.evidence_summary import summary
-from examples.benchmarks.ledger import Row
-from examples.benchmarks.suite import DESCRIBED, PLAIN
-from examples.benchmarks.text import both, listed, markdown_table, mean_text, signed
+from examples.benchmarks.evidence.suite import DESCRIBED, PLAIN
+from examples.benchmarks.evidence.summary import summary
+from examples.benchmarks.evidence.text import both, listed, markdown_table, mean_text, signed
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation.probes import PROBES
 from matgl_fill.roughness.plots import DARK, figure_bytes, house_style

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from examples.benchmarks.evidence_statistics import AS_IS, Arm, Group, differences, sign_test
-from examples.benchmarks.suite import DESCRIBED, PLAIN
-from examples.benchmarks.text import both, listed, markdown_table, mean_text
+from examples.benchmarks.evidence.statistics import AS_IS, Arm, Group, differences, sign_test
+from examples.benchmarks.evidence.suite import DESCRIBED, PLAIN
+from examples.benchmarks.evidence.text import both, listed, markdown_table, mean_text
 
 COMPARED = (
     ("roughness", "random"),

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest, spearmanr
 
-from examples.benchmarks.ledger import Row
-from examples.benchmarks.suite import DESCRIBED, PLAIN, trained_on
+from examples.benchmarks.common.ledger import Row
+from examples.benchmarks.evidence.suite import DESCRIBED, PLAIN, trained_on
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation import PROBES, compare
 from matgl_fill.evaluation.scores import Score
@@ -33,7 +33,7 @@ def gains(
     """Reduction of the MAE on each of t tasks, percent; mean over probes and fold shuffles.
 
     Args:
-        before: (t) rows of :meth:`examples.benchmarks.suite.Suite.scores`.
+        before: (t) rows of :meth:`examples.benchmarks.evidence.suite.Suite.scores`.
         after: (t) the same of another embedding.
         first: name of the embedding in ``before``.
         second: name of the embedding in ``after``.
@@ -92,7 +92,7 @@ class Arm:
     """One way to an embedding, with all its seeds.
 
     Attributes:
-        arm: see :mod:`examples.benchmarks.evidence`.
+        arm: see :mod:`examples.benchmarks.evidence.run`.
         variant: name of the change of the config, empty for arms without training.
         seeds: (s) of the runs; None stands for the one run of an arm without training.
         gains: embedding name -> (t, s) percent: plain over the original, with descriptors over the original with

@@ -92,14 +92,14 @@ class Cost:
 
 def cost(mode: Mode, n: int, d: int = 128) -> Cost:
     """Cost of one analysis of a :func:`synthetic_embedding`, measured in a process of its own."""
-    code = f"from examples.benchmarks.roughness import _measured; _measured({mode!r}, {n}, {d})"
+    code = f"from examples.benchmarks.roughness.analysis import _measured; _measured({mode!r}, {n}, {d})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def _measured(mode: Mode, n: int, d: int) -> None:
     """Analyse and print the cost as JSON."""
-    from examples.benchmarks.throughput import peak_memory_mb
+    from examples.benchmarks.embedding.throughput import peak_memory_mb
 
     analyse = graph_roughness if mode == "graph" else landscape_roughness
     analyse(*synthetic_embedding(200, 2)).maxima(1)  # warm up

@@ -20,7 +20,7 @@ from pymatgen.core import Structure
 from rich.console import Console
 from rich.table import Table
 
-from examples.benchmarks.ledger import Lines
+from examples.benchmarks.common.ledger import Lines
 from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.embedding.pool import graph_or_problem

@@ -21,11 +21,11 @@ import numpy as np
 import typer
 from torch import nn
 
-from examples.benchmarks.devices import DEVICES
-from examples.benchmarks.evidence_statistics import AS_IS
-from examples.benchmarks.evidence_tables import write_tables
-from examples.benchmarks.ledger import Lines, Row, read_rows, whole_numbers
-from examples.benchmarks.suite import DESCRIBED, PLAIN, Half, Suite, check_one
+from examples.benchmarks.common.ledger import Lines, Row, read_rows, whole_numbers
+from examples.benchmarks.evidence.devices import DEVICES
+from examples.benchmarks.evidence.page import write_tables
+from examples.benchmarks.evidence.statistics import AS_IS
+from examples.benchmarks.evidence.suite import DESCRIBED, PLAIN, Half, Suite, check_one
 from matgl_fill import fill_tune, get_adapter, load_model
 from matgl_fill.config.config import Choice, FillConfig
 from matgl_fill.errors import GenerationError, InputError
@@ -47,6 +47,9 @@ SECONDS = "seconds.json"
 """File beside kept crystals: what the search took."""
 SEARCHED = "propose crystals"
 """Stage of the search."""
+CHECKOUT = Path(__file__).parents[3]
+MEASURED_BY = ("matgl_fill", "examples/benchmarks", ":!examples/benchmarks/results")
+"""What a measurement depends on, as paths of git."""
 ABLATION: dict[str, dict[str, Any]] = {
     AS_IS: {},
     "pool alone": {"descriptor_weight": 1e-6, "pool_descriptor_weight": 1e6},
@@ -69,9 +72,9 @@ ABLATION: dict[str, dict[str, Any]] = {
     "descriptors and denoising": {"objective": "descriptor+denoise"},
 }
 """Changes by name, of the config, the objective and the model (``device``, see
-:mod:`examples.benchmarks.devices`). In "pool alone" the generated crystals weigh nothing and the descriptors of the
-pool what they always do; "untrained copy" is what reading the original a second time, as copies are read, gives by
-itself."""
+:mod:`examples.benchmarks.evidence.devices`). In "pool alone" the generated crystals weigh nothing and the descriptors
+of the pool what they always do; "untrained copy" is what reading the original a second time, as copies are read,
+gives by itself."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,11 @@ def changes_of(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Last commit of this package's folder, ``+`` behind it if files differ from it; None outside a repository."""
+    """Last commit of package and benchmarks, ``+`` behind it if files differ from it; None outside a repository."""
 
     def git(*words: str) -> str:
-        folder = ["-C", str(Path(__file__).parents[1])]
-        return subprocess.run(["git", *folder, *words, "--", "."], capture_output=True, text=True, check=True).stdout
+        command = ["git", "-C", str(CHECKOUT), *words, "--", *MEASURED_BY]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     try:
         last = git("log", "-1", "--format=%h").strip()

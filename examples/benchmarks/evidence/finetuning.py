@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from examples.benchmarks.fitting import fit_quietly, split_loaders
-from examples.benchmarks.ledger import Lines, whole_numbers
-from examples.benchmarks.suite import PLAIN, Suite
-from examples.benchmarks.teaching import settings_of
+from examples.benchmarks.common.fitting import fit_quietly, split_loaders
+from examples.benchmarks.common.ledger import Lines, whole_numbers
+from examples.benchmarks.evidence.suite import PLAIN, Suite
+from examples.benchmarks.potentials.labelling import settings_of
 from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError

@@ -1,0 +1,1 @@
+"""What all measurements share: files of rows, loaders, options of the command line."""

@@ -1,0 +1,1 @@
+"""Speed of embedding, and old checkpoints."""

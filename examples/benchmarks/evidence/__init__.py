@@ -1,0 +1,1 @@
+"""The evidence: models, tasks, seeds and arms, their statistics and their tables; fine-tuning beside it."""

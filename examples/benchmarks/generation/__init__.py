@@ -1,0 +1,1 @@
+"""Decoding, moves, and how proposed crystals relax."""

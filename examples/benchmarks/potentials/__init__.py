@@ -1,0 +1,1 @@
+"""Potentials: labels, distillation, heating, physics, and the calculator."""

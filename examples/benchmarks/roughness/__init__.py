@@ -1,0 +1,1 @@
+"""What roughness costs and tells."""
