@@ -19,7 +19,7 @@ from matgl_fill.embedding.cost import embedding_seconds, search_seconds
 from matgl_fill.embedding.pool import Pool, prepare_pool
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.evaluation import Comparison, Task, compare, evaluate, read_tasks, usable_tasks
-from matgl_fill.generation import Proposal, propose_from
+from matgl_fill.generation import Proposal, SearchRequest, propose_from
 from matgl_fill.report.model import (
     Landscape,
     call_facts,
@@ -126,9 +126,8 @@ def propose(
     if roughness is None:
         roughness = graph_roughness(pool.Z, pool.D)
     roughness.check_width(pool.Z.shape[1])
-    known = (pool.structures, pool.ids, pool.Z, pool.D)
-    path = None if checkpoint is None else Path(checkpoint)
-    return propose_from(adapter, *known, roughness, n, seed, choice, path).proposals
+    request = SearchRequest(n, seed, choice, None if checkpoint is None else Path(checkpoint))
+    return propose_from(adapter, pool, roughness, request).proposals
 
 
 def fill_tune(
@@ -261,8 +260,7 @@ def _propose(
     """Search, after saying how long it will take."""
     seconds = search_seconds(adapter, embedding_seconds(adapter, pool.structures), n)
     console.print(f"searching {n} crystals, about {seconds:.0f} s", highlight=False)
-    known = (pool.structures, pool.ids, pool.Z, pool.D)
-    return propose_from(adapter, *known, roughness, n, seed, config.choice, state.file(SEARCH)).proposals
+    return propose_from(adapter, pool, roughness, SearchRequest(n, seed, config.choice, state.file(SEARCH))).proposals
 
 
 def _scored(model: nn.Module, accepted: nn.Module | None, tasks: list[Task] | None) -> Comparison | None:

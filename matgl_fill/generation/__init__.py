@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from pymatgen.core import Structure
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.config.config import Choice
+from matgl_fill.embedding.pool import Pool
 from matgl_fill.errors import GenerationError, InputError, MatglFillWarning
 from matgl_fill.generation.decoder import Decoder
 from matgl_fill.generation.select import Proposal, Selection, select
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.utils.validation import as_int, check_seed
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What a search is asked for.
+
+    Attributes:
+        n: Number of crystals wanted.
+        seed: Seed of all random choices.
+        choice: How the targets are chosen, see :func:`choose_targets`.
+        checkpoint: File to which the search is saved, and from which an interrupted one goes on.
+    """
+
+    n: int
+    seed: int
+    choice: Choice = "roughness"
+    checkpoint: Path | None = None
 
 
 def choose_targets(
@@ -90,40 +107,29 @@ def rough_places(Z: np.ndarray, roughness: RoughnessResult, n: int) -> tuple[np.
     return np.vstack([points, Z[more]]), np.concatenate([height, local[more]])
 
 
-def propose_from(
-    adapter: Adapter,
-    structures: Sequence[Structure],
-    ids: Sequence[str],
-    Z: np.ndarray,
-    D: np.ndarray,
-    roughness: RoughnessResult,
-    n: int,
-    seed: int,
-    choice: Choice = "roughness",
-    checkpoint: Path | None = None,
-) -> Selection:
+def propose_from(adapter: Adapter, pool: Pool, roughness: RoughnessResult, request: SearchRequest) -> Selection:
     """New crystals near chosen latent points, and what became of the others; see :func:`matgl_fill.propose`."""
-    n, seed = as_int("n", n), check_seed(seed)
+    n, seed, choice = as_int("n", request.n), check_seed(request.seed), request.choice
     if choice not in get_args(Choice):
         raise InputError(f"no choice '{choice}'; there are {', '.join(get_args(Choice))}.")
     if n < 1:
         raise GenerationError(f"asked for {n} crystals; give n of at least 1.")
-    targets, local = choose_targets(Z, roughness, n, choice, seed)
+    targets, local = choose_targets(pool.Z, roughness, n, choice, seed)
     if len(targets) == 0:
         raise GenerationError("the latent space has no rough place (constant response); give a more varied pool.")
-    decoder = Decoder(adapter, structures, ids, Z, D, seed, checkpoint=checkpoint)
+    decoder = Decoder(adapter, pool, seed, checkpoint=request.checkpoint)
     selection = select(decoder, targets, local, n)
     if not selection.proposals:
         reasons = ", ".join(f"{k} ({v})" for k, v in decoder.refused.most_common(3))
         raise GenerationError(f"no valid crystal could be generated; candidates failed on: {reasons or 'duplicates'}.")
     if len(selection.proposals) < n:
         warnings.warn(
-            f"only {len(selection.proposals)} of {n} crystals could be generated from a pool of {len(structures)}; "
-            "give a larger pool or a smaller n.",
+            f"only {len(selection.proposals)} of {n} crystals could be generated from a pool of "
+            f"{len(pool.structures)}; give a larger pool or a smaller n.",
             MatglFillWarning,
             stacklevel=2,
         )
     return selection
 
 
-__all__ = ["Proposal", "Selection", "choose_targets", "propose_from"]
+__all__ = ["Proposal", "SearchRequest", "Selection", "choose_targets", "propose_from"]

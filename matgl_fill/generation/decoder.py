@@ -13,6 +13,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.embedding.pool import Pool
 from matgl_fill.errors import GenerationError
 from matgl_fill.generation.alchemy import start, transmute
 from matgl_fill.generation.filters import Filters
@@ -21,7 +22,6 @@ from matgl_fill.generation.prior import DecorateLikely, Guide, MixLikely, Replac
 from matgl_fill.generation.refine import refine
 from matgl_fill.generation.search_state import load_search, save_search, search_key
 from matgl_fill.roughness.landscape.batches import one_blas_thread
-from matgl_fill.structures.descriptors import COMPOSITIONAL
 from matgl_fill.utils.console import track
 
 PARENTS = 24
@@ -120,10 +120,7 @@ class Decoder:
 
     Args:
         adapter: of the model.
-        structures: (n) pool crystals.
-        ids: (n) their ids.
-        Z: (n, dim) their embedding.
-        D: (n, k) their descriptors (:func:`matgl_fill.describe`).
+        pool: n crystals with their embeddings (n, dim) and descriptors (n, k).
         seed: of all random choices.
         rounds: of the search, by default what :data:`EFFORTS` says; every one costs the same, and the first brings
             most.
@@ -136,27 +133,24 @@ class Decoder:
     def __init__(
         self,
         adapter: Adapter,
-        structures: Sequence[Structure],
-        ids: Sequence[str],
-        Z: np.ndarray,
-        D: np.ndarray,
+        pool: Pool,
         seed: int,
         rounds: int | None = None,
         checkpoint: Path | None = None,
     ) -> None:
-        self.adapter, self.structures, self.ids, self.seed = adapter, structures, ids, seed
+        self.adapter, self.pool, self.seed = adapter, pool, seed
         effort = EFFORTS[adapter.search_by_gradient]
         self.effort, self.checkpoint = effort if rounds is None else effort._replace(rounds=rounds), checkpoint
-        self.origin, self.extent = Z.mean(axis=0), np.maximum(Z.std(axis=0), 1e-9)
-        self.X = (Z - self.origin) / self.extent
-        self.filters = Filters(adapter, structures, max_atoms=MAX_ATOMS)
+        self.origin, self.extent = pool.Z.mean(axis=0), np.maximum(pool.Z.std(axis=0), 1e-9)
+        self.X = (pool.Z - self.origin) / self.extent
+        self.filters = Filters(adapter, pool.structures, max_atoms=MAX_ATOMS)
         self.refused: Counter[str] = Counter()
-        self.parents = np.array([i for i, s in enumerate(structures) if len(s) <= MAX_ATOMS])
+        self.parents = np.array([i for i, s in enumerate(pool.structures) if len(s) <= MAX_ATOMS])
         if len(self.parents) == 0:
             raise GenerationError(f"no crystal of the pool has at most {MAX_ATOMS} atoms; add smaller ones.")
-        present = {e.symbol for s in structures for e in s.elements}
+        present = {e.symbol for s in pool.structures for e in s.elements}
         elements = tuple(sorted(present & set(adapter.element_types)))
-        self.guide = Guide(self.X, structures, D[:, COMPOSITIONAL:], elements)
+        self.guide = Guide(pool, self.X, elements)
         self._like = Substitute(elements, volumes=self.guide.volumes)
 
     def decode(self, targets: np.ndarray, n: int) -> list[list[Candidate]]:
@@ -201,7 +195,9 @@ class Decoder:
         for t, (search, point) in enumerate(zip(searches, T, strict=True)):
             likely = self.guide.wanted(point).likely()
             rows = prototypes[t][turn * count : (turn + 1) * count].tolist()
-            bases = [(c.structure, c.parent) for c in search.found[:count]] + [(self.structures[i], i) for i in rows]
+            bases = [(c.structure, c.parent) for c in search.found[:count]] + [
+                (self.pool.structures[i], i) for i in rows
+            ]
             starts += [start(self.adapter, structure, row, t, likely) for structure, row in bases]
         for k, mixture in enumerate(transmute(self.adapter, starts, T, (self.origin, self.extent))):
             rng = np.random.default_rng((self.seed, turn, mixture.target, k))
@@ -223,11 +219,11 @@ class Decoder:
         distance = np.linalg.norm(self.X[self.parents] - point, axis=1)
         order = np.argsort(distance, kind="stable")[:count]
         rows = zip(self.parents[order].tolist(), distance[order].tolist(), strict=True)
-        return [Candidate(self.structures[i], i, "", d, self.X[i]) for i, d in rows]
+        return [Candidate(self.pool.structures[i], i, "", d, self.X[i]) for i, d in rows]
 
     def _known(self, row: int) -> Candidate:
         """A pool crystal to start from."""
-        return Candidate(self.structures[row], row, "", np.inf, self.X[row])
+        return Candidate(self.pool.structures[row], row, "", np.inf, self.X[row])
 
     def _likely_prototypes(self, point: np.ndarray) -> np.ndarray:
         """Rows of pool crystals whose structure is likely at a scaled target."""

@@ -11,7 +11,9 @@ from pymatgen.core import Structure
 from scipy.linalg import solve
 from scipy.spatial.distance import pdist, squareform
 
+from matgl_fill.embedding.pool import Pool
 from matgl_fill.generation.moves import atomic_volumes, electronegativity, scaled_volume
+from matgl_fill.structures.descriptors import COMPOSITIONAL
 
 if TYPE_CHECKING:
     from matgl_fill.generation.decoder import Candidate
@@ -38,19 +40,19 @@ class Guide:
     guide gets better where the search is. It is the part of a decoder that can be learnt.
 
     Args:
-        X: (n, d) scaled latent points of the pool.
-        structures: (n) its crystals.
-        D: (n, k) structural descriptors of them.
+        pool: n crystals with their descriptors.
+        X: (n, d) their scaled latent points.
         elements: (e) symbols that may be used.
     """
 
-    def __init__(self, X: np.ndarray, structures: Sequence[Structure], D: np.ndarray, elements: Sequence[str]) -> None:
+    def __init__(self, pool: Pool, X: np.ndarray, elements: Sequence[str]) -> None:
         self.elements = tuple(elements)
         self._column = {e: k for k, e in enumerate(self.elements)}
-        self.volumes = atomic_volumes(structures)
+        self.volumes = atomic_volumes(pool.structures)
         self._pool = len(X)
+        D = pool.D[:, COMPOSITIONAL:]
         self._D = (D - D.mean(axis=0)) / np.maximum(D.std(axis=0), 1e-9)
-        self._X, self._Y = X, self._contents(structures)
+        self._X, self._Y = X, self._contents(pool.structures)
 
     def _contents(self, structures: Sequence[Structure]) -> np.ndarray:
         """(n, e + 1) element fractions and logarithm of the volume per atom."""

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from matgl_fill.adapters import Adapter
 from matgl_fill.config.config import Choice
 from matgl_fill.embedding.pool import Pool, prepare_pool
-from matgl_fill.generation import Selection, propose_from
+from matgl_fill.generation import SearchRequest, Selection, propose_from
 from matgl_fill.generation.charge import balance
 from matgl_fill.generation.filters import NAMES
 from matgl_fill.roughness import RoughnessResult, graph_roughness
@@ -188,8 +188,7 @@ def report_proposals(
     """
     pool = prepare_pool(adapter, structures)
     rough = graph_roughness(pool.Z, pool.D)
-    known = (pool.structures, pool.ids, pool.Z, pool.D)
-    selection = propose_from(adapter, *known, rough, n, seed, choice, checkpoint)
+    selection = propose_from(adapter, pool, rough, SearchRequest(n, seed, choice, checkpoint))
     Z = adapter.embed_graphs(adapter.graphs([p.structure for p in selection.proposals]))[0]
     settings = {"model": model or adapter.name, "n": n, "seed": seed, "choice": choice}
     return ProposalsReport(pool, rough, selection, Z, settings)

@@ -74,7 +74,7 @@ class _Taken:
     def __init__(self, decoder: Decoder, unit: float) -> None:
         self._filters = decoder.filters
         self._filters.set_latent(decoder.X, NOVEL * unit)
-        self._filters.unassignable = float(np.mean([balance(s) is None for s in decoder.structures]))
+        self._filters.unassignable = float(np.mean([balance(s) is None for s in decoder.pool.structures]))
         self._parents: Counter[int] = Counter()
         self._formulas: Counter[str] = Counter()
         self._put_off: set[int] = set()
@@ -140,7 +140,7 @@ def select(decoder: Decoder, targets: np.ndarray, roughness: np.ndarray, n: int)
         for t, queue in enumerate(queues):
             if len(out) < n and (c := taken.take(queue)):
                 name = f"fill-{len(out) + 1:04d}"
-                parent, distance = decoder.ids[c.parent], c.distance / unit
+                parent, distance = decoder.pool.ids[c.parent], c.distance / unit
                 out.append(Proposal(name, c.structure, parent, c.moves, targets[t], t, distance, float(roughness[t])))
     taken.count_put_off(queues)
     return Selection(out, targets, roughness, unit, decoder.refused, taken.passed_over)

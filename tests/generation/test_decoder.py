@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 import matgl_fill as mf
+from matgl_fill.embedding.pool import prepare_pool
 from matgl_fill.errors import InputError
 from matgl_fill.generation.decoder import EFFORTS, PER_FORMULA, Candidate, Decoder, survivors
 from matgl_fill.generation.filters import MIN_DISTANCE, closest_ratio
@@ -33,8 +35,8 @@ class Interrupted(Decoder):
 
 
 @pytest.fixture(scope="module")
-def latent(model, pool):
-    return mf.embed(model, pool), mf.describe(pool)
+def known(adapter, pool):
+    return prepare_pool(adapter, pool)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +44,19 @@ def small(pool):
     return [i for i, s in enumerate(pool.structures) if 2 <= len(s) <= 6][:WITHHELD]
 
 
-def without(small, pool, model, Z, D, kind=Decoder, seed=0, rounds=None, checkpoint=None):
+def some(known, rows):
+    """A pool of some of the crystals."""
+    structures, ids, graphs = ([part[i] for i in rows] for part in (known.structures, known.ids, known.graphs))
+    return replace(
+        known, structures=structures, ids=ids, graphs=graphs, Z=known.Z[rows], y=known.y[rows], D=known.D[rows]
+    )
+
+
+def without(small, known, model, kind=Decoder, seed=0, rounds=None, checkpoint=None):
     """Decoder of a pool from which some crystals are withheld."""
-    gone = {pool.structures[i].composition.reduced_formula for i in small}
-    keep = [i for i, s in enumerate(pool.structures) if s.composition.reduced_formula not in gone]
-    known, names = [pool.structures[i] for i in keep], [pool.ids[i] for i in keep]
-    return kind(mf.get_adapter(model), known, names, Z[keep], D[keep], seed, rounds, checkpoint)
+    gone = {known.structures[i].composition.reduced_formula for i in small}
+    keep = [i for i, s in enumerate(known.structures) if s.composition.reduced_formula not in gone]
+    return kind(mf.get_adapter(model), some(known, keep), seed, rounds, checkpoint)
 
 
 def nearest_known(decoder, targets):
@@ -57,9 +66,9 @@ def nearest_known(decoder, targets):
 
 
 @pytest.fixture(scope="module")
-def make(model, pool, latent, small):
+def make(model, known, small):
     """Makes decoders of a pool from which some crystals are withheld; and their embedding as targets."""
-    return partial(without, small, pool, model, *latent, rounds=ROUNDS), latent[0][small]
+    return partial(without, small, known, model, rounds=ROUNDS), known.Z[small]
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +129,9 @@ def test_an_interrupted_search_goes_on_to_the_same_crystals(make, found, tmp_pat
 
 def test_where_gradients_are_dear_chance_alone_comes_nearer_too(pool, small):
     model = mf.load_model(bundled.POTENTIAL)
-    Z = mf.embed(model, pool)
-    decoder = without(small, pool, model, Z, mf.describe(pool))
+    known = prepare_pool(mf.get_adapter(model), pool)
+    Z = known.Z
+    decoder = without(small, known, model)
     assert decoder.effort == EFFORTS[False]
     found = decoder.decode(Z[small], len(small))
     distance = np.array([group[0].distance for group in found])
@@ -129,19 +139,19 @@ def test_where_gradients_are_dear_chance_alone_comes_nearer_too(pool, small):
 
 
 @pytest.fixture(scope="module")
-def scale(latent):
-    return latent[0].mean(axis=0), latent[0].std(axis=0) + 1e-9
+def scale(known):
+    return known.Z.mean(axis=0), known.Z.std(axis=0) + 1e-9
 
 
 def distances(model, structures, targets, scale):
     return np.linalg.norm((mf.embed(model, structures) - targets) / scale[1], axis=1)
 
 
-def test_refinement_finds_the_geometry_back(model, pool, latent, scale):
+def test_refinement_finds_the_geometry_back(model, pool, known, scale):
     rng = np.random.default_rng(0)
     rows = [i for i, s in enumerate(pool.structures) if 2 <= len(s) <= 6][:12]
     moved = [Rattle(0.08, 0.08)(Strain(0.02)(pool.structures[i], rng)[0], rng)[0] for i in rows]
-    targets = latent[0][rows]
+    targets = known.Z[rows]
     before = distances(model, moved, targets, scale)
     trails = refine(mf.get_adapter(model), moved, targets, *scale)
     after = distances(model, [t[-1] for t in trails], targets, scale)
@@ -149,14 +159,14 @@ def test_refinement_finds_the_geometry_back(model, pool, latent, scale):
     assert all(closest_ratio(s) > MIN_DISTANCE for t in trails for s in t)
 
 
-def test_refinement_keeps_the_space_group(model, pool, latent, scale):
+def test_refinement_keeps_the_space_group(model, pool, known, scale):
     chosen = [i for i, s in enumerate(pool.structures) if SpacegroupAnalyzer(s, 0.01).get_space_group_number() > 194][
         :3
     ]
     swollen = [pool.structures[i].copy() for i in chosen]
     for s in swollen:
         s.scale_lattice(1.1 * s.volume)
-    trails = refine(mf.get_adapter(model), swollen, latent[0][chosen], *scale)
+    trails = refine(mf.get_adapter(model), swollen, known.Z[chosen], *scale)
     for start, trail in zip(swollen, trails, strict=True):
         groups = [SpacegroupAnalyzer(s, 0.01).get_space_group_number() for s in (start, trail[-1])]
         assert groups[0] == groups[1]
@@ -171,12 +181,12 @@ def test_refinement_does_not_follow_a_target_into_overlap(model, pool, scale):
     assert 0.66 < closest_ratio(trail[-1]) < 0.8
 
 
-def test_the_guide_knows_what_a_pool_crystal_is_made_of(pool, latent):
-    Z, D = latent
+def test_the_guide_knows_what_a_pool_crystal_is_made_of(known):
+    Z, pool = known.Z, known
     X = (Z - Z.mean(axis=0)) / Z.std(axis=0)
     elements = sorted({e.symbol for s in pool.structures for e in s.elements})
-    rest = np.arange(20, len(pool))
-    guide = Guide(X[rest], [pool.structures[i] for i in rest], D[rest], elements)
+    rest = np.arange(20, len(pool.structures))
+    guide = Guide(some(known, rest), X[rest], elements)
     hits, volumes = [], []
     for i in range(20):
         wanted, s = guide.wanted(X[i]), pool.structures[i]
@@ -188,13 +198,12 @@ def test_the_guide_knows_what_a_pool_crystal_is_made_of(pool, latent):
     assert np.median(volumes) < 0.25
 
 
-def test_mixing_changes_some_sites_and_keeps_the_cell_in_bounds(pool, latent):
-    Z, D = latent
-    elements = sorted({e.symbol for s in pool.structures for e in s.elements})
-    wanted = Guide(Z, pool.structures, D, elements).wanted(Z[0])
+def test_mixing_changes_some_sites_and_keeps_the_cell_in_bounds(known):
+    elements = sorted({e.symbol for s in known.structures for e in s.elements})
+    wanted = Guide(known, known.Z, elements).wanted(known.Z[0])
     rng = np.random.default_rng(0)
     made = 0
-    for s in pool.structures[:40]:
+    for s in known.structures[:40]:
         done = MixLikely(wanted, 16)(s, rng)
         if done is not None:
             made += 1

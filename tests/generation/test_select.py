@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from matgl_fill.generation.decoder import Candidate
 from matgl_fill.generation.filters import Filters
 from matgl_fill.generation.select import MAX_PER_FORMULA, MAX_PER_PARENT, balance, select
+from matgl_fill.structures.read import StructureSet
 
 KNOWN = 60
 
@@ -19,8 +20,7 @@ class Found:
     """A decoder that found certain candidates."""
 
     filters: Filters
-    structures: list
-    ids: list
+    pool: StructureSet
     X: np.ndarray
     queues: list
     refused: Counter
@@ -39,7 +39,8 @@ def found(adapter, pool, rows, groups, alloys_known):
     x = rng.normal(size=(len(pool), 8))
     every = [Candidate(pool.structures[i], i // 3, "moved", float(k), x[i]) for k, i in enumerate(rows)]
     queues = [every[g::groups] for g in range(groups)]
-    return Found(Filters(adapter, known), known, [f"p{i}" for i in range(len(pool))], x[:20], queues, Counter())
+    named = StructureSet(known, [f"p{i}" for i in range(len(pool))], {}, [])
+    return Found(Filters(adapter, known), named, x[:20], queues, Counter())
 
 
 @given(data=st.data(), groups=st.integers(1, 6), alloys_known=st.integers(0, 20), n=st.integers(1, 25))
@@ -49,7 +50,7 @@ def test_a_set_never_holds_a_larger_share_without_oxidation_states_than_the_pool
 ):
     rows = data.draw(st.lists(st.integers(KNOWN, len(pool) - 1), min_size=1, max_size=50, unique=True))
     decoder = found(adapter, pool, rows, groups, alloys_known)
-    share = np.mean([balance(s) is None for s in decoder.structures])
+    share = np.mean([balance(s) is None for s in decoder.pool.structures])
     selection = select(decoder, np.zeros((groups, 8)), np.ones(groups), n)
     alloys = [balance(p.structure) is None for p in selection.proposals]
     assert all(sum(alloys[:k]) <= share * k for k in range(1, len(alloys) + 1))
@@ -67,7 +68,7 @@ def test_alloys_that_had_to_wait_come_as_soon_as_there_is_room(adapter, pool):
     rows = list(range(KNOWN, KNOWN + 60))
     rows.sort(key=lambda i: balance(pool.structures[i]) is not None)  # all alloys first
     decoder = found(adapter, pool, rows, 1, 8)
-    share = np.mean([balance(s) is None for s in decoder.structures])
+    share = np.mean([balance(s) is None for s in decoder.pool.structures])
     alloys = [balance(p.structure) is None for p in select(decoder, np.zeros((1, 8)), np.ones(1), 12).proposals]
     expected: list[bool] = []
     while len(expected) < 12:

@@ -114,7 +114,7 @@ def decode_targets(
     """Decode (n, dim) targets, one crystal wanted for each, and say how near it came and what it cost."""
     start, processor = time.perf_counter(), time.process_time()
     counted, passes = counting(adapter)
-    decoder = Decoder(counted, pool.structures, pool.ids, pool.Z, pool.D, seed, rounds)
+    decoder = Decoder(counted, pool, seed, rounds)
     found = decoder.decode(targets, len(targets))
     seconds = time.perf_counter() - start, time.process_time() - processor
     T = (targets - decoder.origin) / decoder.extent
