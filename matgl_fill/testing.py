@@ -136,25 +136,25 @@ class AdapterContract:
 
     @pytest.mark.parametrize("change", CHANGES)
     def test_embedding_is_invariant_in_double(self, adapted: Adapter, crystals: list[Structure], change: str) -> None:
-        """Of the model, and of a copy carried beside it, which may be read in another way."""
+        """Of the model, and of a tuned branch attached to it, which may be read in another way."""
         self._expect_order_dependence(adapted)
         if adapted.name == "SO3Net" and change == "rotation":
             pytest.xfail("MatGL makes its Clebsch-Gordan coefficients in complex64, whatever the default precision")
         with double_precision(adapted) as twin, torch.no_grad():
-            both = twin.filled(twin.side())
+            both = twin.filled(twin.tuned_branch())
             both.model.eval()
             Z = both.embed_batch(batch_of(both, crystals)).numpy()
             changed = both.embed_batch(batch_of(both, [CHANGES[change](s) for s in crystals])).numpy()
         assert Z.dtype == np.float64
-        assert Z.shape[1] == both.dim == twin.core_dim + twin.side_dim
+        assert Z.shape[1] == both.dim == twin.core_dim + twin.branch_dim
         assert relative(changed, Z) < INVARIANCE_DOUBLE
 
-    def test_added_copy_stays_near_what_is_known(self, adapted: Adapter, crystals: list[Structure]) -> None:
-        """A copy bounded by two crystals gives them what it gave them, and others nothing far from it."""
-        side, known = adapted.side(), adapted.graphs(crystals[:2])
+    def test_tuned_branch_stays_near_what_is_known(self, adapted: Adapter, crystals: list[Structure]) -> None:
+        """A branch bounded by two crystals gives them what it gave them, and others nothing far from it."""
+        branch, known = adapted.tuned_branch(), adapted.graphs(crystals[:2])
         others = adapted.graphs([*crystals[2:], *(s.copy().scale_lattice(s.volume / 2) for s in crystals)])
-        Z, free = side.embed_graphs(known)[0], side.embed_graphs(others)[0]
-        both, span = adapted.filled(side), np.ptp(Z, axis=0)
+        Z, free = branch.embed_graphs(known)[0], branch.embed_graphs(others)[0]
+        both, span = adapted.filled(branch), np.ptp(Z, axis=0)
         both.bound(Z)
         np.testing.assert_array_equal(both.embed_graphs(known)[0][:, adapted.core_dim :], Z)
         kept = both.embed_graphs(others)[0][:, adapted.core_dim :]

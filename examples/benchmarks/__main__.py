@@ -165,7 +165,7 @@ def _embedding_rows(model: str, structures: str, points: int, dimensions: list[i
     loaded = load_model(model)
     adapter = get_adapter(loaded)
     found = read_structures(structures)
-    pool = found.subset([i for i, s in enumerate(found) if adapter.problem(s) is None][:points])
+    pool = found.subset([i for i, s in enumerate(found) if adapter.unsupported_reason(s) is None][:points])
     Z = embed_structures(loaded, pool)
     response = graph_roughness(Z, describe(pool)).response
     usable = [d for d in dimensions if d <= min(Z.shape)]

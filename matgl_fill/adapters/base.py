@@ -52,10 +52,10 @@ class Adapter(ABC):
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         self.model = model
         self.core: Any = core_of(model)
-        self.is_side = False
-        """Whether the model is a copy that learns to be carried beside the original, and is read as such."""
-        side = self.core.side if self.is_filled else None
-        self.cores: list[Any] = [self.core] if side is None else [self.core, side]
+        self.is_branch = False
+        """Whether the model is a tuned branch, to be attached to an original, and is read as such."""
+        branch = self.core.tuned_branch if self.is_filled else None
+        self.cores: list[Any] = [self.core] if branch is None else [self.core, branch]
         self.is_potential = is_potential(model)
         self.element_types: tuple[str, ...] = tuple(self.core.element_types)
         self.cutoff = float(self.core.cutoff)
@@ -75,11 +75,11 @@ class Adapter(ABC):
     @property
     def dim(self) -> int:
         """Width of the structure embedding."""
-        return self.side_dim if self.is_side else self.core_dim + self.side_dim * (len(self.cores) - 1)
+        return self.branch_dim if self.is_branch else self.core_dim + self.branch_dim * (len(self.cores) - 1)
 
     @property
-    def side_dim(self) -> int:
-        """Width of the structure embedding of a copy that is carried beside the original."""
+    def branch_dim(self) -> int:
+        """Width of the structure embedding of a tuned branch."""
         return self.core_dim
 
     @property
@@ -91,22 +91,22 @@ class Adapter(ABC):
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """(structure embedding (B, core_dim), atom embedding (N, core_dim_atom)) from a core's ``feature_dict``."""
 
-    def read_side(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """As :meth:`read`, (B, side_dim) and (N, core_dim_atom), of a copy that is carried beside the original.
+    def read_branch(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
+        """As :meth:`read`, (B, branch_dim) and (N, core_dim_atom), of a tuned branch.
 
-        What a copy learns need not pass through the readout that the original's prediction was made by.
+        What a branch learns need not pass through the readout that the original's prediction was made by.
         """
         return self.read(features, batch)
 
     @property
-    def reads_sides_apart(self) -> bool:
-        """Whether :meth:`read_side` is not :meth:`read`, so that a copy's embedding is not the original's."""
-        return type(self).read_side is not Adapter.read_side
+    def reads_branch_apart(self) -> bool:
+        """Whether :meth:`read_branch` is not :meth:`read`, so that a new branch's embedding is not the original's."""
+        return type(self).read_branch is not Adapter.read_branch
 
     @property
     def readers(self) -> list[Callable[[dict[str, Any], Batch], tuple[Tensor, Tensor]]]:
         """What reads each of ``cores``."""
-        return [self.read_side if self.is_side or i else self.read for i in range(len(self.cores))]
+        return [self.read_branch if self.is_branch or i else self.read for i in range(len(self.cores))]
 
     @property
     def device(self) -> torch.device:
@@ -140,7 +140,7 @@ class Adapter(ABC):
     def _on(self, model: nn.Module) -> Adapter:
         """The same adapter on another model of the same architecture."""
         other = type(self)(model, self.fidelity)
-        other.is_side = self.is_side
+        other.is_branch = self.is_branch
         return other
 
     def replica(self) -> Adapter:
@@ -154,33 +154,33 @@ class Adapter(ABC):
 
     @property
     def is_filled(self) -> bool:
-        """Whether the model carries something that was learnt."""
+        """Whether a branch or a correction that was learnt is attached to the model."""
         return isinstance(self.core, Filled)
 
-    def filled(self, side: Adapter | None = None, correction: KernelCorrection | None = None) -> Adapter:
-        """An adapter on a new model: this one's, with the core of ``side`` and a correction of its energies, in eV."""
+    def filled(self, branch: Adapter | None = None, correction: KernelCorrection | None = None) -> Adapter:
+        """An adapter on a new model: this one's, a branch and a correction of its energies in eV attached."""
         self.release()
         if correction is not None:
             model: Any = self.model
             correction = correction.scaled(1 / float(model.data_std))
-        core = None if side is None else side.core
+        core = None if branch is None else branch.core
         return type(self)(filled(self.model, self.filled_class, core, correction), self.fidelity)
 
     def bound(self, Z: np.ndarray) -> None:
-        """Keep the added copy's embedding near what it is on known crystals: within its range there, or as far beyond.
+        """Keep the branch's embedding near what it is on known crystals: within its range there, or as far beyond.
 
         Of crystals unlike any that it was trained on a network can make any value, and one is enough to spoil a probe.
 
         Args:
-            Z: (n, side_dim) the copy's embedding of known crystals.
+            Z: (n, branch_dim) the branch's embedding of known crystals.
         """
         low, high = torch.from_numpy(Z.min(axis=0)), torch.from_numpy(Z.max(axis=0))
         bound(self.core, torch.stack([low - (high - low), high + (high - low)]).to(self.device))
 
-    def side(self) -> Adapter:
-        """The adapter of the fill-tuned copy alone; on an original, of a new copy that is to be fill-tuned."""
-        other = type(self)(self.core.side, self.fidelity) if len(self.cores) > 1 else self.clone()
-        other.is_side = True
+    def tuned_branch(self) -> Adapter:
+        """The adapter of the tuned branch alone; on an original, of a new branch, a copy that is to be fill-tuned."""
+        other = type(self)(self.core.tuned_branch, self.fidelity) if len(self.cores) > 1 else self.clone()
+        other.is_branch = True
         return other
 
     def release(self) -> None:
@@ -190,11 +190,11 @@ class Adapter(ABC):
             if hasattr(module, "feature_dict"):
                 module.feature_dict = {}
 
-    def problem(self, structure: Structure) -> str | None:
+    def unsupported_reason(self, structure: Structure) -> str | None:
         """Why the model cannot take ``structure``, or None."""
-        return self.unknown(s.symbol for s in structure.elements)
+        return self.unknown_elements(s.symbol for s in structure.elements)
 
-    def unknown(self, symbols: Iterable[str]) -> str | None:
+    def unknown_elements(self, symbols: Iterable[str]) -> str | None:
         """Which of some elements are unknown to the model, in words; None if none is."""
         unknown = sorted(set(symbols) - set(self.element_types))
         return f"element {', '.join(unknown)} is unknown to the model" if unknown else None
@@ -272,7 +272,7 @@ class Adapter(ABC):
 
     @property
     def element_tables(self) -> list[nn.Embedding]:
-        """Modules by which a core turns elements into vectors, those of the tuned copy among them."""
+        """Modules by which a core turns elements into vectors, those of the tuned branch among them."""
         return [
             module
             for name, module in self.core.named_modules()

@@ -15,26 +15,26 @@ class KernelCorrection(nn.Module):
         \quad s = (x - \mu) / \sigma
 
     It is smooth in the embedding x of every atom i, hence in positions and cell, extensive, as invariant as the
-    embedding is, and nothing away from the known environments k. Of kernel regression of atomic energies (Bartok et
-    al., Phys. Rev. Lett. 104, 136403) it differs in the features, which are those of a trained network.
+    embedding is, and nothing away from the environments k. Of kernel regression of atomic energies (Bartok et al.,
+    Phys. Rev. Lett. 104, 136403) it differs in the features, which are those of a trained network.
 
     Args:
-        places: K, environments.
+        centres: K, environments that carry a Gaussian.
         dim: width of the atom embedding.
     """
 
     origin: Tensor
     spread: Tensor
-    places: Tensor
+    centres: Tensor
     weights: Tensor
     width: Tensor
 
-    def __init__(self, places: int, dim: int) -> None:
+    def __init__(self, centres: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("origin", torch.zeros(dim))
         self.register_buffer("spread", torch.ones(dim))
-        self.register_buffer("places", torch.zeros(places, dim))
-        self.register_buffer("weights", torch.zeros(places))
+        self.register_buffer("centres", torch.zeros(centres, dim))
+        self.register_buffer("weights", torch.zeros(centres))
         self.register_buffer("width", torch.ones(()))
 
     @property
@@ -45,7 +45,7 @@ class KernelCorrection(nn.Module):
     def forward(self, atoms: Tensor) -> Tensor:
         """(N,) energies of atoms with embeddings (N, dim), in the unit of the core model's output."""
         s = (atoms - self.origin) / self.spread
-        squares = s.square().sum(1)[:, None] + self.places.square().sum(1) - 2 * s @ self.places.T
+        squares = s.square().sum(1)[:, None] + self.centres.square().sum(1) - 2 * s @ self.centres.T
         return torch.exp(-squares / (2 * self.width**2)) @ self.weights
 
     def scaled(self, factor: float) -> KernelCorrection:

@@ -1,4 +1,4 @@
-"""Core models that carry what was learnt beside the untouched original: a fill-tuned copy, a correction, or both."""
+"""Core models to which something that was learnt is attached: a tuned branch, a correction, or both."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from matgl_fill.errors import ModelError
 
 
 class Filled:
-    """A MatGL core model that carries beside itself what it learnt.
+    """A MatGL core model to which something that was learnt is attached.
 
-    It *is* the original model: class, weights and forward pass are inherited and bitwise the same. It may carry
+    It *is* the original model: class, weights and forward pass are inherited and bitwise the same. Attached may be
 
-    - ``side``, a copy of the same architecture that was fill-tuned: :func:`matgl_fill.embed` concatenates the
+    - ``tuned_branch``, a copy of the same architecture that was fill-tuned: :func:`matgl_fill.embed` concatenates the
       embeddings of both, and predictions stay the original's. What the original embedding knew cannot be lost, because
-      it is still in it. The copy's may have ``bounds`` (2, width), the least and the greatest value of every dimension:
+      it is still in it. The branch may have ``bounds`` (2, width), the least and the greatest value of every dimension:
       far from what it was trained on a network can give any value, of which a single one spoils a probe;
     - ``correction``, a :class:`~matgl_fill.adapters.correction.KernelCorrection` of the energies of a potential; the
       embedding stays the original's.
@@ -30,28 +30,41 @@ class Filled:
     ``save`` and ``matgl.load_model`` work as for any MatGL model; this package has to be installed where it is read.
 
     Args:
-        side: whether there is a copy.
+        tuned_branch: whether there is one.
         correction: environments and width of the correction, None where there is none.
-        bounds: width of the copy's bounds, None where it has none.
+        bounds: width of the branch's bounds, None where it has none.
         kwargs: of the core model.
     """
 
-    side: nn.Module | None
+    tuned_branch: nn.Module | None
     correction: KernelCorrection | None
 
     def __init__(
         self,
-        side: bool = True,
+        tuned_branch: bool = True,
         correction: tuple[int, int] | None = None,
         bounds: int | None = None,
         **kwargs: Any,
     ) -> None:
+        tuned_branch = kwargs.pop("side", tuned_branch)  # files of version 0.1.0 call it so, see _load_from_state_dict
         super().__init__(**kwargs)
-        self._init_args = kwargs | {"side": side, "correction": correction, "bounds": bounds}
-        copied = type(self).__mro__[2](**kwargs) if side else None
-        carry(self, copied, KernelCorrection(*correction) if correction else None)
+        self._init_args = kwargs | {"tuned_branch": tuned_branch, "correction": correction, "bounds": bounds}
+        branch = type(self).__mro__[2](**kwargs) if tuned_branch else None
+        attach(self, branch, KernelCorrection(*correction) if correction else None)
         if bounds:
             bound(self, torch.empty(2, bounds))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take the weights of files of version 0.1.0 too, which call the branch ``side`` and the centres ``places``."""
+        old_names = {
+            f"{prefix}side.": f"{prefix}tuned_branch.",
+            f"{prefix}correction.places": f"{prefix}correction.centres",
+        }
+        for key in list(state_dict):
+            for old, new in old_names.items():
+                if key.startswith(old):
+                    state_dict[new + key.removeprefix(old)] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[misc]
 
     @staticmethod
     def atom_features(core: Any, features: dict[str, Any]) -> Tensor:  # noqa: ARG004
@@ -113,35 +126,35 @@ class FilledQET(Filled, QET):
         return features["node_feat"]
 
 
-def carry(core: Any, side: nn.Module | None, correction: KernelCorrection | None) -> None:
-    """Let a core model of a :class:`Filled` class carry what was learnt."""
-    core.side, core.correction = side, correction
+def attach(core: Any, branch: nn.Module | None, correction: KernelCorrection | None) -> None:
+    """Attach what was learnt to a core model of a :class:`Filled` class."""
+    core.tuned_branch, core.correction = branch, correction
     if correction is not None:
         core.register_forward_hook(add_correction, with_kwargs=True)
 
 
 def bound(core: Any, limits: Tensor) -> None:
-    """Let the copy that a core carries keep its embedding between two limits (2, width)."""
-    core.side.register_buffer("bounds", limits)
+    """Let the tuned branch of a core keep its embedding between two limits (2, width)."""
+    core.tuned_branch.register_buffer("bounds", limits)
     core._init_args["bounds"] = limits.shape[1]
 
 
 def filled(
-    model: nn.Module, filled_class: type[Any], side: nn.Module | None, correction: KernelCorrection | None
+    model: nn.Module, filled_class: type[Any], branch: nn.Module | None, correction: KernelCorrection | None
 ) -> nn.Module:
-    """A copy of ``model`` whose core carries ``side``, ``correction`` or both.
+    """A copy of ``model`` with a tuned branch, a correction or both attached to its core.
 
     Args:
         model: original model, wrapped or bare; untouched.
         filled_class: the core's class with :class:`Filled` mixed in.
-        side: fill-tuned core of the same architecture; becomes part of the new model.
+        branch: fill-tuned core of the same architecture; becomes part of the new model.
         correction: of the energies, in the unit of the core's output; becomes part of the new model.
     """
     new = copy.deepcopy(model)
     core = core_of(new)
     core.__class__ = filled_class
-    core._init_args |= {"side": side is not None, "correction": correction.size if correction else None}
-    carry(core, side, correction)
+    core._init_args |= {"tuned_branch": branch is not None, "correction": correction.size if correction else None}
+    attach(core, branch, correction)
     if isinstance(new, Potential | TransformedTargetModel):
         named = {"@class": filled_class.__name__, "@module": filled_class.__module__, "init_args": core._init_args}
         new._init_args["model"] |= named

@@ -16,6 +16,7 @@ from torch import nn
 
 from matgl_fill.adapters import core_of, get_adapter, read_checkpoint
 from matgl_fill.adapters.backends import backend
+from matgl_fill.adapters.filled import Filled
 from matgl_fill.adapters.wrappers import read_model_json
 from matgl_fill.errors import MatglFillWarning, ModelError
 from matgl_fill.structures.bundled import MODEL, MODELS, bundled_pool
@@ -66,7 +67,7 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
         raise ModelError(f"{err} {DGL_HINT}.") if "older, incompatible version" in str(err) else err from None
     if backend.NAME == "DGL" and Path(name_or_path) == MODEL:
         turn_messages(core_of(model))  # the bundled model is from MatGL 4
-    if backend.NAME == "DGL" or legacy is False or hasattr(core_of(model), "side"):
+    if backend.NAME == "DGL" or legacy is False or isinstance(core_of(model), Filled):
         return model
     if legacy is None and _is_written_here(Path(name_or_path)):
         return model

@@ -118,8 +118,8 @@ class FillCalculator(PESCalculator):
         Raises:
             InputError: an element is unknown to the potential.
         """
-        if problem := self._adapter.unknown(atoms.get_chemical_symbols()):
-            raise InputError(f"{problem}; use a potential that covers it.")
+        if reason := self._adapter.unknown_elements(atoms.get_chemical_symbols()):
+            raise InputError(f"{reason}; use a potential that covers it.")
         reference = self.reference
         with self._listening() as features:
             super().calculate(atoms, properties, system_changes)
@@ -144,15 +144,15 @@ class FillCalculator(PESCalculator):
         features["graph"], features["state"] = seen["g"], seen.get("state_attr")
 
     def _embedding(self, features: dict[str, Any], n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Structure (d,) and atom (n, d) embedding; a fill-tuned copy beside the original needs a pass of its own."""
+        """Structure (d,) and atom (n, d) embedding; a tuned branch needs a pass of its own."""
         device = self._adapter.device
         lattice = torch.zeros(1, 3, 3, device=device)
         node_batch = torch.zeros(n, dtype=torch.long, device=device)
         batch = Batch(features["graph"], lattice, lattice, node_batch, torch.tensor([n], device=device))
         parts = [features]
         with torch.no_grad():
-            for side in self._adapter.cores[1:]:
-                parts.append(backend.call(side, features["graph"], features["state"])[1])
+            for branch in self._adapter.cores[1:]:
+                parts.append(backend.call(branch, features["graph"], features["state"])[1])
             each_core = zip(self._adapter.cores, self._adapter.readers, parts, strict=True)
             read = [within(core, *reader(part, batch)) for core, reader, part in each_core]
         z, each = (torch.cat([r[k] for r in read], dim=1).detach().cpu().double().numpy() for k in (0, 1))
@@ -177,7 +177,7 @@ class FillCalculator(PESCalculator):
         With an oracle the potential is corrected in closed form: energies and forces change around the environments
         that the frames showed and, within the guard's budgets, nowhere else; no weight is touched (``form="correct"``,
         on DGL, where there is none, ``"add"``). Without one the embedding alone is refined: the original stays, with
-        its energies and forces, and a tuned copy is carried beside it.
+        its energies and forces, and a tuned branch is attached to it.
 
         Every filling starts from the original with all frames so far, so that drift does not add up; an oracle is
         asked about each frame once.

@@ -96,7 +96,7 @@ def usable(adapter: Adapter, pool: StructureSet) -> tuple[StructureSet, list[Ski
     Raises:
         InputError: none can be used.
     """
-    problems = [adapter.problem(s) for s in pool.structures]
+    problems = [adapter.unsupported_reason(s) for s in pool.structures]
     skipped = pool.skipped + [Skipped(i, p) for i, p in zip(pool.ids, problems, strict=True) if p]
     if all(problems):
         raise InputError(f"no crystal that {adapter.name} can take; first: {skipped[0].where}: {skipped[0].reason}.")

@@ -21,9 +21,9 @@ class FillConfig(BaseModel):
         choice: where to fill: maxima of the local roughness and, where these are few, the roughest crystals of other
             regions, or one of three controls: pool crystals at random, those farthest from each other, or those that
             resemble their latent neighbours least.
-        form: what becomes of what is learnt. ``"add"``: the original stays as it is, bitwise, and the tuned copy is
-            carried beside it, so that the embedding is original ⊕ tuned; where there are labels for a potential, a
-            correction of its energies in closed form is carried too, if it holds on labelled crystals left out.
+        form: what becomes of what is learnt. ``"add"``: the original stays as it is, bitwise, and a tuned branch is
+            attached to it, so that the embedding is original ⊕ tuned; where there are labels for a potential, a
+            correction of its energies in closed form is attached too, if it holds on labelled crystals left out.
             ``"correct"``: that correction alone, without any gradient step. ``"overwrite"``: the tuned weights replace
             the original's, held back by replay, and the embedding keeps its width.
         neighbours: latent neighbours in the response and in the graph.

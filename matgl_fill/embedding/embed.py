@@ -79,8 +79,8 @@ def embed(
     adapter = get_adapter(model, state)
     pool = read_aligned(structures)
     for name, structure in zip(pool.ids, pool.structures, strict=True):
-        if problem := adapter.problem(structure):
-            raise InputError(f"{name}: {problem}; remove it or use a model that covers it.")
+        if reason := adapter.unsupported_reason(structure):
+            raise InputError(f"{name}: {reason}; remove it or use a model that covers it.")
     if batch_size != "auto" and as_int("batch_size", batch_size) < 1:
         raise InputError(f"batch_size is {batch_size}; give at least 1, or 'auto'.")
     reading = _Reading(level, pooling, layers, None if batch_size == "auto" else batch_size)

@@ -35,8 +35,8 @@ class Pool:
 
 def graph_or_problem(adapter: Adapter, structure: Structure) -> Graph | str:
     """The graph of a crystal, or why the model cannot take it: an element, or an atom without any neighbour."""
-    if problem := adapter.problem(structure):
-        return problem
+    if reason := adapter.unsupported_reason(structure):
+        return reason
     graph = adapter.graph(structure)
     if alone := graph.isolated_atoms():
         symbol = structure[alone[0]].specie.symbol

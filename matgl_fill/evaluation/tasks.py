@@ -46,7 +46,7 @@ class Task:
         return len(self.y)
 
     @property
-    def problem(self) -> str | None:
+    def unsupported_reason(self) -> str | None:
         """Why nothing can be learnt from it, or None."""
         if (formulas := len(np.unique(self.groups))) < FOLDS:
             return f"holds {formulas} formula(s); {FOLDS} folds that never split one need {FOLDS}"
@@ -58,8 +58,8 @@ class Task:
         Raises:
             InputError: it holds too few formulas, or one value only.
         """
-        if self.problem:
-            raise InputError(f"task '{self.name}' {self.problem}; leave it out or give more crystals.")
+        if self.unsupported_reason:
+            raise InputError(f"task '{self.name}' {self.unsupported_reason}; leave it out or give more crystals.")
 
     def subset(self, rows: Sequence[int] | np.ndarray) -> Task:
         """The task of some of its crystals."""
@@ -129,8 +129,8 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
         task = make_task(name, [data.structures[i] for i in rows], y[rows])
         if labels:
             task.check()
-        if task.problem:
-            warnings.warn(f"label '{name}' is no task: {task.problem}", MatglFillWarning, stacklevel=2)
+        if task.unsupported_reason:
+            warnings.warn(f"label '{name}' is no task: {task.unsupported_reason}", MatglFillWarning, stacklevel=2)
         else:
             tasks.append(task)
     if not tasks:
@@ -162,7 +162,7 @@ def usable_tasks(adapter: Adapter, tasks: Sequence[Task]) -> tuple[list[Task], l
     """
     kept, skipped = [], []
     for task in tasks:
-        problems = [adapter.problem(s) for s in task.structures]
+        problems = [adapter.unsupported_reason(s) for s in task.structures]
         for structure, problem in zip(task.structures, problems, strict=True):
             if problem:
                 skipped.append(Skipped(f"task '{task.name}', {structure.formula}", problem))

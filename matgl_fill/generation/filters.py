@@ -127,7 +127,7 @@ class Filters:
         return None
 
     def _elements(self, structure: Structure) -> str | None:
-        return self.adapter.problem(structure)
+        return self.adapter.unsupported_reason(structure)
 
     def _atoms(self, structure: Structure) -> str | None:
         return f"{len(structure)}, more than {self.max_atoms}" if len(structure) > self.max_atoms else None

@@ -180,9 +180,9 @@ class Guard:
             out.append(_at_most(f"proxy probe: {name}", loss, c.max_proxy_loss, "% MAE, resolved"))
         return tuple(out), errors
 
-    def errors_beside(self, side: Adapter) -> np.ndarray:
-        """(k, n) errors of the proxy probes on original ⊕ ``side``; (0, n) where an embedding is not finite."""
-        Z = np.hstack([self.Z, side.embed_graphs(self.graphs)[0]])
+    def errors_beside(self, branch: Adapter) -> np.ndarray:
+        """(k, n) errors of the proxy probes on original ⊕ ``branch``; (0, n) where an embedding is not finite."""
+        Z = np.hstack([self.Z, branch.embed_graphs(self.graphs)[0]])
         return probe_errors(Z, self.proxies) if np.isfinite(Z).all() else np.empty((0, len(Z)))
 
     def judge(
@@ -198,7 +198,7 @@ class Guard:
 
         Args:
             original: adapter of the original model.
-            tuned: adapter of the tuned one, which replaces the original or is carried beside it (``config.form``).
+            tuned: adapter of the tuned one, which replaces the original or is attached to it (``config.form``).
             correction: of the energies, which is scaled by the same weight.
 
         Returns:
@@ -235,7 +235,7 @@ def _at_most(measure: str, value: float, budget: float, unit: str) -> Check:
 
 def interpolate(original: Adapter, tuned: Adapter, alpha: float) -> Adapter:
     """A new model with weights (1 - alpha) original + alpha tuned; the inputs are untouched."""
-    new = original.side() if tuned.is_side else original.clone()
+    new = original.tuned_branch() if tuned.is_branch else original.clone()
     if alpha == 0:
         return new
     weights = dict(tuned.core.named_parameters())

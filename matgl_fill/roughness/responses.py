@@ -99,6 +99,6 @@ def make_response(
         raise InputError(f"response '{response}' needs model=, the model behind the embedding.")
     adapter = get_adapter(model)
     for i, structure in enumerate(structures):
-        if problem := adapter.problem(structure):
-            raise InputError(f"structure {i} ({structure.formula}): {problem}; leave it out of Z and structures.")
+        if reason := adapter.unsupported_reason(structure):
+            raise InputError(f"structure {i} ({structure.formula}): {reason}; leave it out of Z and structures.")
     return predictions(adapter, structures) if response == "prediction" else sensitivity(adapter, structures, seed)

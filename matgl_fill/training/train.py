@@ -67,7 +67,7 @@ class Trained:
         if not verdict.accepted:
             return accepted, verdict, pool.Z
         beside = len(accepted.cores) > 1
-        Z = (accepted.side() if beside else accepted).embed_graphs(pool.graphs)[0]
+        Z = (accepted.tuned_branch() if beside else accepted).embed_graphs(pool.graphs)[0]
         if lost := int((~np.isfinite(Z)).sum()):
             return original.clone(), verdict.diverged(lost), pool.Z
         if not beside:
@@ -118,8 +118,8 @@ def train_copy(
     crystals = [p.structure for p in proposals]
     copies = teaching_copies(crystals, [pool.structures[i] for i in rest], elements_of(pool.structures), config, rng)
     cut = config.oracle_copies * len(crystals) if labels is None else 0
-    tuned = adapter.side() if config.form == "add" else adapter.clone()
-    Z = tuned.embed_graphs(pool.graphs)[0] if tuned.is_side and tuned.reads_sides_apart else pool.Z
+    tuned = adapter.tuned_branch() if config.form == "add" else adapter.clone()
+    Z = tuned.embed_graphs(pool.graphs)[0] if tuned.is_branch and tuned.reads_branch_apart else pool.Z
     known = (pool.structures, Z, pool.y, pool.D)
     teaching = (crystals + copies[:cut], copies[cut:])
     made = make_objectives(tuned, *known, *teaching, objective, oracle, config, rng, state.responses, labels)
@@ -137,6 +137,6 @@ def train_copy(
     replay = Replay(Z, replayed, adapter.intensive(pool.y[replayed], atoms), weights)
     seconds = training_seconds(pool.seconds_per_edge, made.objectives, graphs, config)
     console.print(f"training for {config.steps} steps, about {seconds:.0f} s", highlight=False)
-    stop = EarlyStop(partial(guard.errors_beside, tuned)) if tuned.is_side else None
+    stop = EarlyStop(partial(guard.errors_beside, tuned)) if tuned.is_branch else None
     history = fit(tuned, made.objectives, replay, graphs, config, seed, state.file(TRAINING), stop)
     return Trained(tuned, history, stop, made, corrected, guard)

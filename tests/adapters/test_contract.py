@@ -43,7 +43,7 @@ def test_every_architecture_is_fill_tuned_and_reloaded(name, tmp_path, pool):
     assert isinstance(core_of(result.model), type(core_of(model)))
     reloaded = matgl.load_model(str(tmp_path / "model"))
     np.testing.assert_array_equal(mf.embed(reloaded, some), Z_tuned)
-    assert torch.equal(core_of(reloaded).side.bounds, core_of(result.model).side.bounds)
+    assert torch.equal(core_of(reloaded).tuned_branch.bounds, core_of(result.model).tuned_branch.bounds)
 
 
 @pytest.mark.parametrize("name", ["bundled", *MODELS[:2]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import matgl
 import numpy as np
@@ -123,3 +124,36 @@ def test_upgrade_writes_what_plain_matgl_predicts_right(tmp_path):
 def test_the_bundled_models_have_names():
     assert mf.get_adapter(mf.load_model("default")).name == "MEGNet"
     assert mf.get_adapter(mf.load_model("potential")).is_potential
+
+
+SAVED = Path(__file__).parents[1] / "saved_by_0_1"
+"""Models that version 0.1.0 wrote, and what it made of ``crystals.extxyz`` with them, on one thread."""
+
+
+@pytest.mark.parametrize(
+    "load_it", [mf.load_model, lambda folder: matgl.load_model(str(folder))], ids=["ours", "matgl"]
+)
+@pytest.mark.parametrize("name", ["run", "labelled", "corrected"])
+def test_models_saved_by_version_0_1_give_the_same_to_the_bit(name, load_it, tmp_path):
+    """Their files call the tuned branch ``side`` and the correction's centres ``places``; saved again they do not."""
+    expected = np.load(SAVED / "expected.npz")
+    crystals = mf.read_structures(SAVED / "crystals.extxyz").structures
+
+    def check(model):
+        adapter = mf.get_adapter(model)
+        graphs = adapter.graphs(crystals)
+        Z, y = adapter.embed_graphs(graphs)
+        np.testing.assert_array_equal(Z, expected[f"{name}/Z"])
+        np.testing.assert_array_equal(y, expected[f"{name}/y"])
+        np.testing.assert_array_equal(mf.embed(model, crystals, level="atom"), expected[f"{name}/atoms"])
+        if adapter.is_potential:
+            np.testing.assert_array_equal(adapter.forces(graphs), expected[f"{name}/forces"])
+
+    model = load_it(SAVED / name / "model")
+    check(model)
+    model.save(tmp_path)
+    check(load_it(tmp_path))
+    keys = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert any(".tuned_branch." in f".{key}" for key in keys)
+    assert not any(".side." in f".{key}" or "places" in key for key in keys)
+    assert '"side"' not in (tmp_path / "model.json").read_text()

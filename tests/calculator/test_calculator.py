@@ -157,7 +157,7 @@ def test_the_embedding_is_that_of_embed(calc, potential, crystals):
 
 def test_bounds_of_a_tuned_copy_hold_in_the_calculator_too(potential, known, crystals):
     adapter = mf.get_adapter(potential)
-    both = adapter.filled(adapter.side())
+    both = adapter.filled(adapter.tuned_branch())
     both.bound(adapter.embed_graphs(adapter.graphs(known.structures[:2]))[0])
     squeezed = crystals[0].copy()
     squeezed.set_cell(0.7 * squeezed.cell, scale_atoms=True)

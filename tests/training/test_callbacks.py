@@ -81,14 +81,14 @@ def start(model, pool):
     """Makes all that :func:`fit` needs, the guard's probes with it; the rate decides whether the training spoils."""
     original = mf.get_adapter(model)
     known, held = pool.subset(range(60)).structures, pool.subset(range(60, 160)).structures
-    Z, y = original.side().embed_graphs(original.graphs(known))
+    Z, y = original.tuned_branch().embed_graphs(original.graphs(known))
     D, graphs = mf.describe(known), original.graphs(held)
     Z_held, y_held = original.embed_graphs(graphs)
 
     def make(lr, processes=1):
         torch.set_num_threads(1)
         config = FillConfig(steps=STEPS, lr=lr, batch_size=4, replay_batch=5, processes=processes, average_from=0.6)
-        adapter, scale = original.side(), Standardiser(Z)
+        adapter, scale = original.tuned_branch(), Standardiser(Z)
         guard = Guard(original, held, graphs, Z_held, y_held, config)
         objective = ReadoutObjective("descriptor", scale, (Z, D), known[:14], D[:14], 1.0)
         replay = Replay(Z, np.arange(30, 52), y[30:52], (0.0, 0.1))

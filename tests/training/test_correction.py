@@ -32,11 +32,11 @@ def corrected(adapter, structures, seed=0, size=0.3):
     """The potential with a correction of random weights around atoms of the given crystals."""
     atoms = mf.embed(adapter.model, structures, level="atom")
     rng = np.random.default_rng(seed)
-    places = atoms[rng.permutation(len(atoms))[:12]]
-    new = KernelCorrection(len(places), atoms.shape[1])
+    centres = atoms[rng.permutation(len(atoms))[:12]]
+    new = KernelCorrection(len(centres), atoms.shape[1])
     new.origin, new.spread = torch.tensor(atoms.mean(axis=0)), torch.tensor(atoms.std(axis=0) + 1e-6)
-    new.places = (torch.tensor(places) - new.origin) / new.spread
-    new.weights = torch.tensor(size * rng.normal(size=len(places)), dtype=torch.float32)
+    new.centres = (torch.tensor(centres) - new.origin) / new.spread
+    new.weights = torch.tensor(size * rng.normal(size=len(centres)), dtype=torch.float32)
     new.width = torch.tensor(2.0)
     return adapter.filled(correction=new)
 
@@ -243,7 +243,7 @@ def test_the_verb_corrects_and_undoes(own, known, met, result):
     assert result.report["history"] is None
 
 
-def test_a_copy_and_a_correction_are_carried_together(own, known, met, tmp_path):
+def test_a_branch_and_a_correction_are_attached_together(own, known, met, tmp_path):
     """The default form with labels: embedding original ⊕ tuned, corrected predictions, saved and read."""
     config = ROOMY | {"steps": 2, "copies": 1, "replay_size": 20, "max_proxy_loss": 100.0}
     result = mf.fill_tune(own.model, known, labelled=dft_frames(met[:20]), config=config, out=tmp_path)

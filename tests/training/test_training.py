@@ -47,12 +47,12 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def side_part(model) -> dict[str, torch.Tensor]:
     """Weights of the fill-tuned copy, without the bounds of its embedding."""
-    return {k: v for k, v in weights(core_of(model).side).items() if k != "bounds"}
+    return {k: v for k, v in weights(core_of(model).tuned_branch).items() if k != "bounds"}
 
 
 def original_part(model) -> dict[str, torch.Tensor]:
     """Weights of a filled model without those of its fill-tuned copy."""
-    return {k: v for k, v in weights(model).items() if "side." not in k}
+    return {k: v for k, v in weights(model).items() if "tuned_branch." not in k}
 
 
 def with_noise(adapter, size):
@@ -120,7 +120,7 @@ def test_what_is_added_leaves_the_original_bitwise(model, pool, tuned):
     assert same(original_part(tuned.model), weights(model))
     Z, Z_tuned = mf.embed(model, pool), mf.embed(tuned.model, pool)
     graphs = mf.get_adapter(model).graphs(pool.structures)
-    untrained = mf.get_adapter(model).side().embed_graphs(graphs)[0]
+    untrained = mf.get_adapter(model).tuned_branch().embed_graphs(graphs)[0]
     np.testing.assert_array_equal(Z_tuned[:, : Z.shape[1]], Z)
     assert Z_tuned[:, Z.shape[1] :].shape == untrained.shape
     assert np.abs(Z_tuned[:, Z.shape[1] :] - untrained).max() > 1e-3
@@ -184,7 +184,7 @@ def test_every_budget_refuses(pool, model, budget, value, measure):
 
 def test_forces_are_compared_on_the_smallest_crystals_where_all_are_large(pool):
     adapter = mf.get_adapter(mf.load_model(bundled.POTENTIAL))
-    known = [s for s in pool.structures if adapter.problem(s) is None and len(s) <= 4][:12]
+    known = [s for s in pool.structures if adapter.unsupported_reason(s) is None and len(s) <= 4][:12]
     large = [s * (3, 3, 1) for s in known if len(s) > 2]
     graphs = adapter.graphs(large)
     guard = Guard(adapter, large, graphs, *adapter.embed_graphs(graphs), FillConfig())
@@ -225,7 +225,7 @@ def test_guard_leaves_out_what_is_the_same_for_all_crystals(model, scatter, left
     guard = Guard(adapter, held, graphs, *adapter.embed_graphs(graphs), FillConfig())
     probed = [c.measure for c in guard.checks(adapter) if c.measure.startswith("proxy")]
     assert probed == [f"proxy probe: pair {name}" for name in left] + ["proxy probe: mean of all"] * bool(left)
-    assert guard.judge(adapter, adapter.side())[1].accepted
+    assert guard.judge(adapter, adapter.tuned_branch())[1].accepted
 
 
 def test_reasons_name_weights_that_failed_and_not_one_beyond_that_accepted():
@@ -252,7 +252,7 @@ def test_guard_goes_further_back_while_the_probes_gain(model, pool):
     adapter = mf.get_adapter(model)
     graphs = adapter.graphs(pool.structures)
     guard = Guard(adapter, pool.structures, graphs, *adapter.embed_graphs(graphs), FillConfig(max_proxy_loss=1e9))
-    spoiled = with_noise(adapter.side(), 10)
+    spoiled = with_noise(adapter.tuned_branch(), 10)
     kept, verdict = guard.judge(adapter, spoiled)
     assert verdict.accepted
     assert verdict.alpha < 1
@@ -505,7 +505,7 @@ def test_a_potential_that_is_overwritten_stays_one(pool, few, taught):
 
 
 def test_what_is_left_open_depends_on_form_and_kind_of_model():
-    """A copy that is carried beside the original is free; weights that replace it are held."""
+    """A branch that is attached to the original is free; weights that replace it are held."""
     added, overwritten = ({"steps": 400, "lr": 8e-3, "replay_batch": 16} for _ in range(2))
     added |= {"oracle_weight": 0.1, "response_weight": 0.3, "pool_descriptor_weight": 1.0}
     added |= {"replay_weight": 0.0, "prediction_weight": 0.1}

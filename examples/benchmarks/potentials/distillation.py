@@ -126,7 +126,7 @@ def school(teacher: Adapter, pool: Sequence[Structure], max_atoms: int, seed: in
     Raises:
         InputError: the pool has hardly a crystal that the teacher takes.
     """
-    known = [s for s in pool if len(s) <= max_atoms and teacher.problem(s) is None]
+    known = [s for s in pool if len(s) <= max_atoms and teacher.unsupported_reason(s) is None]
     if len(known) < 2:
         raise InputError(f"the pool has {len(known)} crystals of at most {max_atoms} atoms that the teacher knows.")
     rng = np.random.default_rng(seed)

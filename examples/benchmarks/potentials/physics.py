@@ -205,7 +205,7 @@ def read_dft(source: Path, adapters: Sequence[Adapter]) -> tuple[list[Structure]
     for _, row in items_in(source, source.name):
         if isinstance(row, dict) and "forces_eV_per_A" in row:
             structure = read_structures(row).structures[0]
-            if not any(a.problem(structure) for a in adapters):
+            if not any(a.unsupported_reason(structure) for a in adapters):
                 structures.append(structure)
                 forces.append(np.array(row["forces_eV_per_A"], dtype=float))
     if not structures:
@@ -292,7 +292,7 @@ def compare_physics(
         if not isinstance(model, Potential):
             raise InputError(f"{type(model).__name__} has no forces; give a MatGL Potential.")
     adapters = [get_adapter(before), get_adapter(after)]
-    known = [s for s in structures if not any(a.problem(s) for a in adapters)]
+    known = [s for s in structures if not any(a.unsupported_reason(s) for a in adapters)]
     bound = (s for s in known if not adapters[0].graph(s).isolated_atoms())
     if not (crystals := list(islice(bound, n))):
         raise InputError("no crystal that both models can take; give others.")

@@ -21,7 +21,7 @@ class MEGNetAdapter(Adapter):
     the global state, concatenated. It is everything the prediction is made from, it is invariant, and it does not
     grow with the cell. Atom level: atom features after the last block, the last per-atom quantity there is.
 
-    A copy that is carried beside the original is read by plain means instead: over atoms and over bonds, and the
+    A tuned branch is read by plain means instead: over atoms and over bonds, and the
     global state, after every block. Set2Set attends to a few atoms of a crystal, so that statistics of all of them are
     learnt badly through it; and what early blocks know of elements and bonds need not pass through the last
     (``docs/settings.md``).
@@ -57,11 +57,11 @@ class MEGNetAdapter(Adapter):
         return features["readout"].reshape(len(batch), -1), atoms
 
     @property
-    def side_dim(self) -> int:
+    def branch_dim(self) -> int:
         """Atoms, bonds and state after every block."""
         return 3 * self.core_dim_atom * len(self.core.blocks)
 
-    def read_side(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
+    def read_branch(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
         """Means over atoms and bonds, and state, of every block; atom features after the last."""
         parts = []
         for i in range(len(self.core.blocks)):

@@ -22,7 +22,7 @@ from matgl_fill.training.data import force_scale, small_rows
 from matgl_fill.training.labels.oracle import Labels
 from matgl_fill.utils.console import track
 
-PLACES = 512
+CENTRES = 512
 """Environments that carry a Gaussian, at most."""
 WIDTHS = (0.25, 0.5, 1.0, 2.0)
 """Widths that are tried, over the median distance from a taught environment to the nearest known one."""
@@ -117,18 +117,18 @@ class Targets:
 
 
 class Kernel:
-    """Gaussians of one width at given places.
+    """Gaussians of one width around given centres.
 
     Args:
         origin: (d,) of the coordinates.
         spread: (d,) their unit.
-        places: (K, d) standardised.
+        centres: (K, d) standardised.
         width: of the Gaussians, in standardised coordinates.
     """
 
-    def __init__(self, origin: np.ndarray, spread: np.ndarray, places: np.ndarray, width: float) -> None:
-        self.origin, self.spread, self.places, self.width = origin, spread, places, width
-        values, vectors = eigh(np.exp(-cdist(places, places, "sqeuclidean") / (2 * width**2)))
+    def __init__(self, origin: np.ndarray, spread: np.ndarray, centres: np.ndarray, width: float) -> None:
+        self.origin, self.spread, self.centres, self.width = origin, spread, centres, width
+        values, vectors = eigh(np.exp(-cdist(centres, centres, "sqeuclidean") / (2 * width**2)))
         kept = values > RANK * values[-1]
         self.basis = vectors[:, kept] / np.sqrt(values[kept])
         """(K, r) weights of functions that are orthonormal in the kernel's own norm."""
@@ -138,9 +138,9 @@ class Kernel:
         energy, slopes, owner, cell = [], [], [], []
         for i, t in enumerate(crystals):
             s = (t.atoms - self.origin) / self.spread
-            k = np.exp(-cdist(s, self.places, "sqeuclidean") / (2 * self.width**2))
+            k = np.exp(-cdist(s, self.centres, "sqeuclidean") / (2 * self.width**2))
             along = t.along / self.spread
-            moved = along @ self.places.T - np.einsum("qnd,nd->qn", along, s)[..., None]
+            moved = along @ self.centres.T - np.einsum("qnd,nd->qn", along, s)[..., None]
             found = np.einsum("qnk,nk->qk", moved, k) / self.width**2
             q = len(t.displacements)
             found[q:] /= t.volume
@@ -152,8 +152,8 @@ class Kernel:
 
     def correction(self, coefficients: np.ndarray) -> KernelCorrection:
         """The module with these coefficients of the basis functions."""
-        new = KernelCorrection(*self.places.shape)
-        parts = {"origin": self.origin, "spread": self.spread, "places": self.places, "width": self.width}
+        new = KernelCorrection(*self.centres.shape)
+        parts = {"origin": self.origin, "spread": self.spread, "centres": self.centres, "width": self.width}
         parts["weights"] = self.basis @ coefficients
         new.load_state_dict({name: torch.tensor(value, dtype=torch.float32) for name, value in parts.items()})
         return new
@@ -178,7 +178,7 @@ def normal_equations(rows: Rows, targets: Targets, chosen: np.ndarray) -> tuple[
 
 
 def can_correct(adapter: Adapter) -> bool:
-    """Whether a model can carry a correction: a potential on PyG, whose core tells its features after every call."""
+    """Whether a model takes a correction: a potential on PyG, whose core tells its features after every call."""
     return adapter.is_potential and backend.NAME == "PYG"
 
 
@@ -197,7 +197,7 @@ def make_correction(
         lesson: crystals and their labels, aligned to the potential's level of theory.
         pool: known crystals, without those that the guard judges on.
         config: budgets.
-        seed: of directions, places and the known crystals that are taken.
+        seed: of directions, centres and the known crystals that are taken.
         keep: gives the derivatives of a crystal by its number, saved or made.
     """
     crystals, labels = lesson
@@ -235,22 +235,22 @@ def solve_correction(
         labels: (n) theirs, aligned to the potential's level of theory; what is NaN is not learnt.
         known: crystals on which nothing is to change.
         config: budgets.
-        rng: draws the places.
+        rng: draws the centres.
     """
     atoms = np.concatenate([t.atoms for t in taught])
     others = np.concatenate([t.atoms for t in known])
     origin, spread = atoms.mean(axis=0), np.maximum(others.std(axis=0), 1e-3 * others.std())
-    drawn = np.sort(rng.permutation(len(atoms))[:PLACES])
-    places = (atoms[drawn] - origin) / spread
-    unit = float(np.median(cdist(places, (others - origin) / spread).min(axis=1)))
-    unit = max(unit, float(np.median(cdist(places, places))) / 10)
+    drawn = np.sort(rng.permutation(len(atoms))[:CENTRES])
+    centres = (atoms[drawn] - origin) / spread
+    unit = float(np.median(cdist(centres, (others - origin) / spread).min(axis=1)))
+    unit = max(unit, float(np.median(cdist(centres, centres))) / 10)
     targets = Targets.of(taught, labels)
     parts = np.array_split(np.arange(len(taught)), min(FOLDS, len(taught)))
     subsets = [~np.isin(np.arange(len(taught)), part) for part in [*parts, np.array([], dtype=int)]]
     budgets = _budgets(known[1::2], config)
     best: tuple[float, Kernel, np.ndarray, dict[str, Any]] | None = None
     for factor in WIDTHS:
-        kernel = Kernel(origin, spread, places, factor * unit)
+        kernel = Kernel(origin, spread, centres, factor * unit)
         rows = kernel.rows(taught)
         held, judged = (kernel.rows(half) for half in (known[::2], known[1::2]))
         systems = [(chosen, *normal_equations(rows, targets, chosen)) for chosen in subsets]
@@ -267,7 +267,7 @@ def solve_correction(
     facts |= {
         "crystals": len(taught),
         "known_crystals": len(known),
-        "environments": len(places),
+        "environments": len(centres),
         "force_error_left_out_before": round(before, 5),
         "force_error_left_out_after": round(error, 5),
     }

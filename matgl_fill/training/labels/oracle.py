@@ -160,8 +160,8 @@ def _label_with_potential(structures: Sequence[Structure], adapter: Adapter) -> 
     forces = [np.full((len(s), 3), np.nan) for s in structures]
     known = []
     for i, structure in enumerate(structures):
-        if problem := adapter.problem(structure):
-            warnings.warn(f"the oracle failed on {structure.formula}: {problem}", MatglFillWarning, stacklevel=3)
+        if reason := adapter.unsupported_reason(structure):
+            warnings.warn(f"the oracle failed on {structure.formula}: {reason}", MatglFillWarning, stacklevel=3)
         else:
             known.append(i)
     graphs = adapter.graphs([structures[i] for i in known])
