@@ -23,7 +23,7 @@ from matgl.models import M3GNet
 from pymatgen.io.ase import AseAtomsAdaptor
 
 import matgl_fill as mf
-from matgl_fill.adapters.backends import backend
+from matgl_fill.adapters import backend
 from matgl_fill.structures import bundled
 
 parser = argparse.ArgumentParser()

@@ -6,8 +6,7 @@ them without downstream labels, and hands the model over only if nothing was los
 
 from __future__ import annotations
 
-from matgl_fill.adapters import Adapter, get_adapter, register_adapter
-from matgl_fill.adapters.loading import load_model
+from matgl_fill.adapters import Adapter, get_adapter, load_model, register_adapter
 from matgl_fill.calculator import FillCalculator, Watcher
 from matgl_fill.config.config import FillConfig
 from matgl_fill.embedding.embed import embed

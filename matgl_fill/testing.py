@@ -32,8 +32,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.transform import Rotation
 
-from matgl_fill.adapters import Adapter, Batch, Graph, evaluation_mode
-from matgl_fill.adapters.backends import backend
+from matgl_fill.adapters import Adapter, Batch, Graph, backend, evaluation_mode
 from matgl_fill.adapters.wrappers import scale_prediction
 from matgl_fill.embedding.embed import embed
 

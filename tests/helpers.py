@@ -17,7 +17,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 import matgl_fill as mf
 from matgl_fill import cli
-from matgl_fill.adapters.backends import backend
+from matgl_fill.adapters import backend
 from matgl_fill.structures import bundled
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

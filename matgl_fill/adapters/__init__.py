@@ -1,10 +1,4 @@
-"""MatGL model -> invariant embedding; the only room that knows MatGL layers."""
-
-from __future__ import annotations
-
-from importlib.metadata import entry_points
-
-from torch import nn
+"""MatGL models in, invariant embeddings, predictions and physics out; the only room that knows MatGL's layers."""
 
 from matgl_fill.adapters.architectures.chgnet import CHGNetAdapter
 from matgl_fill.adapters.architectures.m3gnet import M3GNetAdapter
@@ -12,76 +6,36 @@ from matgl_fill.adapters.architectures.megnet import MEGNetAdapter
 from matgl_fill.adapters.architectures.qet import QETAdapter
 from matgl_fill.adapters.architectures.so3net import SO3NetAdapter
 from matgl_fill.adapters.architectures.tensornet import TensorNetAdapter
-from matgl_fill.adapters.base import Adapter, evaluation_mode
+from matgl_fill.adapters.backends import backend
+from matgl_fill.adapters.base import Adapter
+from matgl_fill.adapters.batching import in_threads, packed
+from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.adapters.graphs import Batch, Graph, Output
-from matgl_fill.adapters.wrappers import core_of, make_savable, read_checkpoint
-from matgl_fill.errors import ModelError
-
-_registered: list[type[Adapter]] = [
-    MEGNetAdapter,
-    M3GNetAdapter,
-    TensorNetAdapter,
-    SO3NetAdapter,
-    CHGNetAdapter,
-    QETAdapter,
-]
-
-
-def register_adapter(adapter: type[Adapter]) -> type[Adapter]:
-    """Serve one more architecture; use it as a decorator.
-
-    A package can also name its adapter as an entry point of the group ``matgl_fill.adapters``; it is imported when a
-    model comes that none of ours serves. ``matgl_fill.testing.AdapterContract`` holds the tests to inherit.
-
-    Args:
-        adapter: subclass of :class:`Adapter` with ``core_class``, ``filled_class``, ``training_*``, ``read`` and
-            ``read_layers``.
-    """
-    if adapter not in _registered:
-        _registered.append(adapter)
-    return adapter
-
-
-def _serving(core: nn.Module) -> type[Adapter] | None:
-    return next((a for a in _registered if type(core) in (a.core_class, a.filled_class)), None)
-
-
-def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
-    """The adapter for ``model``.
-
-    Args:
-        model: MatGL property model, ``TransformedTargetModel``, ``Potential`` or bare core model.
-        state: fidelity index of multi-fidelity models, default 0.
-
-    Raises:
-        ModelError: no adapter serves this architecture.
-    """
-    core = core_of(model)
-    if _serving(core) is None:
-        for entry in entry_points(group="matgl_fill.adapters"):
-            register_adapter(entry.load())
-    adapter = _serving(core)
-    if adapter is None:
-        known = ", ".join(a.core_class.__name__ for a in _registered)
-        raise ModelError(f"no adapter for {type(core).__name__}; matgl_fill serves {known}.")
-    return adapter(model, state)
-
+from matgl_fill.adapters.loading import load_model, make_savable
+from matgl_fill.adapters.modes import deterministic, evaluation_mode
+from matgl_fill.adapters.registry import get_adapter, register_adapter
+from matgl_fill.adapters.wrappers import core_of
 
 __all__ = [
     "Adapter",
     "Batch",
     "CHGNetAdapter",
     "Graph",
+    "KernelCorrection",
     "M3GNetAdapter",
     "MEGNetAdapter",
     "Output",
     "QETAdapter",
     "SO3NetAdapter",
     "TensorNetAdapter",
+    "backend",
     "core_of",
+    "deterministic",
     "evaluation_mode",
     "get_adapter",
+    "in_threads",
+    "load_model",
     "make_savable",
-    "read_checkpoint",
+    "packed",
     "register_adapter",
 ]

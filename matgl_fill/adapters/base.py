@@ -16,11 +16,11 @@ from pymatgen.core import Lattice, Structure
 from torch import Tensor, nn
 
 from matgl_fill.adapters.backends import backend
-from matgl_fill.adapters.batching import edges_per_batch, packed
+from matgl_fill.adapters.batching import edges_within_budget, in_threads, packed, probe_crystal
 from matgl_fill.adapters.correction import KernelCorrection
-from matgl_fill.adapters.filled import Filled, bound, filled
+from matgl_fill.adapters.filled import Filled, attached, bound
 from matgl_fill.adapters.graphs import Batch, Graph, Output
-from matgl_fill.adapters.parallel import in_threads
+from matgl_fill.adapters.modes import evaluation_mode
 from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
 
 
@@ -103,10 +103,11 @@ class Adapter(ABC):
         """Whether :meth:`read_branch` is not :meth:`read`, so that a new branch's embedding is not the original's."""
         return type(self).read_branch is not Adapter.read_branch
 
-    @property
-    def readers(self) -> list[Callable[[dict[str, Any], Batch], tuple[Tensor, Tensor]]]:
-        """What reads each of ``cores``."""
-        return [self.read_branch if self.is_branch or i else self.read for i in range(len(self.cores))]
+    def read_core(self, i: int, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
+        """As :meth:`read` or :meth:`read_branch`, of one of ``cores``, within the bounds that it may have."""
+        embedding, atoms = (self.read_branch if self.is_branch or i else self.read)(features, batch)
+        bounds = getattr(self.cores[i], "bounds", None)
+        return (embedding if bounds is None else torch.clamp(embedding, bounds[0], bounds[1])), atoms
 
     @property
     def device(self) -> torch.device:
@@ -116,8 +117,10 @@ class Adapter(ABC):
     @cached_property
     def edges_per_batch(self) -> int:
         """Edges at which :meth:`batches` closes a batch, see :mod:`matgl_fill.adapters.batching`."""
+        graph = self.graph(probe_crystal(self.element_types[0], self.cutoff))
+        batch = self.collate([graph])
         with evaluation_mode(self.model):
-            return edges_per_batch(self)
+            return edges_within_budget(lambda: self.forward(batch), graph.n_edges, self.device)
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:  # noqa: ARG002
         """The core's output (B,), before any scaling, made from its embedding by the layers that remain.
@@ -164,7 +167,7 @@ class Adapter(ABC):
             model: Any = self.model
             correction = correction.scaled(1 / float(model.data_std))
         core = None if branch is None else branch.core
-        return type(self)(filled(self.model, self.filled_class, core, correction), self.fidelity)
+        return type(self)(attached(self.model, self.filled_class, core, correction), self.fidelity)
 
     def bound(self, Z: np.ndarray) -> None:
         """Keep the branch's embedding near what it is on known crystals: within its range there, or as far beyond.
@@ -248,27 +251,17 @@ class Adapter(ABC):
             batch: crystals.
             layers: also read the atom features after every block.
         """
-        lattice = batch.lattice
-        if batch.strain is not None:
-            strain = 0.5 * (batch.strain + batch.strain.transpose(1, 2))
-            lattice = lattice + lattice @ strain
-        node_lattice = lattice[batch.node_batch]
-        coordinates, offsets = backend.offsets(batch.data)
-        positions = (coordinates.to(lattice).unsqueeze(-1) * node_lattice).sum(dim=1)
-        if batch.displacement is not None:
-            positions = positions + batch.displacement
-        edge_lattice = node_lattice[backend.edges(batch.data)[0]]
-        graph = backend.placed(batch.data, positions, (offsets.to(lattice).unsqueeze(-1) * edge_lattice).sum(dim=1))
-        raw, read, blocks = [], [], []
-        for core, reader in zip(self.cores, self.readers, strict=True):
+        graph = batch.placed()
+        raw, embeddings, atoms, blocks = [], [], [], []
+        for i, core in enumerate(self.cores):
             out, features = backend.call(core, graph, batch.state)
+            embedding, each = self.read_core(i, features, batch)
             raw.append(out)
-            read.append(within(core, *reader(features, batch)))
+            embeddings.append(embedding)
+            atoms.append(each)
             blocks += self.read_layers(features) if layers else []
         prediction = scale_prediction(self.model, raw[0], graph)
-        return Output(
-            torch.cat([r[0] for r in read], dim=1), torch.cat([r[1] for r in read], dim=1), prediction, tuple(blocks)
-        )
+        return Output(torch.cat(embeddings, dim=1), torch.cat(atoms, dim=1), prediction, tuple(blocks))
 
     @property
     def element_tables(self) -> list[nn.Embedding]:
@@ -335,36 +328,3 @@ class Adapter(ABC):
 
         with evaluation_mode(self.model):
             return np.concatenate(list(in_threads(self, job, self.groups(graphs))))
-
-
-def within(core: nn.Module, embedding: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor]:
-    """A structure embedding between the bounds of its core, where it has some; the atoms' as it is."""
-    bounds = getattr(core, "bounds", None)
-    return (embedding if bounds is None else torch.clamp(embedding, bounds[0], bounds[1])), atoms
-
-
-@contextmanager
-def deterministic() -> Iterator[None]:
-    """PyTorch's deterministic algorithms inside the block.
-
-    On several CPU threads the gradient of a gather adds in no fixed order otherwise, and a seed would not fix the bits.
-    """
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block, deterministic; every submodule's own mode is restored after it."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        with deterministic():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

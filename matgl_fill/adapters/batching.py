@@ -1,22 +1,73 @@
-"""How many edges a batch may have, from what the model makes of one edge."""
+"""How crystals are shared among batches, and batches among threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from pymatgen.core import Lattice, Structure
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-if TYPE_CHECKING:
-    from matgl_fill.adapters.base import Adapter
-
 CACHE = 4 * 2**20
 """Bytes the largest tensor of a batch may have on a CPU; larger ones are fetched from memory again and again."""
 ACCELERATOR = 256 * 2**20
 """The same on an accelerator, where large batches pay."""
+GPU_THREADS = 2
+"""One builds graphs while the other waits for the accelerator."""
+
+
+class Replicable(Protocol):
+    """What can work in several threads, as an :class:`~matgl_fill.adapters.base.Adapter` can."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def replica(self) -> Self:
+        """The same for another thread, with weights that both share."""
+
+
+Worker = TypeVar("Worker", bound=Replicable)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def packed(order: Iterable[int], size: Callable[[int], float], limit: float, most: float) -> list[list[int]]:
+    """Indices in order, in groups of at most ``most`` whose sizes stay within ``limit``; a larger one goes alone."""
+    groups: list[list[int]] = []
+    held = 0.0
+    for i in order:
+        held += size(i)
+        if not groups or held > limit or len(groups[-1]) >= most:
+            groups.append([])
+            held = size(i)
+        groups[-1].append(i)
+    return groups
+
+
+def probe_crystal(element: str, cutoff: float) -> Structure:
+    """The 27-atom crystal on which a model with a cutoff (Angstrom) is watched."""
+    return Structure(Lattice.cubic(cutoff * 0.6), [element], [[0, 0, 0]]) * (3, 3, 3)
+
+
+def edges_within_budget(forward: Callable[[], Any], n_edges: int, device: torch.device) -> int:
+    """Edges at which the largest tensor of a forward pass fills the budget of a device.
+
+    The pass is watched, not timed: the answer, and with it the composition of every batch, is the same on every run.
+
+    Args:
+        forward: makes one pass.
+        n_edges: edges of that pass.
+        device: of the model.
+    """
+    with torch.no_grad(), _Largest() as largest:
+        forward()
+    budget = CACHE if device.type == "cpu" else ACCELERATOR
+    return max(1, budget * n_edges // largest.bytes)
 
 
 class _Largest(TorchDispatchMode):
@@ -33,30 +84,30 @@ class _Largest(TorchDispatchMode):
         return out
 
 
-def packed(order: Iterable[int], size: Callable[[int], float], limit: float, most: float) -> list[list[int]]:
-    """Indices in order, in groups of at most ``most`` whose sizes stay within ``limit``; a larger one goes alone."""
-    groups: list[list[int]] = []
-    held = 0.0
-    for i in order:
-        held += size(i)
-        if not groups or held > limit or len(groups[-1]) >= most:
-            groups.append([])
-            held = size(i)
-        groups[-1].append(i)
-    return groups
+def in_threads(worker: Worker, job: Callable[[Worker, Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """``job(worker, item)`` of every item, in order, on as many threads as PyTorch may use.
 
-
-def edges_per_batch(adapter: Adapter) -> int:
-    """Edges at which the largest tensor of a forward pass fills the budget of the model's device.
-
-    One pass over a 27-atom crystal of the model's first element is watched, not timed: the answer, and with it the
-    composition of every batch, is the same on every run.
+    Every thread has a replica of the worker, an adapter as a rule, that shares its weights, and runs PyTorch on itself
+    alone: small operators gain nothing from being split, and the result does not depend on the number of threads.
+    Graphs are built in one thread while another computes. A single item is done here and by the worker itself.
     """
-    spacing = adapter.cutoff * 0.6
-    probe = Structure(Lattice.cubic(spacing), [adapter.element_types[0]], [[0, 0, 0]]) * (3, 3, 3)
-    graph = adapter.graph(probe)
-    batch = adapter.collate([graph])
-    with torch.no_grad(), _Largest() as largest:
-        adapter.forward(batch)
-    budget = CACHE if adapter.device.type == "cpu" else ACCELERATOR
-    return max(1, budget * graph.n_edges // largest.bytes)
+    threads = torch.get_num_threads()
+    workers = threads if worker.device.type == "cpu" else GPU_THREADS
+    local = threading.local()
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        local.worker = worker.replica()
+
+    def run(item: Item) -> Result:
+        return job(local.worker, item)
+
+    try:
+        if len(items) == 1:
+            torch.set_num_threads(1)
+            yield job(worker, items[0])
+            return
+        with ThreadPoolExecutor(min(workers, max(len(items), 1)), initializer=start) as pool:
+            yield from pool.map(run, items)
+    finally:
+        torch.set_num_threads(threads)

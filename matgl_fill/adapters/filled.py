@@ -139,7 +139,7 @@ def bound(core: Any, limits: Tensor) -> None:
     core._init_args["bounds"] = limits.shape[1]
 
 
-def filled(
+def attached(
     model: nn.Module, filled_class: type[Any], branch: nn.Module | None, correction: KernelCorrection | None
 ) -> nn.Module:
     """A copy of ``model`` with a tuned branch, a correction or both attached to its core.

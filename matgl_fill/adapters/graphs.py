@@ -79,6 +79,20 @@ class Batch:
             strain=torch.zeros_like(self.lattice, requires_grad=True),
         )
 
+    def placed(self) -> Any:
+        """The backend graph with displaced atoms and strained cells; gradients reach displacement and strain."""
+        lattice = self.lattice
+        if self.strain is not None:
+            strain = 0.5 * (self.strain + self.strain.transpose(1, 2))
+            lattice = lattice + lattice @ strain
+        node_lattice = lattice[self.node_batch]
+        coordinates, offsets = backend.offsets(self.data)
+        positions = (coordinates.to(lattice).unsqueeze(-1) * node_lattice).sum(dim=1)
+        if self.displacement is not None:
+            positions = positions + self.displacement
+        edge_lattice = node_lattice[backend.edges(self.data)[0]]
+        return backend.placed(self.data, positions, (offsets.to(lattice).unsqueeze(-1) * edge_lattice).sum(dim=1))
+
     @property
     def volume(self) -> Tensor:
         """(B,) cell volumes in cubic Angstrom, without strain."""

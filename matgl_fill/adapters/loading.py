@@ -1,27 +1,40 @@
-"""Checkpoints from before MatGL 3, which turned the direction of its messages round."""
+"""Models from files and for files: read safely, saved so that plain MatGL reads them, upgraded if from before MatGL 3.
+
+MatGL 3 turned the direction of its messages round: they are summed at the source atom since.
+"""
 
 from __future__ import annotations
 
+import json
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
+import matgl
 import numpy as np
 import torch
+from matgl.data.transformer import LogTransformer, Normalizer
+from matgl.models import TransformedTargetModel
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from matgl_fill.adapters import core_of, get_adapter, read_checkpoint
 from matgl_fill.adapters.backends import backend
 from matgl_fill.adapters.filled import Filled
-from matgl_fill.adapters.wrappers import read_model_json
+from matgl_fill.adapters.registry import get_adapter
+from matgl_fill.adapters.wrappers import core_of
 from matgl_fill.errors import MatglFillWarning, ModelError
 from matgl_fill.structures.bundled import MODEL, MODELS, bundled_pool
 from matgl_fill.structures.descriptors import describe_structures
+from matgl_fill.utils.checkpoint import SAFE_NUMPY
 
+SAFE_TRANSFORMERS = (Normalizer, LogTransformer)
+"""MatGL's target transformers, which its own restricted unpickler refuses."""
+TURNED = ("MEGNet", "TensorNet")
+"""Architectures whose old weights :func:`turn_messages` upgrades."""
 SAMPLE = 200
 """Bundled crystals on which a checkpoint is judged."""
 MIN_GAIN = 1.08
@@ -60,33 +73,122 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
     Raises:
         ModelError: the model does not exist, cannot be read, or is too old to be upgraded.
     """
-    name_or_path = MODELS.get(str(name_or_path), name_or_path)
+    source = MODELS.get(str(name_or_path), name_or_path)
     try:
-        model = read_checkpoint(name_or_path)
+        model = read_checkpoint(source)
     except ModelError as err:
         raise ModelError(f"{err} {DGL_HINT}.") if "older, incompatible version" in str(err) else err from None
-    if backend.NAME == "DGL" and Path(name_or_path) == MODEL:
-        turn_messages(core_of(model))  # the bundled model is from MatGL 4
-    if backend.NAME == "DGL" or legacy is False or isinstance(core_of(model), Filled):
+    core, path = core_of(model), Path(source)
+    if backend.NAME == "DGL":
+        if path == MODEL:
+            turn_messages(core)  # the bundled model is from MatGL 4
         return model
-    if legacy is None and _is_written_here(Path(name_or_path)):
+    if isinstance(core, Filled):
         return model
-    name = type(core_of(model)).__name__
-    if name in ("MEGNet", "TensorNet"):
-        if legacy or (legacy is None and _is_turned(model)):
-            turn_messages(core_of(model))
-            warnings.warn(
-                f"'{name_or_path}' is from before MatGL 3: its weights were upgraded to the new message direction; "
-                "'matgl-fill upgrade' writes an upgraded copy, load_model(..., legacy=False) leaves it as it is.",
-                MatglFillWarning,
-                stacklevel=2,
-            )
-    elif name == "M3GNet" and (legacy or (legacy is None and _is_old_m3gnet(model, Path(name_or_path)))):
+    if legacy is None:
+        legacy = not _is_written_here(path) and _is_legacy(model, path)
+    if legacy:
+        _upgrade(core, source)
+    return model
+
+
+def read_checkpoint(name_or_path: str | Path) -> nn.Module:
+    """The model of a directory or hub name, also where plain MatGL cannot read it.
+
+    MatGL 4.1.2 refuses any saved ``TransformedTargetModel`` because its ``Normalizer`` is not on the
+    allowlist of the restricted unpickler. The class is put on the list for this call only; ``weights_only``
+    stays on, so an untrusted file cannot run code.
+
+    Raises:
+        ModelError: the model does not exist or cannot be read.
+    """
+    path = Path(name_or_path)
+    if len(path.parts) > 2 and not (path / "model.json").is_file():
+        raise ModelError(f"no MatGL model in '{path}'; give a directory with model.pt, state.pt and model.json.")
+    _refuse_other_backend(path)
+    try:
+        with torch.serialization.safe_globals(list(SAFE_TRANSFORMERS)):
+            model = matgl.load_model(str(name_or_path))
+    except Exception as err:
+        cause = err.__cause__ or err
+        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise ModelError(
-            f"'{name_or_path}' is from before MatGL 3 and cannot be upgraded. {DGL_HINT}; or load_model(..., "
+            f"cannot load a MatGL model from '{name_or_path}': {reason}. "
+            "Give a directory with model.pt, state.pt and model.json, or the name of a pretrained model."
+        ) from err
+    make_savable(model)
+    return model
+
+
+def read_model_json(path: Path) -> dict[str, Any]:
+    """What the directory of a model says of it; nothing where there is no such file, as for a hub's name."""
+    file = path / "model.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _refuse_other_backend(path: Path) -> None:
+    """PyG checkpoints cannot run on DGL: their classes exist, but on graphs of the other library.
+
+    Raises:
+        ModelError: MatGL runs on DGL here and the checkpoint names a PyG module; or the pickles hold more than MatGL's
+            own types (MatGL 2.2.1 would unpickle anything, so they are read with ``weights_only`` first).
+    """
+    saved = read_model_json(path) if backend.NAME == "DGL" else {}
+    if not saved:
+        return
+    modules = [saved.get("@module", ""), (saved.get("kwargs", {}).get("model") or {}).get("@module", "")]
+    if any(m.endswith("_pyg") for m in modules):
+        raise ModelError(
+            f"'{path}' was saved on PyG, and MatGL runs on DGL here; unset MATGL_BACKEND, with matgl>=4.1.2."
+        )
+    for name in ("model.pt", "state.pt"):
+        try:
+            with torch.serialization.safe_globals([*SAFE_TRANSFORMERS, *SAFE_NUMPY]):
+                torch.load(path / name, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as err:
+            raise ModelError(
+                f"'{path / name}' holds more than weights and settings; it is not loaded: {err}."
+            ) from None
+
+
+def make_savable(model: nn.Module) -> None:
+    """Let ``model.save`` write a ``TransformedTargetModel`` that plain ``matgl.load_model`` reads.
+
+    The target transformer is recorded in MatGL's own ``@class``/``@module``/``init_args`` form instead of as a
+    pickled object.
+    """
+    if not isinstance(model, TransformedTargetModel):
+        return
+    transformer = model.transformer
+    if isinstance(transformer, SAFE_TRANSFORMERS):
+        args = {k: float(getattr(transformer, k)) for k in ("mean", "std") if hasattr(transformer, k)}
+        model._init_args["target_transformer"] = {
+            "@class": type(transformer).__name__,
+            "@module": "matgl.data.transformer",
+            "init_args": args,
+        }
+
+
+def _upgrade(core: Any, source: str | Path) -> None:
+    """Turn the weights of a core model from before MatGL 3 round, in place, and say so.
+
+    Raises:
+        ModelError: it is an M3GNet, which cannot be turned.
+    """
+    name = type(core).__name__
+    if name in TURNED:
+        turn_messages(core)
+        warnings.warn(
+            f"'{source}' is from before MatGL 3: its weights were upgraded to the new message direction; "
+            "'matgl-fill upgrade' writes an upgraded copy, load_model(..., legacy=False) leaves it as it is.",
+            MatglFillWarning,
+            stacklevel=3,
+        )
+    elif name == "M3GNet":
+        raise ModelError(
+            f"'{source}' is from before MatGL 3 and cannot be upgraded. {DGL_HINT}; or load_model(..., "
             "legacy=False) if you know that it is newer."
         )
-    return model
 
 
 def turn_messages(core: Any) -> None:
@@ -108,8 +210,14 @@ def turn_messages(core: Any) -> None:
 
 def _is_written_here(path: Path) -> bool:
     """Whether ``model.json`` says that this package wrote the checkpoint, on a MatGL with today's direction."""
-    told = read_model_json(path).get("metadata") or {}
-    return told.get("matgl_fill", {}).get("backend") == "PYG"
+    metadata = read_model_json(path).get("metadata") or {}
+    return metadata.get("matgl_fill", {}).get("backend") == "PYG"
+
+
+def _is_legacy(model: nn.Module, path: Path) -> bool:
+    """Whether a checkpoint is from before MatGL 3, by what it predicts; False where that cannot be told."""
+    name = type(core_of(model)).__name__
+    return _is_turned(model) if name in TURNED else name == "M3GNet" and _is_old_m3gnet(model, path)
 
 
 def _is_turned(model: nn.Module) -> bool:

@@ -14,9 +14,7 @@ from ase import Atoms
 from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 
-from matgl_fill.adapters import Adapter, Batch, get_adapter
-from matgl_fill.adapters.backends import backend
-from matgl_fill.adapters.base import within
+from matgl_fill.adapters import Adapter, Batch, backend, get_adapter
 from matgl_fill.calculator.learn import Answers, Lesson
 from matgl_fill.calculator.reference import LatentReference, embed_atoms
 from matgl_fill.calculator.watch import Watcher
@@ -153,8 +151,7 @@ class FillCalculator(PESCalculator):
         with torch.no_grad():
             for branch in self._adapter.cores[1:]:
                 parts.append(backend.call(branch, features["graph"], features["state"])[1])
-            each_core = zip(self._adapter.cores, self._adapter.readers, parts, strict=True)
-            read = [within(core, *reader(part, batch)) for core, reader, part in each_core]
+            read = [self._adapter.read_core(i, part, batch) for i, part in enumerate(parts)]
         z, each = (torch.cat([r[k] for r in read], dim=1).detach().cpu().double().numpy() for k in (0, 1))
         return z[0], each
 

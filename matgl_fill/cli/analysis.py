@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 
-from matgl_fill.adapters import get_adapter
-from matgl_fill.adapters.loading import load_model
+from matgl_fill.adapters import get_adapter, load_model
 from matgl_fill.cli.common import Model, Out, Seed, State, Structures, command, console, print_skipped, read, say
 from matgl_fill.config.config import Choice
 from matgl_fill.embedding.cost import embedding_seconds, search_seconds

@@ -9,8 +9,7 @@ import typer
 from rich.table import Table
 from torch import nn
 
-from matgl_fill.adapters import get_adapter
-from matgl_fill.adapters.loading import load_model
+from matgl_fill.adapters import get_adapter, load_model
 from matgl_fill.cli.common import POOL, Model, command, console, print_skipped, say, usable
 from matgl_fill.cli.doctor import examine
 from matgl_fill.evaluation import PROBES, Score, Task, compare, read_tasks, score_rows

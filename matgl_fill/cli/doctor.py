@@ -19,9 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from matgl_fill.adapters import get_adapter
-from matgl_fill.adapters.backends import backend
-from matgl_fill.adapters.loading import load_model
+from matgl_fill.adapters import backend, get_adapter, load_model
 from matgl_fill.embedding.embed import embed
 from matgl_fill.structures import bundled
 from matgl_fill.training.labels.oracle import label, resolve

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from matgl_fill.adapters.loading import load_model
+from matgl_fill.adapters import load_model
 from matgl_fill.cli.common import POOL, Model, Out, Seed, command, console, print_skipped, say
 from matgl_fill.config.config import FillConfig
 from matgl_fill.config.file import settings_toml

@@ -14,9 +14,7 @@ import torch
 from pymatgen.core import Structure
 from torch import nn
 
-from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter
-from matgl_fill.adapters.batching import packed
-from matgl_fill.adapters.parallel import in_threads
+from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter, in_threads, packed
 from matgl_fill.embedding.cache import EmbeddingCache
 from matgl_fill.errors import InputError
 from matgl_fill.structures.descriptors import describe_structures

@@ -11,8 +11,7 @@ import torch
 from pymatgen.core import Structure
 from torch import Tensor
 
-from matgl_fill.adapters import Adapter, Batch, evaluation_mode
-from matgl_fill.adapters.parallel import in_threads
+from matgl_fill.adapters import Adapter, Batch, evaluation_mode, in_threads
 
 STEPS = (10, 20)
 """Steps of descent, of all crystals and then of the nearest."""

@@ -11,8 +11,7 @@ from ase.data import covalent_radii
 from pymatgen.core import Structure
 from torch import Tensor
 
-from matgl_fill.adapters import Adapter, Batch, Graph, evaluation_mode
-from matgl_fill.adapters.parallel import in_threads
+from matgl_fill.adapters import Adapter, Batch, Graph, evaluation_mode, in_threads
 from matgl_fill.generation.moves import rebuilt
 from matgl_fill.structures.neighbours import neighbour_pairs
 

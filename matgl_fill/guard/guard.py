@@ -16,8 +16,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from matgl_fill.adapters import Adapter, Graph
-from matgl_fill.adapters.correction import KernelCorrection
+from matgl_fill.adapters import Adapter, Graph, KernelCorrection
 from matgl_fill.config.config import FillConfig
 from matgl_fill.guard.proxies import NAMES, proxies
 from matgl_fill.training.data import force_scale, small_rows

@@ -18,8 +18,7 @@ import lightning as pl
 import torch
 from torch import Tensor
 
-from matgl_fill.adapters import Adapter, Batch, Graph
-from matgl_fill.adapters.base import deterministic
+from matgl_fill.adapters import Adapter, Batch, Graph, deterministic
 from matgl_fill.config.config import FillConfig
 from matgl_fill.training.callbacks import EarlyStop
 from matgl_fill.training.checkpoint import TrainingCheckpoint

@@ -17,7 +17,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 import matgl_fill as mf
-from matgl_fill.adapters.backends import backend
+from matgl_fill.adapters import backend
 from matgl_fill.errors import ModelError
 from matgl_fill.testing import relative
 

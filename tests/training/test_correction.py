@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import matgl_fill as mf
-from matgl_fill.adapters import core_of
-from matgl_fill.adapters.correction import KernelCorrection
+from matgl_fill.adapters import KernelCorrection, core_of
 from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.generation.moves import Rattle

@@ -23,8 +23,7 @@ from torch import Tensor
 
 from examples.benchmarks.common.fitting import fit_quietly, split_loaders
 from matgl_fill import get_adapter, load_model
-from matgl_fill.adapters import Adapter
-from matgl_fill.adapters.base import deterministic
+from matgl_fill.adapters import Adapter, deterministic
 from matgl_fill.embedding.cost import BACKWARD_COST, GEOMETRY_COST, embedding_seconds
 from matgl_fill.errors import InputError
 from matgl_fill.generation.augment import altered_copies

@@ -13,9 +13,7 @@ from pymatgen.core import Structure
 from scipy.linalg import eigh, solve
 from scipy.spatial.distance import cdist
 
-from matgl_fill.adapters import Adapter
-from matgl_fill.adapters.backends import backend
-from matgl_fill.adapters.correction import KernelCorrection
+from matgl_fill.adapters import Adapter, KernelCorrection, backend
 from matgl_fill.config.config import FillConfig
 from matgl_fill.training.correction.tangents import Tangents, tangents
 from matgl_fill.training.data import force_scale, small_rows

@@ -19,9 +19,7 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from torch import Tensor
 
-from matgl_fill.adapters import Adapter, get_adapter
-from matgl_fill.adapters.base import evaluation_mode
-from matgl_fill.adapters.loading import load_model
+from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter, load_model
 from matgl_fill.errors import MatglFillWarning, ModelError, OracleError
 from matgl_fill.utils.console import track
 

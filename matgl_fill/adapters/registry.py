@@ -1,0 +1,66 @@
+"""Which adapter serves a model: ours, and those that other packages register."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from torch import nn
+
+from matgl_fill.adapters.architectures.chgnet import CHGNetAdapter
+from matgl_fill.adapters.architectures.m3gnet import M3GNetAdapter
+from matgl_fill.adapters.architectures.megnet import MEGNetAdapter
+from matgl_fill.adapters.architectures.qet import QETAdapter
+from matgl_fill.adapters.architectures.so3net import SO3NetAdapter
+from matgl_fill.adapters.architectures.tensornet import TensorNetAdapter
+from matgl_fill.adapters.base import Adapter
+from matgl_fill.adapters.wrappers import core_of
+from matgl_fill.errors import ModelError
+
+_registered: list[type[Adapter]] = [
+    MEGNetAdapter,
+    M3GNetAdapter,
+    TensorNetAdapter,
+    SO3NetAdapter,
+    CHGNetAdapter,
+    QETAdapter,
+]
+
+
+def register_adapter(adapter: type[Adapter]) -> type[Adapter]:
+    """Serve one more architecture; use it as a decorator.
+
+    A package can also name its adapter as an entry point of the group ``matgl_fill.adapters``; it is imported when a
+    model comes that none of ours serves. ``matgl_fill.testing.AdapterContract`` holds the tests to inherit.
+
+    Args:
+        adapter: subclass of :class:`Adapter` with ``core_class``, ``filled_class``, ``training_*``, ``read`` and
+            ``read_layers``.
+    """
+    if adapter not in _registered:
+        _registered.append(adapter)
+    return adapter
+
+
+def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
+    """The adapter for ``model``.
+
+    Args:
+        model: MatGL property model, ``TransformedTargetModel``, ``Potential`` or bare core model.
+        state: fidelity index of multi-fidelity models, default 0.
+
+    Raises:
+        ModelError: no adapter serves this architecture.
+    """
+    core = core_of(model)
+    if _serving(core) is None:
+        for entry in entry_points(group="matgl_fill.adapters"):
+            register_adapter(entry.load())
+    adapter = _serving(core)
+    if adapter is None:
+        served = ", ".join(a.core_class.__name__ for a in _registered)
+        raise ModelError(f"no adapter for {type(core).__name__}; matgl_fill serves {served}.")
+    return adapter(model, state)
+
+
+def _serving(core: nn.Module) -> type[Adapter] | None:
+    return next((a for a in _registered if type(core) in (a.core_class, a.filled_class)), None)
