@@ -13,13 +13,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from examples.benchmarks.common.ledger import whole_numbers
+from examples.benchmarks.common.options import numbers
 from examples.benchmarks.embedding.checkpoints import check_checkpoints
 from examples.benchmarks.embedding.throughput import bounds, memory_growth_mb, throughput
+from examples.benchmarks.evidence import commands as evidence
 from examples.benchmarks.evidence import finetuning
-from examples.benchmarks.evidence import run as evidence
 from examples.benchmarks.generation import decoding, moves, relaxation
-from examples.benchmarks.potentials import calculator, distillation, heating, labelling, physics
+from examples.benchmarks.potentials import calculator, distillation, heating, labels, physics
 from examples.benchmarks.roughness import measures
 from examples.benchmarks.roughness.analysis import Agreement, Mode, cost, field_agreements, growth, projected_agreement
 from matgl_fill import describe, get_adapter, load_model, read_structures
@@ -36,9 +36,9 @@ app.command()(moves.draws)
 app.command()(decoding.decode)
 app.command()(relaxation.relax)
 app.command()(physics.physics)
-app.command()(labelling.teach)
+app.command()(labels.teach)
 app.command()(finetuning.finetune)
-app.command()(distillation.student)
+app.command("distil")(distillation.distil_command)
 app.command()(heating.heating)
 app.command()(calculator.calculator)
 console = Console(width=120)
@@ -112,11 +112,11 @@ def roughness(
     structures: Annotated[str | None, typer.Option(help="... of these crystals.")] = None,
 ) -> None:
     """Cost of roughness with the number of points, and agreement of graph mode with landscape mode."""
-    _cost_table("graph", whole_numbers(graph), 128)
-    _cost_table("landscape", whole_numbers(landscape), 16)
-    rows = [_agreement_row(f"fields, {d}-d", field_agreements(d, points, fields)) for d in whole_numbers(dimensions)]
+    _cost_table("graph", numbers(graph), 128)
+    _cost_table("landscape", numbers(landscape), 16)
+    rows = [_agreement_row(f"fields, {d}-d", field_agreements(d, points, fields)) for d in numbers(dimensions)]
     if model and structures:
-        rows += _embedding_rows(model, structures, points, whole_numbers(dimensions))
+        rows += _embedding_rows(model, structures, points, numbers(dimensions))
     if not rows:
         return
     columns = ["data", "fields", *COLUMNS, "minima", "seconds"]

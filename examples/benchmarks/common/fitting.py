@@ -18,21 +18,22 @@ from matgl_fill.training.data import CrystalDataset
 
 
 def split_loaders(
-    graphs: Sequence[Graph], taught: Sequence[int], watched: Sequence[int], size: int, seed: int
+    graphs: Sequence[Graph], training: Sequence[int], validation: Sequence[int], size: int, seed: int
 ) -> tuple[DataLoader, DataLoader]:
-    """MatGL's loaders of the rows that teach, shuffled, and of those that only watch, in order.
+    """MatGL's loaders of the training set, shuffled, and of the validation set, in order.
 
     Args:
         graphs: of all crystals.
-        taught: rows of those that teach.
-        watched: rows of the others.
+        training: rows of the training set.
+        validation: rows of the others.
         size: crystals a batch.
         seed: of the shuffles.
     """
     data = CrystalDataset(graphs)
     settings: dict[str, Any] = {"batch_size": size, "num_workers": 0}
     settings["generator"] = torch.Generator().manual_seed(seed)
-    first, last = MGLDataLoader(Subset(data, taught), Subset(data, watched), collate_fn=collate_fn_graph, **settings)
+    parts: tuple[Any, Any] = Subset(data, training), Subset(data, validation)
+    first, last = MGLDataLoader(*parts, collate_fn=collate_fn_graph, **settings)
     return first, last
 
 

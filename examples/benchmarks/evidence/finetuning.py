@@ -19,9 +19,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from examples.benchmarks.common.fitting import fit_quietly, split_loaders
-from examples.benchmarks.common.ledger import Lines, whole_numbers
+from examples.benchmarks.common.options import numbers, settings_of
+from examples.benchmarks.common.rows import Lines
 from examples.benchmarks.evidence.suite import PLAIN, Suite
-from examples.benchmarks.potentials.labelling import settings_of
 from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError
@@ -248,7 +248,7 @@ def finetune(
     json: Annotated[Path | None, typer.Option(help="File to which the figures are appended as a line.")] = None,
 ) -> None:
     """Cost of fill-tuning over that of a standard fine-tuning, errors of both ways, and what other tasks lose."""
-    listed, suite = whole_numbers(seeds), Suite.asked(data, tasks, "both", rows)
+    listed, suite = numbers(seeds), Suite.asked(data, tasks, "both", rows)
     names = on or (list(TUNED_ON) if data else [suite.tasks[0].name])
     loaded, known = load_model(model), None if pool == "default" else read_structures(pool)
     settings = settings_of(changes or [])

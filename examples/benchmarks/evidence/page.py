@@ -1,44 +1,40 @@
-"""Markdown and figures of the standing benchmark."""
+"""All measurements as tables: one page in Markdown, and CSV files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from matplotlib.figure import Figure
-
-from examples.benchmarks.common.ledger import Row
-from examples.benchmarks.evidence.pairs import MEASURED, against, pairs_of_runs
-from examples.benchmarks.evidence.statistics import (
-    AS_IS,
-    Arm,
-    Group,
-    correlation,
-    differences,
-    groups,
-    learnable,
-    sign_test,
+from examples.benchmarks.common.rows import Row
+from examples.benchmarks.evidence.figure import task_dots
+from examples.benchmarks.evidence.pairs import pairs_of_arms, pairs_of_settings
+from examples.benchmarks.evidence.sections import (
+    KINDS,
+    arms_by_task,
+    arms_table,
+    controls_table,
+    correlations_table,
+    crystals_shared,
+    crystals_table,
+    curves,
+    filled_arms,
+    learnable_table,
+    main_arms,
+    original_table,
+    probes_table,
+    roughness_table,
+    tasks_table,
+    varied_arms,
 )
-from examples.benchmarks.evidence.suite import DESCRIBED, PLAIN
+from examples.benchmarks.evidence.statistics import SCORED, Arm, Group, groups, learnable
 from examples.benchmarks.evidence.summary import summary
-from examples.benchmarks.evidence.text import both, listed, markdown_table, mean_text, signed
+from examples.benchmarks.evidence.tables import Table, joined, listed
 from matgl_fill.errors import InputError
-from matgl_fill.evaluation.probes import PROBES
-from matgl_fill.roughness.plots import DARK, figure_bytes, house_style
+from matgl_fill.roughness.plots import figure_bytes
 from matgl_fill.utils.files import atomic_write
 
-KINDS = (PLAIN, DESCRIBED)
-STYLES = {
-    "roughness": ("#d55e00", "o"),
-    "random": ("#0072b2", "s"),
-    "farthest": ("#009e73", "D"),
-    "dissimilar": ("#e69f00", "P"),
-    "layers": ("#cc79a7", "^"),
-    "descriptors": ("#222222", "v"),
-}
-"""Colour and marker of the arms in the figure, told apart by either."""
-FRUSTRATION, LOCAL = "frustration", "local roughness, generated crystals"
 HEAD = """# Benchmarks
 
 Frozen embeddings of crystals, from which ridge and Gaussian kernel ridge predict a property: change of the mean
@@ -52,263 +48,165 @@ down*: tasks whose mean over seeds is better or worse. *Lowest run*: the lowest 
 exact and two-sided, over tasks; its p is optimistic, for some tasks are one quantity from two sources. A task that a
 model was trained for is none of its downstream tasks: it counts in no mean and stands apart, under *trained for*.
 """
+SUMMARY = """## Summary
+
+*Learnable*: only tasks on which probes of the original embedding err less than the median of all labels. *Network*: the
+small network, which no setting was chosen by. No setting was chosen with the M3GNet potentials and the distilled
+models.
+
+"""
+PAIRS = """## Pairs of runs, over all models
+
+Difference of the means over tasks of two runs that share model, pool, seed and all settings that are not named;
+intervals and sign tests are over runs.
+"""
 
 
-def _summary(group: Group, arms: Sequence[Arm]) -> str:
-    """One row an arm."""
-    halves = list(dict.fromkeys(group.halves)) if len(set(group.halves)) > 1 else []
-    of_kind = ("mean", "worst task", "up, down", "lowest run")
-    columns = ["arm", "seeds", *of_kind, *(f"mean, {half}" for half in halves)]
-    columns += [*(f"{name}, with descriptors" for name in of_kind), "seconds", "accepted"]
-    rows = []
-    for arm in arms:
-        cells = [arm.name, str(len(arm.seeds)) if arm.variant else "", *_figures(group, arm, PLAIN)]
-        for half in halves:
-            cells.append(mean_text(arm.gains[PLAIN][[h == half for h in group.halves]]))
-        cells += _figures(group, arm, DESCRIBED)
-        fills = [row["fill"] for row in arm.rows if row["fill"]]
-        rows.append([*cells, _seconds(arm), f"{sum(f['accepted'] for f in fills)} of {len(fills)}" if fills else ""])
-    return markdown_table(columns, rows)
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was measured.
+
+    Attributes:
+        rows: lines of ``evidence run``, of any models and files.
+    """
+
+    rows: Sequence[Row]
+
+    def __post_init__(self) -> None:
+        """Check that there is a row.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not self.rows:
+            raise InputError("no measurement in these files; make some with 'evidence run'.")
+
+    @cached_property
+    def curves(self) -> list[list[Group]]:
+        """Groups that differ in the number of generated crystals only.
+
+        Raises:
+            InputError: a measurement is there twice, or its original is missing.
+        """
+        return curves(groups(self.rows))
+
+    @cached_property
+    def shown(self) -> list[Group]:
+        """Of each curve the number of crystals with the most runs."""
+        return [max(curve, key=lambda g: sum(len(a.seeds) for a in g.arms)) for curve in self.curves]
+
+    def page(self, figures: Sequence[str] = ()) -> str:
+        """Everything in Markdown.
+
+        Args:
+            figures: names of files that :meth:`write_page` wrote, one a group.
+        """
+        names = figures or [""] * len(self.shown)
+        sections = [_section(group, name) for group, name in zip(self.shown, names, strict=True)]
+        by_number = crystals_table(self.curves).markdown()
+        pairs = [t for t in (f(self.shown).markdown() for f in (pairs_of_arms, pairs_of_settings)) if t]
+        parts = [HEAD, self._made_by(), SUMMARY + summary(self.shown).markdown(), *sections]
+        parts += [PAIRS, *pairs] if pairs else []
+        parts += ["## How many crystals\n", by_number] if by_number else []
+        return "\n".join(parts).rstrip("\n") + "\n"
+
+    def write_page(self, path: Path) -> None:
+        """Write the page to a file, with a figure a group beside it."""
+        names = [f"{path.stem}-{k}.svg" for k in range(1, len(self.shown) + 1)]
+        for name, group in zip(names, self.shown, strict=True):
+            atomic_write(path.with_name(name), figure_bytes(task_dots(group), "svg"))
+        atomic_write(path, self.page(names))
+
+    def tables(self) -> Mapping[str, Table]:
+        """Everything as tables, by name."""
+        found = {
+            "summary": summary(self.shown),
+            "pairs_of_arms": pairs_of_arms(self.shown),
+            "pairs_of_settings": pairs_of_settings(self.shown),
+            "number_of_crystals": crystals_table(self.curves),
+        }
+        each = {
+            "arms": [_labelled(arms_table(g, g.arms), g) for g in self.shown],
+            "tasks": [_labelled(arms_by_task(g), g) for g in self.shown],
+            "probes": [_labelled(probes_table(g.arms), g) for g in self.shown],
+            "learnable": [_labelled(learnable_table(g, main_arms(g)), g) for g in self.shown],
+            "controls": [_labelled(controls_table(g, [*main_arms(g), *varied_arms(g)]), g) for g in self.shown],
+            "frustration": [_labelled(roughness_table(g), g) for g in self.shown],
+            "frustration_and_gain": [_labelled(correlations_table(g), g) for g in self.shown],
+        }
+        originals = {tuple(g.facts[k] for k in SCORED): original_table(g).labelled(model=g.model) for g in self.shown}
+        each["original"] = list(originals.values())
+        return found | {name: joined(parts) for name, parts in each.items()}
+
+    def write_tables(self, folder: Path) -> None:
+        """Write every table to a CSV file of a folder."""
+        for name, table in self.tables().items():
+            atomic_write(folder / f"{name}.csv", table.csv())
+
+    def _made_by(self) -> str:
+        """Machines, versions and commits."""
+        machines = "; ".join(dict.fromkeys(r["machine"] for r in self.rows))
+        versions = "; ".join(dict.fromkeys(", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in self.rows))
+        commits = ", ".join(dict.fromkeys(str(r["commit"]) for r in self.rows))
+        return f"{len(self.rows)} measurements. Machine: {machines}. Versions: {versions}. Commit: {commits}.\n"
 
 
-def _seconds(arm: Arm) -> str:
-    """Mean time of the runs of an arm, empty for arms without training."""
-    fills = [row["fill"] for row in arm.rows if row["fill"]]
-    return f"{np.mean([f['seconds'] for f in fills]):.0f}" if fills else ""
+def _labelled(table: Table, group: Group) -> Table:
+    """A table of one group behind what tells groups apart."""
+    facts = {"model": group.model, "pool": group.pool, "oracle": str(group.facts["oracle"] or "")}
+    return table.labelled(**facts, settings=group.settings)
 
 
-def _figures(group: Group, arm: Arm, kind: str, some: np.ndarray | None = None) -> list[str]:
-    """Mean, worst task, tasks up and down, lowest run; of some tasks only, if these are told."""
-    if kind not in arm.gains:
-        return [""] * 4
-    shown = np.ones(len(group.tasks), dtype=bool) if some is None else some
-    tasks = [t for t, there in zip(group.tasks, shown, strict=True) if there]
-    values = arm.gains[kind][shown]
-    by_task = values.mean(axis=1)
-    worst, lowest = int(by_task.argmin()), np.unravel_index(values.argmin(), values.shape)
-    signs, seed = sign_test(values), arm.seeds[lowest[1]]
-    where = f"{tasks[lowest[0]]}" + ("" if seed is None else f", seed {seed}")
-    return [
-        mean_text(values),
-        f"{signed(by_task[worst])} ({tasks[worst]})",
-        f"{signs.up}, {signs.down}",
-        f"{signed(values.min())} ({where})",
-    ]
-
-
-def _main(group: Group) -> list[Arm]:
-    """Arms without a change of the config."""
-    return [a for a in group.arms if a.variant in ("", AS_IS)]
-
-
-def _original(group: Group, arms: Sequence[Arm]) -> str:
-    """Errors of the original's plain embedding beside those of one value, and the worst of the tasks where it wins."""
-    rows, learnt = [], learnable(group)
-    for score in group.original:
-        errors = [float(np.mean(score[PLAIN][p])) for p in PROBES]
-        others = [float(np.mean(e)) for p, e in score[PLAIN].items() if p not in PROBES]
-        rows.append([score["task"], str(score["n"]), *(f"{e:.3g}" for e in (*errors, *others, score["median"]))])
-    names = [*PROBES, *(p for p in group.original[0][PLAIN] if p not in PROBES)]
-    parts = [markdown_table(["task", "crystals", *names, "median of all labels"], rows)]
-    if learnt.all() or not learnt.any():
-        return parts[0]
-    hard = ", ".join(t for t, good in zip(group.tasks, learnt, strict=True) if not good)
-    parts.append(
-        f"The median of all labels is a better guess than the original's probes make: {hard}. The other tasks:\n"
-    )
-    found = [[arm.name, *(x for kind in KINDS for x in _figures(group, arm, kind, learnt)[:3])] for arm in arms]
-    of_kind = ("mean", "worst task", "up, down")
-    parts.append(markdown_table(["arm", *both(of_kind)], found))
-    return "\n".join(parts)
-
-
-def _by_probe(arms: Sequence[Arm]) -> str:
-    """Gains by each probe, those that the other tables do not contain too."""
-    probes = [p for p in dict.fromkeys(p for a in arms for p in a.by_probe) if all(p in a.by_probe for a in arms)]
-    rows = []
-    for arm in arms:
-        cells = []
-        for probe in probes:
-            values = arm.by_probe[probe]
-            signs = sign_test(values)
-            cells += [mean_text(values), signed(values.mean(axis=1).min()), f"{signs.up}, {signs.down}"]
-        rows.append([arm.name, *cells])
-    return markdown_table(["arm", *(x for p in probes for x in (p, "worst task", "up, down"))], rows)
-
-
-def _curves(found: Sequence[Group]) -> list[list[Group]]:
-    """Groups that differ in the number of generated crystals only."""
-    curves: dict[str, list[Group]] = {}
-    for group in found:
-        curves.setdefault(group.facts_but("n"), []).append(group)
-    return list(curves.values())
-
-
-def _curve(curves: Sequence[Sequence[Group]]) -> str:
-    """Gain by the number of generated crystals, where more than one number was measured."""
-    rows = []
-    for curve in (c for c in curves if len(c) > 1):
-        by_n = sorted(curve, key=lambda group: group.facts["n"])
-        for name in dict.fromkeys(a.name for g in by_n for a in g.arms if a.variant == AS_IS):
-            for group, arm in ((g, a) for g in by_n for a in g.arms if a.name == name):
-                kinds = [_figures(group, arm, k)[:3] for k in KINDS]
-                where, n = f"{group.facts['model']}, {name}", str(group.facts["n"])
-                rows.append([where, n, str(len(arm.seeds)), *kinds[0], *kinds[1], _seconds(arm)])
-    if not rows:
-        return ""
-    of_kind = ("mean", "worst task", "up, down")
-    columns = ("model, arm", "crystals", "seeds", *both(of_kind), "seconds")
-    return "## How many crystals\n\n" + markdown_table(columns, rows)
-
-
-def _every_task(group: Group, arms: Sequence[Arm]) -> str:
-    """Mean over seeds and their standard deviation, plain and with descriptors."""
-    parts = []
-    for kind in KINDS:
-        shown = [a for a in arms if kind in a.gains]
-        rows = []
-        for i, task in enumerate(group.tasks):
-            each = [a.gains[kind][i] for a in shown]
-            spread = [f" ± {v.std(ddof=1):.1f}" if len(v) > 1 else "" for v in each]
-            rows.append([task, *(f"{signed(v.mean())}{s}" for v, s in zip(each, spread, strict=True))])
-        if shown:
-            parts.append(f"Mean over seeds ± standard deviation, {kind}:\n")
-            parts.append(markdown_table(["task", *(a.name for a in shown)], rows))
-    return "\n".join(parts)
-
-
-def _paired(group: Group, arms: Sequence[Arm]) -> str:
-    """Every arm that fills against its controls."""
-    rows = []
-    for arm in arms:
-        for control in group.controls(arm):
-            cells = []
-            for kind in KINDS:
-                cells += against(differences(arm, control, kind) if kind in control.gains else np.empty((0, 0)))
-            rows.append([arm.name, control.name, *cells])
-    return markdown_table(["arm", "control", *both(MEASURED)], rows)
-
-
-def _landscape(group: Group) -> str:
-    """Frustration and local roughness before and after, and whether they go with the gain."""
-    filled = [a for a in group.arms if a.rows[0]["fill"]]
-    rows = []
-    for arm in filled:
-        means = [np.mean([r["fill"]["roughness"][m] for r in arm.rows], axis=0) for m in (FRUSTRATION, LOCAL)]
-        widths = dict.fromkeys(r["fill"]["embedding"] for r in arm.rows)
-        rows.append([arm.name, *(f"{before:.3g} → {after:.3g}" for before, after in means), "; ".join(widths)])
-    parts = [markdown_table(["arm", FRUSTRATION, LOCAL, "embedding"], rows)]
-    parts.append("Means over seeds. Values compare between embeddings of the same width only.\n")
-    runs = [(r["fill"], g) for a in filled for r, g in zip(a.rows, a.gains[PLAIN].mean(axis=0), strict=True)]
-    for width in dict.fromkeys(fill["embedding"] for fill, _ in runs):
-        alike = [(fill["roughness"], g) for fill, g in runs if fill["embedding"] == width]
-        for measure in (FRUSTRATION, LOCAL):
-            parts.append(_going_together(measure, [(f[measure], g) for f, g in alike], width))
-    parts.append(_sharing(filled))
-    return "\n".join(p for p in parts if p)
-
-
-def _going_together(measure: str, runs: Sequence[tuple[Sequence[float], float]], width: str) -> str:
-    """Rank correlation of (before, after) of a measure with the gain."""
-    ratio = [after / before if before else np.nan for (before, after), _ in runs]
-    found = correlation(ratio, [gain for _, gain in runs]) if np.isfinite(ratio).all() else None
-    said = f"{signed(found[0], 2)} (p {found[1]:.2g})" if found else "not defined"
-    of = f"{len(runs)} runs, {width}"
-    return f"- Spearman correlation of {measure}, after over before, with the mean gain ({of}): {said}"
-
-
-def _sharing(filled: Sequence[Arm]) -> str:
-    """Whether variants of an arm learned from the same crystals."""
-    crystals: dict[tuple[str, int | None], set[str]] = {}
-    for arm in filled:
-        for row in arm.rows:
-            crystals.setdefault((arm.arm, row["seed"]), set()).add(row["fill"]["crystals"])
-    if len({a.variant for a in filled}) < 2:
-        return ""
-    apart = ", ".join(f"{arm} seed {seed}" for (arm, seed), keys in crystals.items() if len(keys) > 1)
-    return "\nVariants learned from the same crystals" + (f", except {apart}.\n" if apart else ".\n")
-
-
-def task_dots(group: Group) -> Figure:
-    """Change on every task: mean over seeds as a dot, lowest to highest seed as a line; without the ablation."""
-    arms = _main(group)
-    with house_style("evidence"):
-        figure = Figure((8.0, 1.2 + (0.085 * len(arms) + 0.1) * len(group.tasks)), layout="constrained")
-        ax = figure.subplots()
-        for k, arm in enumerate(arms):
-            colour, marker = STYLES[arm.arm]
-            values, row = arm.gains[PLAIN], np.arange(len(group.tasks)) + 0.8 * ((k + 0.5) / len(arms) - 0.5)
-            ax.hlines(row, values.min(axis=1), values.max(axis=1), color=colour, linewidth=1.2)
-            ax.plot(values.mean(axis=1), row, marker, color=colour, markersize=4, label=arm.name)
-        for i in range(0, len(group.tasks), 2):
-            ax.axhspan(i - 0.5, i + 0.5, color="#f2f2f2", linewidth=0, zorder=0)
-        ax.axvline(0, color=DARK, linewidth=1)
-        ax.set_yticks(range(len(group.tasks)), group.tasks)
-        ax.set(ylim=(len(group.tasks) - 0.5, -0.5), xlabel="reduction of the MAE, % (dot: mean, line: all seeds)")
-        ax.tick_params(axis="y", length=0)
-        figure.legend(loc="outside upper left", ncols=5)
-    return figure
-
-
-def _section(group: Group, picture: str | None) -> str:
+def _section(group: Group, figure: str) -> str:
     """Everything about one group."""
-    f = group.facts
-    oracle = f"oracle {f['oracle']}" if f["oracle"] else ""
-    half = f"{f['half']} tasks" if f["half"] not in ("", "both") else ""
-    title = "## " + listed(f["model"], group.pool, oracle, group.settings, half)
-    text = f"Tasks of {f['tasks']}, at most {f['rows']} crystals each, {f['folds']} fold shuffle(s)."
-    filled = any(a.variant for a in group.arms)
-    if filled:
-        text += f" {f['n']} crystals filled among those of {f['pool']}, oracle: {f['oracle'] or 'none'}"
-        text += f"; {group.settings}." if group.settings else "."
-    main = _main(group)
-    varied = [a for a in group.arms if a not in main]
-    parts = [title, text, _summary(group, main)]
-    if picture:
-        parts.append(f"![change on every task]({picture})")
-    parts += ["### Every probe", _by_probe(main), "### Every task", _every_task(group, main)]
+    main, varied = main_arms(group), varied_arms(group)
+    parts = [_title(group), _asked(group), arms_table(group, main).markdown()]
+    if figure:
+        parts.append(f"![change on every task]({figure})")
+    parts += ["### Every probe", probes_table(main).markdown(), "### Every task", *_every_task(group, main)]
     if group.aside:
-        parts += ["### Trained for", _every_task(group.aside, _main(group.aside))]
-    parts += ["### Errors of the original", _original(group, main)]
-    if filled:
-        parts += ["### Against the controls", _paired(group, main)]
+        parts += ["### Trained for", *_every_task(group.aside, main_arms(group.aside))]
+    parts += ["### Errors of the original", original_table(group).markdown(), *_learnable(group)]
+    if any(a.variant for a in group.arms):
+        parts += ["### Against the controls", controls_table(group, main).markdown()]
     if varied:
-        parts += ["### Ablation", _summary(group, varied), _paired(group, varied), _every_task(group, varied)]
-    if filled:
-        parts += ["### Frustration and gain", _landscape(group)]
+        parts += ["### Ablation", arms_table(group, varied).markdown(), controls_table(group, varied).markdown()]
+        parts += _every_task(group, varied)
+    if filled_arms(group):
+        parts += ["### Frustration and gain", roughness_table(group).markdown()]
+        parts.append("Means over seeds. Values compare between embeddings of the same width only.")
+        parts += [correlations_table(group).markdown(), crystals_shared(group)]
     return "\n\n".join(p.strip("\n") for p in parts if p) + "\n"
 
 
-def _made_by(rows: Sequence[Row]) -> str:
-    """Machines, versions and commits."""
-    machines = "; ".join(dict.fromkeys(r["machine"] for r in rows))
-    versions = "; ".join(dict.fromkeys(", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in rows))
-    commits = ", ".join(dict.fromkeys(str(r["commit"]) for r in rows))
-    return f"{len(rows)} measurements. Machine: {machines}. Versions: {versions}. Commit: {commits}.\n"
+def _title(group: Group) -> str:
+    f = group.facts
+    oracle = f"oracle {f['oracle']}" if f["oracle"] else ""
+    half = f"{f['half']} tasks" if f["half"] not in ("", "both") else ""
+    return "## " + listed(group.model, group.pool, oracle, group.settings, half)
 
 
-def write_tables(rows: Sequence[Row], out: Path | None = None) -> str:
-    """Markdown of measurements.
-
-    Args:
-        rows: lines of ``evidence run``, of any models and files.
-        out: file to write it to, with a figure a model beside it.
-
-    Raises:
-        InputError: no measurement, one that is there twice, or one whose original is missing.
-    """
-    if not rows:
-        raise InputError("no measurement in these files; make some with 'evidence run'.")
-    sections, curves = [], _curves(groups(rows))
-    shown = [max(curve, key=lambda g: sum(len(a.seeds) for a in g.arms)) for curve in curves]
-    for k, group in enumerate(shown, 1):
-        picture = None
-        if out is not None:
-            picture = f"{out.stem}-{k}.svg"
-            atomic_write(out.with_name(picture), figure_bytes(task_dots(group), "svg"))
-        sections.append(_section(group, picture))
-    parts = [HEAD, _made_by(rows), summary(shown), *sections, pairs_of_runs(shown), _curve(curves)]
-    text = "\n".join(parts).rstrip("\n") + "\n"
-    if out is not None:
-        atomic_write(out, text)
+def _asked(group: Group) -> str:
+    """What the tasks are, and what was filled."""
+    f = group.facts
+    text = f"Tasks of {f['tasks']}, at most {f['rows']} crystals each, {f['folds']} fold shuffle(s)."
+    if any(a.variant for a in group.arms):
+        text += f" {f['n']} crystals filled among those of {f['pool']}, oracle: {f['oracle'] or 'none'}"
+        text += f"; {group.settings}." if group.settings else "."
     return text
+
+
+def _every_task(group: Group, arms: Sequence[Arm]) -> list[str]:
+    """Gains on every task, plain and with descriptors."""
+    tables = [(kind, tasks_table(group, arms, kind).markdown()) for kind in KINDS]
+    return [part for kind, text in tables if text for part in (f"Mean over seeds ± standard deviation, {kind}:", text)]
+
+
+def _learnable(group: Group) -> list[str]:
+    """The tasks that one value guesses better, and the gains on the others."""
+    others = learnable_table(group, main_arms(group)).markdown()
+    if not others:
+        return []
+    hard = ", ".join(t for t, good in zip(group.tasks, learnable(group), strict=True) if not good)
+    text = f"The median of all labels is a better guess than the original's probes make: {hard}. The other tasks:"
+    return [text, others]

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from examples.benchmarks.evidence.statistics import AS_IS, Arm, Group, differences, sign_test
+from examples.benchmarks.evidence.statistics import AS_IS, Arm, Group, differences
 from examples.benchmarks.evidence.suite import DESCRIBED, PLAIN
-from examples.benchmarks.evidence.text import both, listed, markdown_table, mean_text
+from examples.benchmarks.evidence.tables import COMPARED, Table, both, compared, listed
 
-COMPARED = (
+CONTRASTS = (
     ("roughness", "random"),
     ("roughness", "farthest"),
     ("roughness", "dissimilar"),
@@ -18,39 +18,31 @@ COMPARED = (
     ("random", "random, pool alone"),
 )
 """Arms, and those that they are compared with."""
-MEASURED = ("difference", "up, down", "p")
-TEXT = """## Pairs of runs, over all models
-
-Difference of the means over tasks of two runs that share model, pool, seed and all settings that are not named;
-intervals and sign tests are over runs.
-"""
 Runs = Mapping[str, Sequence[float]]
 """Kind of embedding -> differences, one a pair."""
 
 
-def against(values: np.ndarray) -> list[str]:
-    """Mean, ups and downs and p of differences (t, s), empty where there are none."""
-    if not values.size:
-        return [""] * len(MEASURED)
-    signs = sign_test(values)
-    return [mean_text(values), f"{signs.up}, {signs.down}", f"{signs.p:.2g}"]
-
-
-def pairs_of_runs(found: Sequence[Group]) -> str:
-    """Arms, and other settings than today's, in pairs of runs; Markdown, empty without a pair.
+def pairs_of_arms(found: Sequence[Group]) -> Table:
+    """Differences of arms that share model, pool, seed and settings; intervals and sign tests are over runs.
 
     Args:
         found: groups of measurements, in the order of the page.
     """
-    arms = _table(("arms", "pool"), _arms(found))
-    settings = _table(("settings less today's", "model and pool"), _settings(found))
-    tables = [table for table in (arms, settings) if table]
-    return "\n".join([TEXT, *tables]) if tables else ""
+    return _table(("arms", "pool"), _arms(found))
+
+
+def pairs_of_settings(found: Sequence[Group]) -> Table:
+    """Differences of the same arm at other settings than today's, of the same model, pool and seed.
+
+    Args:
+        found: groups of measurements, in the order of the page.
+    """
+    return _table(("settings less today's", "model and pool"), _settings(found))
 
 
 def _arms(found: Sequence[Group]) -> Iterator[tuple[str, str, Runs]]:
     """Arms, pool and their differences, a group at a time."""
-    for one, other in COMPARED:
+    for one, other in CONTRASTS:
         for group in found:
             arms = {arm.name: arm for arm in group.arms}
             if one in arms and other in arms:
@@ -63,7 +55,7 @@ def _settings(found: Sequence[Group]) -> Iterator[tuple[str, str, Runs]]:
     for group in (g for g in found if g.settings and g.facts_but("base") in today):
         arms = {arm.name: arm for arm in today[group.facts_but("base")].arms if arm.variant == AS_IS}
         for arm in (a for a in group.arms if a.variant == AS_IS and a.name in arms):
-            yield group.settings, listed(str(group.facts["model"]), group.pool), _runs(arm, arms[arm.name])
+            yield group.settings, listed(group.model, group.pool), _runs(arm, arms[arm.name])
 
 
 def _runs(one: Arm, other: Arm) -> Runs:
@@ -72,7 +64,7 @@ def _runs(one: Arm, other: Arm) -> Runs:
     return {kind: differences(one, other, kind).mean(axis=0).tolist() for kind in kinds}
 
 
-def _table(columns: tuple[str, str], pairs: Iterator[tuple[str, str, Runs]]) -> str:
+def _table(columns: tuple[str, str], pairs: Iterator[tuple[str, str, Runs]]) -> Table:
     """A row for each name and place, and before them one for all places if they are more than one."""
     found: dict[str, dict[str, list[Runs]]] = {}
     for name, place, runs in pairs:
@@ -83,10 +75,10 @@ def _table(columns: tuple[str, str], pairs: Iterator[tuple[str, str, Runs]]) -> 
         if len(places) > 1:
             rows.append([name, "all", *_cells([runs for some in places.values() for runs in some])])
         rows += [[name, place, *_cells(some)] for place, some in places.items()]
-    return markdown_table([*columns, "runs", *both(MEASURED)], rows) if rows else ""
+    return Table([*columns, "runs", *both(COMPARED)], rows)
 
 
 def _cells(runs: Sequence[Runs]) -> list[str]:
     """How many pairs there are, and what they say."""
     values = [np.array([x for r in runs for x in r.get(kind, ())])[:, None] for kind in (PLAIN, DESCRIBED)]
-    return [str(len(values[0])), *(cell for v in values for cell in against(v))]
+    return [str(len(values[0])), *(cell for v in values for cell in compared(v))]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest, spearmanr
 
-from examples.benchmarks.common.ledger import Row
+from examples.benchmarks.common.rows import Row
 from examples.benchmarks.evidence.suite import DESCRIBED, PLAIN, trained_on
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation import PROBES, compare
@@ -21,6 +21,8 @@ AS_IS = "as is"
 RESAMPLES = 10_000
 MIN_RUNS = 4
 """Runs without which a rank correlation says nothing."""
+DISTILLED = "student-"
+"""How the names of distilled models begin in the rows that are kept."""
 SCORED = ("model", "tasks", "half", "rows", "folds")
 """What measurements must share to be compared at all ..."""
 FILLED = ("pool", "n", "oracle", "base")
@@ -92,7 +94,7 @@ class Arm:
     """One way to an embedding, with all its seeds.
 
     Attributes:
-        arm: see :mod:`examples.benchmarks.evidence.run`.
+        arm: see :mod:`examples.benchmarks.evidence.measurement`.
         variant: name of the change of the config, empty for arms without training.
         seeds: (s) of the runs; None stands for the one run of an arm without training.
         gains: embedding name -> (t, s) percent: plain over the original, with descriptors over the original with
@@ -145,6 +147,12 @@ class Group:
     arms: tuple[Arm, ...]
     original: tuple[Row, ...] = ()
     aside: Group | None = None
+
+    @property
+    def model(self) -> str:
+        """Name of the model, for tables."""
+        name = str(self.facts["model"])
+        return f"distilled-{name.removeprefix(DISTILLED)}" if name.startswith(DISTILLED) else name
 
     @property
     def pool(self) -> str:

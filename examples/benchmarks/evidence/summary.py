@@ -8,7 +8,7 @@ import numpy as np
 
 from examples.benchmarks.evidence.statistics import AS_IS, SCORED, Arm, Group, learnable, sign_test
 from examples.benchmarks.evidence.suite import DESCRIBED, PLAIN
-from examples.benchmarks.evidence.text import listed, markdown_table, mean_text, signed
+from examples.benchmarks.evidence.tables import Table, both, listed, mean_text, signed
 
 PLACES = {
     "roughness": "{n} at rough places",
@@ -21,18 +21,13 @@ PLACES = {
 """Arms, by where their crystals are."""
 CONTROLS = {"pool alone": "none, the pool alone", "untrained copy": "none, copy not trained"}
 """Variants that belong among the arms."""
-COLUMNS = ("plain", "worst", "up", "with descriptors", "worst", "up")
 NETWORK = "MLP"
-TEXT = """## Summary
-
-*Learnable*: only tasks on which probes of the original embedding err less than the median of all labels. *Network*: the
-small network, which no setting was chosen by. No setting was chosen with the M3GNet potentials and the students.
-
-"""
+COLUMNS = ("model", "pool", "crystals", "seeds", *both(("mean", "worst", "up")))
+LEARNABLE = ("learnable, mean", "learnable, worst")
 
 
-def summary(found: Sequence[Group]) -> str:
-    """Table of all arms that stand for themselves, as Markdown.
+def summary(found: Sequence[Group]) -> Table:
+    """All arms that stand for themselves.
 
     Args:
         found: groups of measurements, in the order of the page.
@@ -42,8 +37,7 @@ def summary(found: Sequence[Group]) -> str:
         scored = tuple(group.facts[k] for k in SCORED)
         rows += _rows(group, trained_only=scored in shown)
         shown.add(scored)
-    learnt = ("learnable, plain", "worst", "learnable, with descriptors", "worst")
-    return TEXT + markdown_table(["model", "pool", "crystals", "seeds", *COLUMNS, *learnt, "network"], rows)
+    return Table([*COLUMNS, *both(LEARNABLE), "network"], rows)
 
 
 def _rows(group: Group, trained_only: bool) -> list[list[str]]:
@@ -58,7 +52,7 @@ def _rows(group: Group, trained_only: bool) -> list[list[str]]:
     good, rows = learnable(group), []
     for arm in arms:
         pool, settings = (group.pool, group.settings) if arm.variant else ("", "")
-        rows.append([str(group.facts["model"]), pool, listed(named[arm.name], settings), *_figures(arm, good)])
+        rows.append([group.model, pool, listed(named[arm.name], settings), *_figures(arm, good)])
     return rows
 
 

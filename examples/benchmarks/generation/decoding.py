@@ -17,7 +17,7 @@ from pymatgen.core.structure_matcher import StructureMatcher
 from rich.console import Console
 from rich.table import Table
 
-from examples.benchmarks.common.ledger import Lines
+from examples.benchmarks.common.rows import Lines
 from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, Batch, Output
 from matgl_fill.embedding.pool import Pool, graph_or_problem, prepare_pool

@@ -19,7 +19,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from rich.console import Console
 from rich.table import Table
 
-from examples.benchmarks.common.ledger import Lines
+from examples.benchmarks.common.rows import Lines
 from matgl_fill import load_model, propose, read_structures
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal

@@ -1,4 +1,4 @@
-"""Potentials of architectures that no pretrained model is at hand of, taught by another potential."""
+"""Potentials of architectures that no pretrained model is at hand of, distilled from another potential."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from matgl.apps.pes import Potential
 from matgl.models import QET, CHGNet, SO3Net, TensorNet
 from matgl.utils.training import ModelLightningModule
 from pymatgen.core import Structure
-from rich.console import Console
 from torch import Tensor
 
 from examples.benchmarks.common.fitting import fit_quietly, split_loaders
+from examples.benchmarks.common.printing import console
 from matgl_fill import get_adapter, load_model
 from matgl_fill.adapters import Adapter, deterministic
 from matgl_fill.embedding.cost import BACKWARD_COST, GEOMETRY_COST, embedding_seconds
@@ -33,7 +33,6 @@ from matgl_fill.training.data import unpack
 from matgl_fill.training.run_state import RunState, what_it_depends_on
 from matgl_fill.utils.files import atomic_folder
 
-console = Console(width=120)
 Architecture = Literal["CHGNet", "QET", "SO3Net", "TensorNet"]
 ARCHITECTURES: dict[str, Any] = {
     "CHGNet": CHGNet,
@@ -42,20 +41,18 @@ ARCHITECTURES: dict[str, Any] = {
     "TensorNet": TensorNet,
 }
 """Of MatGL's default sizes, but that SO3Net's angular momentum ends at 1: a step of 3 took a quarter of a minute.
-TensorNet is a control: what a short schooling alone makes of an architecture that is at hand well pretrained."""
+TensorNet is a control: what a short distillation alone makes of an architecture that is at hand well pretrained."""
 RATTLE, STRAIN = 0.25, 0.03
-"""Of the altered copy of every crystal: largest deviation of displacements (Angstrom) and deviation of strains."""
+"""Of the augmentation of every crystal: largest deviation of displacements (Angstrom) and deviation of strains."""
 BATCH, RATE, TESTED = 16, 2e-3, 0.05
 """Crystals a step, Adam's rate at the start of a cosine to zero, and share of crystals that only test."""
 FORCE_WEIGHT, DELTA = 1.0, 1.0
 """Of forces beside energies per atom, in the loss; both by Huber's with that corner, in eV/atom and eV/Angstrom."""
-
-
-SCHOOLING = "schooling.ckpt"
+STATE = "distillation.ckpt"
 """File of a training that is not finished."""
 
 
-class Schooling(ModelLightningModule):
+class Distillation(ModelLightningModule):
     """MatGL's training of a model, on energies and forces, read as the adapter reads them.
 
     Args:
@@ -87,8 +84,8 @@ class Schooling(ModelLightningModule):
         assert moving.displacement is not None
         energy = self._adapter.forward(moving).prediction
         forces = -torch.autograd.grad(energy.sum(), moving.displacement, create_graph=True)[0]
-        wanted, pushed, _ = self._labels.gather(rows)
-        return (energy - wanted) / crystals.n_atoms, forces - pushed
+        energy_labels, force_labels, _ = self._labels.gather(rows)
+        return (energy - energy_labels) / crystals.n_atoms, forces - force_labels
 
     def step(self, batch: tuple) -> tuple[dict[str, Any], int]:
         """Loss and errors of one batch."""
@@ -99,12 +96,12 @@ class Schooling(ModelLightningModule):
 
 
 @dataclass(frozen=True)
-class School:
-    """Labelled crystals.
+class LabelledSet:
+    """Crystals labelled by the reference potential.
 
     Attributes:
         structures: n of them.
-        labels: of the teacher.
+        labels: of the reference potential.
         test: rows that only test.
     """
 
@@ -113,21 +110,21 @@ class School:
     test: list[int]
 
 
-def school(teacher: Adapter, pool: Sequence[Structure], max_atoms: int, seed: int) -> School:
-    """Small crystals of a pool and an altered copy of each, labelled; a crystal and its copy teach or test together.
+def labelled_set(reference: Adapter, pool: Sequence[Structure], max_atoms: int, seed: int) -> LabelledSet:
+    """Small crystals of a pool and an augmentation of each, labelled; both are on one side of training and test.
 
     Args:
-        teacher: of a potential.
+        reference: of the potential that labels.
         pool: crystals.
         max_atoms: of a cell.
-        seed: of copies and of what tests.
+        seed: of augmentations and of what tests.
 
     Raises:
-        InputError: the pool has hardly a crystal that the teacher takes.
+        InputError: the pool has hardly a crystal that the reference potential takes.
     """
-    known = [s for s in pool if len(s) <= max_atoms and teacher.unsupported_reason(s) is None]
+    known = [s for s in pool if len(s) <= max_atoms and reference.unsupported_reason(s) is None]
     if len(known) < 2:
-        raise InputError(f"the pool has {len(known)} crystals of at most {max_atoms} atoms that the teacher knows.")
+        raise InputError(f"the pool has {len(known)} crystals of at most {max_atoms} atoms that the reference knows.")
     rng = np.random.default_rng(seed)
     tested = set(rng.permutation(len(known))[: max(round(TESTED * len(known)), 1)].tolist())
     structures: list[Structure] = []
@@ -136,15 +133,15 @@ def school(teacher: Adapter, pool: Sequence[Structure], max_atoms: int, seed: in
         family = [crystal, *altered_copies([crystal], 1, rng, RATTLE, STRAIN)]
         test += range(len(structures), len(structures) + len(family)) if i in tested else []
         structures += family
-    seconds = GEOMETRY_COST * embedding_seconds(teacher, structures) * len(structures)
+    seconds = GEOMETRY_COST * embedding_seconds(reference, structures) * len(structures)
     console.print(f"labelling {len(structures)} crystals, about {seconds:.0f} s", highlight=False)
-    found = label(structures, teacher)
+    found = label(structures, reference)
     tame = np.flatnonzero(found.usable()).tolist()
     place = {i: k for k, i in enumerate(tame)}
-    return School([structures[i] for i in tame], found.subset(tame), [place[i] for i in test if i in place])
+    return LabelledSet([structures[i] for i in tame], found.subset(tame), [place[i] for i in test if i in place])
 
 
-def fresh(architecture: str, elements: tuple[str, ...], data: School, seed: int) -> Adapter:
+def fresh(architecture: str, elements: tuple[str, ...], data: LabelledSet, seed: int) -> Adapter:
     """A potential of random weights with the elemental references and the scale of forces of labelled crystals."""
     pl.seed_everything(seed, verbose=False)
     shifts, _ = elemental_shifts(data.structures, data.labels.energy, elements)
@@ -154,11 +151,13 @@ def fresh(architecture: str, elements: tuple[str, ...], data: School, seed: int)
     return get_adapter(Potential(core, data_std=spread, element_refs=references))
 
 
-def teach(student: Adapter, data: School, epochs: int, seed: int, saved: Path | None = None) -> tuple[float, float]:
+def distil(
+    adapter: Adapter, data: LabelledSet, epochs: int, seed: int, saved: Path | None = None
+) -> tuple[float, float]:
     """Train a potential in place on the labelled crystals that do not test.
 
     Args:
-        student: of the potential.
+        adapter: of the potential.
         data: labelled crystals.
         epochs: passes over them.
         seed: of their order.
@@ -168,50 +167,53 @@ def teach(student: Adapter, data: School, epochs: int, seed: int, saved: Path | 
     Returns:
         Mean absolute errors on those that test, eV/atom and eV/Angstrom.
     """
-    graphs = student.graphs(data.structures)
-    taught = sorted(set(range(len(graphs))) - set(data.test))
-    teaching, testing = split_loaders(graphs, taught, data.test, BATCH, seed)
-    passes = GEOMETRY_COST * BACKWARD_COST * len(taught) * epochs
-    seconds = passes * embedding_seconds(student, data.structures)
-    console.print(f"training on {len(taught)} crystals, about {seconds:.0f} s", highlight=False)
-    module = Schooling(student, data.labels, epochs, teaching.generator)
+    graphs = adapter.graphs(data.structures)
+    training = sorted(set(range(len(graphs))) - set(data.test))
+    trained_on, tested_on = split_loaders(graphs, training, data.test, BATCH, seed)
+    passes = GEOMETRY_COST * BACKWARD_COST * len(training) * epochs
+    seconds = passes * embedding_seconds(adapter, data.structures)
+    console.print(f"training on {len(training)} crystals, about {seconds:.0f} s", highlight=False)
+    module = Distillation(adapter, data.labels, epochs, trained_on.generator)
     options: dict[str, Any] = {"gradient_clip_val": 1.0, "callbacks": [RichProgressBar(refresh_rate=50)]}
     if saved is not None:
         options["callbacks"].append(ModelCheckpoint(saved.parent, saved.stem, enable_version_counter=False))
     with deterministic():
-        fit_quietly(module, [teaching], epochs, saved, enable_checkpointing=saved is not None, **options)
+        fit_quietly(module, [trained_on], epochs, saved, enable_checkpointing=saved is not None, **options)
     module.eval()
-    found = [module.errors(batch) for batch in testing]
-    student.release()
+    found = [module.errors(batch) for batch in tested_on]
+    adapter.release()
     energy, forces = (float(torch.cat([f[k].detach().abs().flatten() for f in found]).mean()) for k in (0, 1))
     return energy, forces
 
 
-def student(
-    architecture: Annotated[Architecture, typer.Argument(help="Of the student.")],
-    teacher: Annotated[str, typer.Argument(help="Potential whose energies and forces it learns; 'potential' is ours.")],
+def distil_command(
+    architecture: Annotated[Architecture, typer.Argument(help="Of the potential that is trained.")],
+    reference: Annotated[
+        str, typer.Argument(help="Potential whose energies and forces it learns; 'potential' is the bundled one.")
+    ],
     pool: Annotated[str, typer.Argument(help="Crystals, 'default' for the bundled ones.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the student.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the distilled potential.")],
     epochs: Annotated[int, typer.Option(min=1, help="Of training.")] = 10,
     max_atoms: Annotated[int, typer.Option(min=1, help="Of the crystals it learns.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of weights, copies and order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of weights, augmentations and order.")] = 0,
 ) -> None:
-    """Pretrain a potential of an architecture of which no pretrained model is at hand, for `evidence run`.
+    """Distil a potential of an architecture of which no pretrained model is at hand, for `evidence run`.
 
     An interrupted call goes on when it is given again.
     """
     start = time.perf_counter()
-    adapter = get_adapter(load_model(teacher))
-    data = school(adapter, pool_named(pool, adapter.element_types).structures, max_atoms, seed)
+    adapter = get_adapter(load_model(reference))
+    data = labelled_set(adapter, pool_named(pool, adapter.element_types).structures, max_atoms, seed)
     mean = np.mean(np.abs(np.concatenate(data.labels.forces)))
     console.print(f"{len(data.structures)} crystals, {len(data.test)} of them to test; mean force {mean:.3f} eV/A")
     ids = [str(k) for k in range(len(data.structures))]
     asked = {"architecture": architecture, "epochs": epochs, "max_atoms": max_atoms, "seed": seed}
     state = RunState(out, what_it_depends_on(adapter.model, data.structures, ids, None, **asked), resume=True)
-    taught = fresh(architecture, adapter.element_types, data, seed)
-    energy, forces = teach(taught, data, epochs, seed, state.file(SCHOOLING))
-    model: Any = taught.model.eval()
-    atomic_folder(out, partial(model.save, metadata={"description": f"{architecture} taught by {Path(teacher).name}"}))
+    distilled = fresh(architecture, adapter.element_types, data, seed)
+    energy, forces = distil(distilled, data, epochs, seed, state.file(STATE))
+    model: Any = distilled.model.eval()
+    description = {"description": f"{architecture} distilled from {Path(reference).name}"}
+    atomic_folder(out, partial(model.save, metadata=description))
     state.remove()
     seconds = time.perf_counter() - start
     text = f"{architecture}: {1000 * energy:.0f} meV/atom and {forces:.3f} eV/A on those that test"

@@ -18,8 +18,8 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from torch import nn
 
-from examples.benchmarks.common.ledger import Lines
-from examples.benchmarks.potentials.labelling import settings_of
+from examples.benchmarks.common.options import settings_of
+from examples.benchmarks.common.rows import Lines
 from matgl_fill import FillCalculator, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.calculator.watch import bare, measured

@@ -16,10 +16,11 @@ from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.common.ledger import Lines, read_rows
-from examples.benchmarks.evidence import run as evidence
-from examples.benchmarks.evidence.page import _curve, _curves, _original
-from examples.benchmarks.evidence.pairs import pairs_of_runs
+from examples.benchmarks.common.rows import Lines, read_rows
+from examples.benchmarks.evidence import measurement
+from examples.benchmarks.evidence.page import _learnable
+from examples.benchmarks.evidence.pairs import pairs_of_arms, pairs_of_settings
+from examples.benchmarks.evidence.sections import crystals_table, curves, learnable_table
 from examples.benchmarks.evidence.statistics import (
     AS_IS,
     Arm,
@@ -127,12 +128,12 @@ def test_curve_over_the_number_of_crystals():
     rows = [line("none", [2.0]), line("descriptors", [2.0])]
     for n, error, seconds in ((30, 1.0, 7.0), (10, 1.5, 5.0)):
         rows.append(line("random", [error], AS_IS, 0, n=n, fill={"seconds": seconds}))
-    lines = _curve(_curves(groups(rows))).splitlines()[4:]
+    lines = crystals_table(curves(groups(rows))).markdown().splitlines()[2:]
     assert lines == [
         "| m, random | 10 | 1 | +25.0 [+25.0, +25.0] | +25.0 (task 0) | 1, 0 |  |  |  | 5 |",
         "| m, random | 30 | 1 | +50.0 [+50.0, +50.0] | +50.0 (task 0) | 1, 0 |  |  |  | 7 |",
     ]
-    assert _curve(_curves(groups(rows[:3]))) == ""
+    assert crystals_table(curves(groups(rows[:3]))).markdown() == ""
 
 
 def test_runs_of_all_models_are_compared_in_pairs_settings_apart():
@@ -143,7 +144,8 @@ def test_runs_of_all_models_are_compared_in_pairs_settings_apart():
     other = replace(lonely, arms=(arm("roughness", [[4.0]]), arm("random", [[0.0]], seeds=(0,))))
     before = (arm("roughness", [[1.0], [2.0]], seeds=(1,)), arm("random", [[1.0], [1.0]], seeds=(1,)))
     shorter = replace(one, facts=today | {"base": {"steps": 200}}, arms=before)
-    tables = pairs_of_runs([one, other, shorter]).splitlines()
+    found = [one, other, shorter]
+    tables = [line for table in (pairs_of_arms, pairs_of_settings) for line in table(found).markdown().splitlines()]
     assert [line for line in tables if line.startswith(("| roughness", "| steps"))] == [
         "| roughness less random | all | 3 | +2.0 [+1.0, +4.0] | 3, 0 | 0.25 |  |  |  |",
         "| roughness less random | p | 2 | +1.0 [+1.0, +1.0] | 2, 0 | 0.5 |  |  |  |",
@@ -151,7 +153,8 @@ def test_runs_of_all_models_are_compared_in_pairs_settings_apart():
         "| roughness less random, steps = 200 | p | 1 | +0.5 [+0.5, +0.5] | 1, 0 | 1 |  |  |  |",
         "| steps = 200 | m, p | 2 | −1.2 [−1.5, −1.0] | 0, 2 | 0.5 |  |  |  |",
     ]
-    assert pairs_of_runs([lonely]) == ""
+    assert not pairs_of_arms([lonely]).rows
+    assert not pairs_of_settings([lonely]).rows
 
 
 def test_what_a_model_was_trained_for_is_no_downstream_task_of_its():
@@ -177,12 +180,14 @@ def test_tasks_where_one_value_is_a_better_guess_are_told_and_left_out_of_a_tabl
     for score, median in zip(rows[0]["scores"], (3.0, 3.9), strict=True):
         score["median"] = median
     (group,) = groups(rows)
-    text = _original(group, group.arms)
+    text = "\n".join(_learnable(group))
     assert "better guess than the original's probes make: task 1." in text
-    assert text.splitlines()[-1] == "| random | +50.0 [+50.0, +50.0] | +50.0 (task 0) | 1, 0 |  |  |  |"
+    lines = learnable_table(group, group.arms).markdown().splitlines()
+    assert lines[-1] == "| random | +50.0 [+50.0, +50.0] | +50.0 (task 0) | 1, 0 |  |  |  |"
     rows[0]["scores"][1]["median"] = 4.1
     (group,) = groups(rows)
-    assert "better guess" not in _original(group, group.arms)
+    assert not learnable_table(group, group.arms).rows
+    assert not _learnable(group)
 
 
 def test_controls_of_an_arm():
@@ -220,7 +225,7 @@ def test_correlation_needs_runs_that_differ():
 
 def test_every_variant_is_a_config_that_differs():
     default = FillConfig().resolved(False, 16, 8e-3)
-    changes = evidence.ABLATION
+    changes = measurement.ABLATION
     assert len({(c.get("objective"), c.get("device"), c.get("form")) for c in changes.values()}) == 10
     found = {
         name: FillConfig.make(change).resolved(False, 16, 8e-3)
@@ -236,13 +241,13 @@ def test_every_variant_is_a_config_that_differs():
 
 def test_changes_that_are_none_are_refused():
     with pytest.raises(InputError, match="FIELD=VALUE"):
-        evidence.changes_of(["steps"])
+        measurement.changes_of(["steps"])
     with pytest.raises(InputError, match="stepz"):
-        evidence.changes_of(["stepz=3"])
+        measurement.changes_of(["stepz=3"])
     with pytest.raises(InputError, match="no objective 'guess'"):
-        evidence.changes_of(["objective=guess"])
+        measurement.changes_of(["objective=guess"])
     with pytest.raises(InputError, match="--arms"):
-        evidence.changes_of(["choice=random"])
+        measurement.changes_of(["choice=random"])
 
 
 def test_a_line_left_in_part_is_cut_and_a_bad_one_refused(tmp_path):

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import matgl_fill as mf
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.potentials.labelling import Remembering, taught
+from examples.benchmarks.potentials.labels import Remembering, taught
 from examples.benchmarks.potentials.physics import (
     DIMER,
     VOLUMES,

@@ -7,24 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from matgl_fill.errors import InputError
 from matgl_fill.utils.files import atomic_write
 
 Row = dict[str, Any]
-
-
-def whole_numbers(text: str) -> list[int]:
-    """Numbers of a word such as ``0,1,2`` on the command line.
-
-    Raises:
-        BadParameter: it is none.
-    """
-    try:
-        return [int(part) for part in text.split(",") if part]
-    except ValueError as error:
-        raise typer.BadParameter(f"'{text}' is not a list of whole numbers such as 0,1,2.") from error
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -20,7 +20,8 @@ from pymatgen.core import Structure
 from rich.console import Console
 from rich.table import Table
 
-from examples.benchmarks.common.ledger import Lines
+from examples.benchmarks.common.options import settings_of
+from examples.benchmarks.common.rows import Lines
 from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.embedding.pool import graph_or_problem
@@ -266,17 +267,6 @@ def _table(result: dict[str, Any]) -> Table:
     table.add_row("verdict", "", lessons[0].verdict, "no guard", "")
     table.add_row("seconds, of them training", "", *(f"{x.seconds:.0f}, {x.training:.0f}" for x in lessons), "")
     return table
-
-
-def settings_of(changes: Sequence[str]) -> dict[str, Any]:
-    """``FIELD=VALUE`` pairs; the values are converted by the config.
-
-    Raises:
-        InputError: a text without ``=``.
-    """
-    if wrong := [c for c in changes if "=" not in c]:
-        raise InputError(f"'{wrong[0]}' is no setting; give FIELD=VALUE, such as steps=50.")
-    return dict(c.split("=", 1) for c in changes)
 
 
 def teach(
