@@ -20,8 +20,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from matgl.ext.ase import PESCalculator
 
 import matgl_fill as mf
-from matgl_fill.structures import bundled
-from matgl_fill.structures.read import write_structures
+from matgl_fill.structures import bundled, write_structures
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model", nargs="?", default=bundled.MODEL)

@@ -13,8 +13,7 @@ from matgl_fill.embedding.embed import embed
 from matgl_fill.evaluation import compare, evaluate
 from matgl_fill.pipeline import analyze_roughness, fill_tune, propose
 from matgl_fill.report.result import FillResult
-from matgl_fill.structures.descriptors import describe
-from matgl_fill.structures.read import read_structures
+from matgl_fill.structures import describe, read_structures
 
 __version__ = "0.1.0"
 

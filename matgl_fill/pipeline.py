@@ -32,8 +32,7 @@ from matgl_fill.report.model import (
 from matgl_fill.report.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
 from matgl_fill.roughness.responses import ResponseFunction, make_response
-from matgl_fill.structures.bundled import bundled_pool
-from matgl_fill.structures.read import read_structures
+from matgl_fill.structures import bundled_pool, read_structures
 from matgl_fill.training import Verdict, resolve
 from matgl_fill.training.correction.solve import can_correct
 from matgl_fill.training.registry import check_objective

@@ -23,8 +23,7 @@ import matgl_fill as mf
 from matgl_fill.cli import app
 from matgl_fill.errors import InputError, MatglFillError
 from matgl_fill.evaluation import make_task, read_tasks
-from matgl_fill.structures import bundled
-from matgl_fill.structures.read import write_structures
+from matgl_fill.structures import bundled, write_structures
 
 QUICK = "steps = 10\ncopies = 1\nreplay_size = 60\nalign_size = 20\n"
 

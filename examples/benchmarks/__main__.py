@@ -26,7 +26,7 @@ from matgl_fill import describe, get_adapter, load_model, read_structures
 from matgl_fill import embed as embed_structures
 from matgl_fill.embedding.pool import graph_or_problem
 from matgl_fill.roughness import graph_roughness
-from matgl_fill.structures.read import StructureSet
+from matgl_fill.structures import StructureSet
 from matgl_fill.utils.console import track
 
 app = typer.Typer(no_args_is_help=True, help="Measurements that the documentation quotes.")

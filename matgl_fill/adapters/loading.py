@@ -27,8 +27,8 @@ from matgl_fill.adapters.filled import Filled
 from matgl_fill.adapters.registry import get_adapter
 from matgl_fill.adapters.wrappers import core_of
 from matgl_fill.errors import MatglFillWarning, ModelError
+from matgl_fill.structures import describe_structures
 from matgl_fill.structures.bundled import MODEL, MODELS, bundled_pool
-from matgl_fill.structures.descriptors import describe_structures
 from matgl_fill.utils.checkpoint import SAFE_NUMPY
 
 SAFE_TRANSFORMERS = (Normalizer, LogTransformer)

@@ -19,7 +19,7 @@ from matgl_fill.errors import InputError, MatglFillWarning, OracleError
 from matgl_fill.generation import Proposal
 from matgl_fill.pipeline import fill_tune
 from matgl_fill.report.result import FillResult
-from matgl_fill.structures.read import Skipped, StructureSet, read_each
+from matgl_fill.structures import Skipped, StructureSet, read_each
 from matgl_fill.training import label, resolve
 from matgl_fill.training.correction.solve import can_correct
 from matgl_fill.training.run_state import oracle_fact

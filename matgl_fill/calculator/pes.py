@@ -23,8 +23,7 @@ from matgl_fill.embedding.pool import Pool, prepare_pool
 from matgl_fill.errors import InputError
 from matgl_fill.report.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
-from matgl_fill.structures.bundled import bundled_pool
-from matgl_fill.structures.read import read_frames, read_structures
+from matgl_fill.structures import bundled_pool, read_frames, read_structures
 
 LATENT = ("roughness", "novelty", "roughness_per_atom", "novelty_per_atom")
 """Results beyond MatGL's own."""

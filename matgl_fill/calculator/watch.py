@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from matgl_fill.errors import InputError
-from matgl_fill.structures.read import read_frames
+from matgl_fill.structures import read_frames
 from matgl_fill.utils.files import atomic_write
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from matgl_fill.embedding.cost import embedding_seconds, search_seconds
 from matgl_fill.embedding.embed import embed as embed_crystals
 from matgl_fill.generation.report import CHECKPOINT, report_proposals
 from matgl_fill.roughness.report import report_roughness
-from matgl_fill.structures.read import StructureSet
-from matgl_fill.structures.tables import write_embedding
+from matgl_fill.structures import StructureSet, write_embedding
 
 PANEL = "Latent space"
 SAMPLE = 32

@@ -16,9 +16,7 @@ from matgl_fill.evaluation import PROBES, Score, Task, compare, read_tasks, scor
 from matgl_fill.evaluation import evaluate as evaluate_model
 from matgl_fill.evaluation.scores import SEEDS
 from matgl_fill.report.html import rebuild_report
-from matgl_fill.structures import bundled
-from matgl_fill.structures.read import Skipped, read_structures
-from matgl_fill.structures.tables import csv_text
+from matgl_fill.structures import Skipped, bundled, csv_text, read_structures
 from matgl_fill.utils.files import atomic_folder, atomic_write
 from matgl_fill.utils.machine import package_facts
 

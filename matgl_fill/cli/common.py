@@ -13,8 +13,7 @@ from rich.console import Console
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError
-from matgl_fill.structures import bundled
-from matgl_fill.structures.read import Skipped, StructureSet, read_structures
+from matgl_fill.structures import Skipped, StructureSet, bundled, read_structures
 
 SHOWN = 10
 """Lines at most about crystals that were left out."""

@@ -14,8 +14,7 @@ from matgl_fill.config.file import settings_toml
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation import tasks_named
 from matgl_fill.pipeline import fill_tune
-from matgl_fill.structures import bundled
-from matgl_fill.structures.read import Skipped
+from matgl_fill.structures import Skipped, bundled
 from matgl_fill.utils.files import atomic_write
 
 PANEL = "Fill-tuning"

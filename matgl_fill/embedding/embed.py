@@ -17,8 +17,7 @@ from torch import nn
 from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter, in_threads, packed
 from matgl_fill.embedding.cache import EmbeddingCache
 from matgl_fill.errors import InputError
-from matgl_fill.structures.descriptors import describe_structures
-from matgl_fill.structures.read import read_aligned
+from matgl_fill.structures import describe_structures, read_aligned
 from matgl_fill.utils.console import track
 from matgl_fill.utils.hashing import hash_model, hash_structure
 from matgl_fill.utils.validation import as_int

@@ -12,8 +12,7 @@ from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter, Graph
 from matgl_fill.errors import InputError
-from matgl_fill.structures.descriptors import describe_structures
-from matgl_fill.structures.read import Skipped, StructureSet, read_structures
+from matgl_fill.structures import Skipped, StructureSet, describe_structures, read_structures
 
 MIN_POOL = 20
 """Fewer usable crystals than this say too little about a latent space."""

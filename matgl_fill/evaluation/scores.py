@@ -14,7 +14,7 @@ from matgl_fill.adapters import get_adapter
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation.probes import PROBES, cross_validated_mae
 from matgl_fill.evaluation.tasks import Task, read_tasks, tell, usable_tasks
-from matgl_fill.structures.descriptors import describe_structures
+from matgl_fill.structures import describe_structures
 from matgl_fill.utils.console import track
 from matgl_fill.utils.validation import as_int
 

@@ -16,8 +16,8 @@ from scipy.stats import skew
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError, MatglFillWarning
 from matgl_fill.evaluation.probes import FOLDS
+from matgl_fill.structures import Skipped, read_structures
 from matgl_fill.structures.bundled import EVALUATION, TASKS
-from matgl_fill.structures.read import Skipped, read_structures
 
 MIN_ROWS = 50
 """Labels with fewer finite values than this are not a task."""

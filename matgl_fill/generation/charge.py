@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import covalent_radii
 from pymatgen.core import Composition, Element, Structure
 
-from matgl_fill.structures.neighbours import neighbour_pairs
+from matgl_fill.structures import neighbour_pairs
 
 ANIONS = frozenset({"H", "C", "N", "O", "F", "P", "S", "Cl", "As", "Se", "Br", "Te", "I"})
 """Oxidation states mean something where the most electronegative element is one of these."""

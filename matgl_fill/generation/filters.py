@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError
 from matgl_fill.generation.charge import ANIONS, balance, charge_balanced
-from matgl_fill.structures.neighbours import neighbour_pairs
+from matgl_fill.structures import neighbour_pairs
 
 MIN_DISTANCE = 0.7
 """No two atoms closer than this fraction of the sum of their covalent radii."""

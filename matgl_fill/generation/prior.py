@@ -12,8 +12,8 @@ from scipy.linalg import solve
 from scipy.spatial.distance import pdist, squareform
 
 from matgl_fill.embedding.pool import Pool
-from matgl_fill.generation.moves import atomic_volumes, electronegativity, scaled_volume
-from matgl_fill.structures.descriptors import COMPOSITIONAL
+from matgl_fill.generation.moves import atomic_volumes, scaled_volume
+from matgl_fill.structures import COMPOSITIONAL, electronegativity
 
 if TYPE_CHECKING:
     from matgl_fill.generation.decoder import Candidate

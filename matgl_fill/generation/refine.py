@@ -13,7 +13,7 @@ from torch import Tensor
 
 from matgl_fill.adapters import Adapter, Batch, Graph, evaluation_mode, in_threads
 from matgl_fill.generation.moves import rebuilt
-from matgl_fill.structures.neighbours import neighbour_pairs
+from matgl_fill.structures import neighbour_pairs
 
 STAGES = 3
 """Times that the graph is built anew: its edges are those of the geometry it was built for."""

@@ -24,8 +24,7 @@ from matgl_fill.generation.charge import balance
 from matgl_fill.generation.filters import NAMES
 from matgl_fill.roughness import RoughnessResult, graph_roughness
 from matgl_fill.roughness.plots import WIDTH, draw_map, figure_bytes, house_style, project
-from matgl_fill.structures.read import StructureSet, write_cifs, write_structures
-from matgl_fill.structures.tables import csv_text
+from matgl_fill.structures import StructureSet, csv_text, write_cifs, write_structures
 from matgl_fill.utils.files import atomic_write, remove_others
 from matgl_fill.utils.machine import machine_facts
 

@@ -10,8 +10,7 @@ import numpy as np
 from ase.data import atomic_masses, covalent_radii
 from pymatgen.core import Element, Structure
 
-from matgl_fill.structures.descriptors import electronegativity
-from matgl_fill.structures.neighbours import neighbour_pairs
+from matgl_fill.structures import electronegativity, neighbour_pairs
 
 REACH = 5.0
 """Pairs up to this distance (Angstrom) interact."""
@@ -56,7 +55,7 @@ def _elements() -> np.ndarray:
 def _pairs(structure: Structure) -> list[float]:
     z = np.array(structure.atomic_numbers)
     i, j, _, d = neighbour_pairs(structure, REACH)
-    X = np.array([electronegativity(s) for s in structure.species])
+    X = np.array([electronegativity(s.symbol) for s in structure.species])
     ratio = d / (covalent_radii[z[i]] + covalent_radii[z[j]])
     stiffness = np.exp(-STEEPNESS * (ratio - 1))
     mass = atomic_masses[z]

@@ -19,7 +19,7 @@ from matgl_fill.errors import InputError
 from matgl_fill.report.pictures import draw_pictures
 from matgl_fill.report.reproduce import command_line, python_call
 from matgl_fill.report.thumbnails import thumbnail
-from matgl_fill.structures.read import read_structures
+from matgl_fill.structures import read_structures
 from matgl_fill.utils.files import atomic_write
 
 NONE = "–"

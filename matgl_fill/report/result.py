@@ -19,7 +19,7 @@ from matgl_fill.evaluation import Comparison
 from matgl_fill.generation import Proposal
 from matgl_fill.report.html import draw_thumbnails, model_card, notebook_summary, write_report
 from matgl_fill.report.pictures import draw_pictures
-from matgl_fill.structures.read import file_names, write_cifs, write_structures
+from matgl_fill.structures import file_names, write_cifs, write_structures
 from matgl_fill.utils.files import atomic_folder, atomic_write, remove_others
 from matgl_fill.utils.machine import package_facts
 

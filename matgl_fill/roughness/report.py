@@ -23,9 +23,7 @@ from matgl_fill.roughness import RoughnessResult
 from matgl_fill.roughness.measures import MIN_POINTS, Measure, measure
 from matgl_fill.roughness.plots import Projection, figure_bytes, frustration_contributions, load_umap
 from matgl_fill.roughness.responses import NAMES, predictions, sensitivity
-from matgl_fill.structures.descriptors import describe_structures
-from matgl_fill.structures.read import Skipped, StructureSet
-from matgl_fill.structures.tables import csv_text
+from matgl_fill.structures import Skipped, StructureSet, csv_text, describe_structures
 from matgl_fill.utils.files import atomic_write
 from matgl_fill.utils.machine import machine_facts
 

@@ -12,7 +12,7 @@ from matgl_fill.adapters import Adapter, get_adapter
 from matgl_fill.errors import InputError
 from matgl_fill.generation.moves import Rattle
 from matgl_fill.roughness.similarity import perturbation_sensitivity
-from matgl_fill.structures.descriptors import describe_structures
+from matgl_fill.structures import describe_structures
 
 AMPLITUDE = 0.05
 """Standard deviation (Angstrom) of each Cartesian coordinate's displacement."""

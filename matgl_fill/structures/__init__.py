@@ -1,1 +1,31 @@
-"""Crystals in and out: reading, conversion, writing, descriptors, and what the package carries."""
+"""Crystals in and out: reading, conversion, writing, plain descriptors, and the crystals and models that come along."""
+
+from matgl_fill.structures.bundled import bundled_pool, pool_named
+from matgl_fill.structures.descriptors import COMPOSITIONAL, describe, describe_structures
+from matgl_fill.structures.elements import electronegativity
+from matgl_fill.structures.neighbours import neighbour_pairs
+from matgl_fill.structures.read import read_aligned, read_each, read_frames, read_structures
+from matgl_fill.structures.sets import Skipped, StructureSet, unique
+from matgl_fill.structures.write import csv_text, file_names, write_cifs, write_embedding, write_structures
+
+__all__ = [
+    "COMPOSITIONAL",
+    "Skipped",
+    "StructureSet",
+    "bundled_pool",
+    "csv_text",
+    "describe",
+    "describe_structures",
+    "electronegativity",
+    "file_names",
+    "neighbour_pairs",
+    "pool_named",
+    "read_aligned",
+    "read_each",
+    "read_frames",
+    "read_structures",
+    "unique",
+    "write_cifs",
+    "write_embedding",
+    "write_structures",
+]

@@ -1,4 +1,4 @@
-"""What the package carries: a small pretrained model and small crystals, made by examples/make_default.py."""
+"""What comes with the package: a small pretrained model and small crystals, made by examples/make_default.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from matgl_fill.errors import InputError
-from matgl_fill.structures.read import StructureSet, read_structures
+from matgl_fill.structures.read import read_structures
+from matgl_fill.structures.sets import StructureSet
 
 ASSETS = Path(str(files("matgl_fill.structures") / "assets"))
 MODEL = ASSETS / "default_model"

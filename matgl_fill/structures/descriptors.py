@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Element, Structure
 
+from matgl_fill.structures.elements import electronegativity
 from matgl_fill.structures.neighbours import neighbour_pairs
 from matgl_fill.structures.read import read_aligned
 
@@ -37,11 +38,6 @@ def names() -> list[str]:
     return composition + cell + local + radial + angle
 
 
-def electronegativity(element: Element) -> float:
-    """Pauling electronegativity, 0 where there is none."""
-    return 0.0 if element.is_noble_gas or np.isnan(element.X) else float(element.X)
-
-
 @lru_cache(maxsize=1)
 def _element_table() -> np.ndarray:
     """(119, 12) rows by atomic number: the ``PROPERTIES`` and the covalent radius in Angstrom."""
@@ -54,7 +50,7 @@ def _element_table() -> np.ndarray:
         for n, shell, count in el.full_electronic_structure:
             if n == el.row or (shell == "d" and n == el.row - 1) or (shell == "f" and n == el.row - 2):
                 shells[shell] += count
-        X = electronegativity(el)
+        X = electronegativity(el.symbol)
         radius = covalent_radii[z]
         values = [z, float(el.atomic_mass), X, radius, el.group, el.row, el.mendeleev_no or z]
         table[z] = [*values, *shells.values(), radius]

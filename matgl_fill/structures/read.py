@@ -1,15 +1,8 @@
-"""Structures in and out: every common file or object in, extended XYZ and CIF out."""
+"""Crystals in: every common file or object."""
 
 from __future__ import annotations
 
-import copy
-import gzip
-import io
-import json
-import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,65 +14,7 @@ from pymatgen.core import IMolecule, IStructure, Structure
 from matgl_fill.errors import InputError
 from matgl_fill.structures.convert import convert
 from matgl_fill.structures.formats import items_in, reason_of
-from matgl_fill.utils.files import atomic_write
-
-UNSAFE = re.compile(r"[^\w.+-]")
-"""Characters that no file name should have."""
-_RESERVED = {"Lattice", "Properties", "pbc", "stress", "virial"}  # keys with a fixed meaning in extended XYZ
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """One input that could not be used: where it was, and why it was left out."""
-
-    where: str
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class StructureSet:
-    """Clean, ordered, fully periodic structures with their ids and labels.
-
-    Attributes:
-        structures: n pymatgen structures with plain elements (no oxidation states, no site properties).
-        ids: n unique names.
-        labels: float64 arrays of shape (n,) by name, in the unit of the source; NaN where a row has none.
-        skipped: what was left out while reading, each with its reason.
-    """
-
-    structures: list[Structure]
-    ids: list[str]
-    labels: dict[str, np.ndarray]
-    skipped: list[Skipped]
-
-    def __len__(self) -> int:
-        return len(self.structures)
-
-    def __iter__(self) -> Iterator[Structure]:
-        return iter(self.structures)
-
-    def subset(self, indices: Sequence[int] | np.ndarray) -> StructureSet:
-        """The structures at ``indices`` (integers, or a boolean mask of shape (n,)), in that order.
-
-        Args:
-            indices: which to take; an empty list gives an empty set.
-
-        Returns:
-            A new set; ``skipped`` still tells what the whole reading left out.
-
-        Raises:
-            IndexError: an index is out of range or the mask has another length.
-        """
-        wanted = np.asarray(indices) if len(indices) else np.zeros(0, dtype=int)
-        rows = np.arange(len(self))[wanted]
-        labels = {key: values[rows] for key, values in self.labels.items()}
-        return StructureSet([self.structures[i] for i in rows], [self.ids[i] for i in rows], labels, self.skipped)
-
-    @property
-    def formulas(self) -> list[str]:
-        """Reduced formula of each structure, such as ``"Fe2O3"``."""
-        with warnings.catch_warnings(action="ignore"):  # of noble gases having no electronegativity
-            return [structure.composition.reduced_formula for structure in self.structures]
+from matgl_fill.structures.sets import Skipped, StructureSet, unique
 
 
 def read_structures(source: Any) -> StructureSet:
@@ -149,6 +84,17 @@ def read_aligned(source: Any) -> StructureSet:
     return found
 
 
+def read_each(items: Sequence[Any]) -> list[Structure | Skipped]:
+    """Each object as :func:`read_structures` reads it, or why it cannot be read and which one it is (``"0"`` first)."""
+    found: list[Structure | Skipped] = []
+    for k, item in enumerate(items):
+        try:
+            found.append(convert(item)[0])
+        except Exception as error:  # as there
+            found.append(Skipped(str(k), reason_of(error)))
+    return found
+
+
 def read_frames(source: str | Path | Atoms | Iterable[Atoms]) -> list[Atoms]:
     """Frames of a file with all that ASE reads from it, or those that were given.
 
@@ -167,81 +113,10 @@ def read_frames(source: str | Path | Atoms | Iterable[Atoms]) -> list[Atoms]:
         raise InputError(f"'{source}' holds no frames that ASE can read: {error}.") from error
 
 
-def write_structures(
-    structures: Iterable[Structure], path: str | Path, info: Sequence[Mapping[str, Any]] | None = None
-) -> None:
-    """Write structures as extended XYZ (gzipped if ``path`` ends in ``.gz``), atomically.
-
-    Args:
-        structures: ordered structures; of a ``StructureSet`` the ids and labels are written too, unless ``info`` is
-            given. Positions are written in Angstrom with 8 decimals.
-        path: the file to write; its folder is made if missing.
-        info: what to say of each frame (same length); None values are left out.
-
-    Raises:
-        InputError: ``info`` has another length, or uses a key that extended XYZ reserves.
-        OSError: the file cannot be written.
-    """
-    frames = list(structures)
-    if info is None:
-        info = _rows(structures) if isinstance(structures, StructureSet) else [{}] * len(frames)
-    if len(info) != len(frames):
-        raise InputError(f"{len(info)} info rows for {len(frames)} structures; give one for each.")
-    if reserved := _RESERVED & {key for row in info for key in row}:
-        raise InputError(f"info key {sorted(reserved)} has a fixed meaning in extended XYZ; rename it.")
-    if unsafe := {key for row in info for key in row if "=" in key}:
-        raise InputError(f"info key {sorted(unsafe)} cannot be written to extended XYZ; leave '=' out of it.")
-    buffer = io.StringIO()
-    for structure, row in zip(frames, info, strict=True):
-        cell = structure.lattice.matrix  # cart_coords would leave a cache in the caller's object
-        atoms = Atoms(structure.atomic_numbers, structure.frac_coords @ cell, cell=cell, pbc=True)
-        atoms.info = {key: _info_value(v) for key, v in row.items() if v is not None}
-        ase.io.write(buffer, atoms, format="extxyz")
-    data = buffer.getvalue().encode()
-    atomic_write(Path(path), gzip.compress(data, mtime=0) if Path(path).suffix == ".gz" else data)
-
-
-def read_each(items: Sequence[Any]) -> list[Structure | Skipped]:
-    """Each object as :func:`read_structures` reads it, or why it cannot be read and which one it is (``"0"`` first)."""
-    found: list[Structure | Skipped] = []
-    for k, item in enumerate(items):
-        try:
-            found.append(convert(item)[0])
-        except Exception as error:  # as there
-            found.append(Skipped(str(k), reason_of(error)))
-    return found
-
-
-def write_cifs(structures: Iterable[Structure], folder: str | Path, names: Sequence[str]) -> None:
-    """Write each structure to ``folder/<name>.cif`` (P1, 8 decimals, sites sorted by element), atomically.
-
-    Args:
-        structures: n structures.
-        folder: made if missing.
-        names: n file names, with or without ``.cif``; characters unsafe in a file name become ``_``.
-
-    Raises:
-        InputError: the number of names differs, or two names give the same file.
-        OSError: a file cannot be written.
-    """
-    from pymatgen.io.cif import CifWriter
-
-    frames = list(structures)
-    safe = [UNSAFE.sub("_", name.removesuffix(".cif")) for name in names]
-    if len(safe) != len(frames):
-        raise InputError(f"{len(safe)} names for {len(frames)} structures; give one for each.")
-    if len(set(safe)) < len(safe) or "" in safe:
-        raise InputError("names for CIF files must be non-empty and differ from each other (as file names).")
-    for structure, name in zip(frames, safe, strict=True):
-        with warnings.catch_warnings(action="ignore"):
-            text = str(CifWriter(copy.deepcopy(structure)))
-        atomic_write(Path(folder) / f"{name}.cif", text)
-
-
 def _items(source: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     """Flatten ``source`` into (where, object or the exception that stands for it)."""
     if isinstance(source, StructureSet):
-        source = [{**row, "structure": one} for row, one in zip(_rows(source), source, strict=True)]
+        source = [{**row, "structure": one} for row, one in zip(source.rows, source, strict=True)]
     if hasattr(source, "columns") and hasattr(source, "to_dict"):  # a table of pandas
         source = source.to_dict("records")
     if isinstance(source, str | Path):
@@ -255,42 +130,3 @@ def _items(source: Any, where: str = "") -> Iterator[tuple[str, Any]]:
                 yield f"{where}{i}", error
     else:
         yield where.rstrip(":") or "0", source
-
-
-def _rows(structures: StructureSet) -> list[dict[str, Any]]:
-    """The id and the labels of each structure, as ``info`` of its frame."""
-    labels = structures.labels.items()
-    return [{"id": one} | {k: v[i] for k, v in labels if v[i] == v[i]} for i, one in enumerate(structures.ids)]
-
-
-def _info_value(value: Any) -> Any:
-    """Text that extended XYZ would read back as something else goes in as JSON (ase strips one level of backslash)."""
-    words = {"t", "f", "true", "false", "nan", "inf", "infinity"}
-    if not isinstance(value, str) or (re.fullmatch(r"[A-Za-z][\w.:+-]*", value, re.A) and value.lower() not in words):
-        return value
-    return "_JSON " + json.dumps(value).replace("\\", "\\\\")
-
-
-def file_names(names: Sequence[str]) -> list[str]:
-    """Names as files can have them, all different: characters unsafe in a file name become ``_``.
-
-    >>> file_names(["a/b", "a_b", "c"])
-    ['a_b', 'a_b_2', 'c']
-    """
-    return unique([UNSAFE.sub("_", name) for name in names])
-
-
-def unique(names: Sequence[str]) -> list[str]:
-    """Names that are all different: a repeated one gets a number.
-
-    >>> unique(["a", "a", "a_2"])
-    ['a', 'a_3', 'a_2']
-    """
-    taken, result = set(names), dict[str, None]()
-    for name in names:
-        new, k = name, 1
-        while new in result or (k > 1 and new in taken):
-            k += 1
-            new = f"{name}_{k}"
-        result[new] = None
-    return list(result)

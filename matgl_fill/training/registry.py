@@ -11,7 +11,7 @@ from pymatgen.core import Structure
 from matgl_fill.adapters import Adapter
 from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import InputError
-from matgl_fill.structures.descriptors import describe_structures
+from matgl_fill.structures import describe_structures
 from matgl_fill.training.denoise import denoising
 from matgl_fill.training.objectives import Objective, ReadoutObjective, Standardiser
 

@@ -15,7 +15,7 @@ from matgl_fill.embedding.pool import usable_graphs
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
 from matgl_fill.roughness import RoughnessResult
-from matgl_fill.structures.read import Skipped, unique
+from matgl_fill.structures import Skipped, unique
 from matgl_fill.training import Labels, read_labelled
 from matgl_fill.utils.hashing import hash_structure
 

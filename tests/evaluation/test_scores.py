@@ -11,8 +11,7 @@ from matgl_fill.errors import InputError, MatglFillWarning
 from matgl_fill.evaluation import Task, compare, make_task, read_tasks, usable_tasks
 from matgl_fill.evaluation.probes import PROBES, cross_validated_mae, folds, kernel_ridge, mlp, ridge
 from matgl_fill.evaluation.scores import score_embedding
-from matgl_fill.structures import bundled
-from matgl_fill.structures.read import write_structures
+from matgl_fill.structures import bundled, write_structures
 
 
 def toy(n: int = 200, d: int = 5) -> tuple[np.ndarray, np.ndarray]:

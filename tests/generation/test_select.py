@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matgl_fill.generation.decoder import Candidate
 from matgl_fill.generation.filters import Filters
 from matgl_fill.generation.select import MAX_PER_FORMULA, MAX_PER_PARENT, balance, select
-from matgl_fill.structures.read import StructureSet
+from matgl_fill.structures import StructureSet
 
 KNOWN = 60
 

@@ -30,7 +30,7 @@ from matgl_fill.report.html import (
 )
 from matgl_fill.report.pictures import draw_pictures, latent_map, loss_curves, task_bars
 from matgl_fill.report.thumbnails import MAX_SPHERES, thumbnail
-from matgl_fill.structures.read import write_structures
+from matgl_fill.structures import write_structures
 
 HOSTILE = "<script>alert('1')</script>&\"<b>$x_"
 VOID = {"meta", "link", "br", "hr", "img", "input"}

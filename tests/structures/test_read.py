@@ -26,7 +26,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.distance import pdist
 
 from matgl_fill.errors import InputError
-from matgl_fill.structures.read import StructureSet, read_structures, write_cifs, write_structures
+from matgl_fill.structures import StructureSet, read_structures, write_cifs, write_structures
 from matgl_fill.utils.files import atomic_folder, atomic_write
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -18,8 +18,7 @@ from matgl.ext.ase import PESCalculator
 import matgl_fill as mf
 from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import InputError
-from matgl_fill.structures import bundled
-from matgl_fill.structures.read import write_structures
+from matgl_fill.structures import bundled, write_structures
 from matgl_fill.training import FillModule, ReadoutObjective, Replay, Standardiser, fit, resolve
 from matgl_fill.training import checkpoint as checkpoint_module
 from matgl_fill.training.module import PARTS

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from matgl_fill.adapters import core_of, evaluation_mode, get_adapter
 from matgl_fill.embedding.embed import embed
-from matgl_fill.structures.read import StructureSet
+from matgl_fill.structures import StructureSet
 
 ONE_BY_ONE = 200
 """Crystals that are timed one at a time; the rate is what counts."""

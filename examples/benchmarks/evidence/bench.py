@@ -23,8 +23,7 @@ from matgl_fill import fill_tune, get_adapter
 from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import GenerationError
 from matgl_fill.report.result import FillResult
-from matgl_fill.structures.bundled import pool_named
-from matgl_fill.structures.read import StructureSet
+from matgl_fill.structures import StructureSet, pool_named
 from matgl_fill.training.run_state import RunState, what_it_depends_on
 from matgl_fill.utils.console import console
 from matgl_fill.utils.files import atomic_write

@@ -21,8 +21,7 @@ from matgl_fill.errors import InputError
 from matgl_fill.evaluation import Task, tasks_named
 from matgl_fill.evaluation.probes import FITS, PROBES
 from matgl_fill.evaluation.scores import score_embedding
-from matgl_fill.structures.descriptors import describe_structures
-from matgl_fill.structures.read import read_structures
+from matgl_fill.structures import describe_structures, read_structures
 
 Half = Literal["choosing", "reporting", "both"]
 Names = tuple[tuple[str, str], ...]

@@ -27,7 +27,7 @@ from matgl_fill.adapters import Adapter, deterministic
 from matgl_fill.embedding.cost import BACKWARD_COST, GEOMETRY_COST, embedding_seconds
 from matgl_fill.errors import InputError
 from matgl_fill.generation.augment import altered_copies
-from matgl_fill.structures.bundled import pool_named
+from matgl_fill.structures import pool_named
 from matgl_fill.training import Labels, elemental_shifts, label
 from matgl_fill.training.data import unpack
 from matgl_fill.training.run_state import RunState, what_it_depends_on

@@ -25,7 +25,7 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.calculator.watch import bare, measured
 from matgl_fill.embedding.pool import graph_or_problem
 from matgl_fill.errors import InputError
-from matgl_fill.structures.read import StructureSet
+from matgl_fill.structures import StructureSet
 from matgl_fill.training import Labels, label, resolve
 
 console = Console(width=120)

@@ -27,7 +27,7 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.embedding.pool import graph_or_problem
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
-from matgl_fill.structures.read import StructureSet
+from matgl_fill.structures import StructureSet
 from matgl_fill.training import Labels, Source, elemental_shifts, label, resolve
 from matgl_fill.utils.files import atomic_folder
 

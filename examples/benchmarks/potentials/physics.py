@@ -27,8 +27,8 @@ from rich.table import Table
 from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, evaluation_mode
 from matgl_fill.errors import InputError
+from matgl_fill.structures import StructureSet
 from matgl_fill.structures.formats import items_in
-from matgl_fill.structures.read import StructureSet
 from matgl_fill.training import label
 from matgl_fill.utils.console import track
 

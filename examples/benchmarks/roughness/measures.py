@@ -28,7 +28,7 @@ from matgl_fill.roughness.graph import NEIGHBOURS
 from matgl_fill.roughness.measures import OF_RESPONSE, Measure, measure
 from matgl_fill.roughness.responses import NAMES, sensitivity
 from matgl_fill.roughness.similarity import standardise
-from matgl_fill.structures.descriptors import describe_structures
+from matgl_fill.structures import describe_structures
 from matgl_fill.utils.console import track
 
 app = typer.Typer(no_args_is_help=True, help="Measures of embeddings, and what roughness says about errors.")

@@ -60,7 +60,7 @@ def test_one_seed_gives_one_run(calc, alloy):
 
 def test_the_command_prints_a_table_and_appends_a_line(alloy, tmp_path):
     known = Structure(Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    mf.structures.read.write_structures([alloy], tmp_path / "crystals.extxyz")
+    mf.structures.write_structures([alloy], tmp_path / "crystals.extxyz")
     settings = [f"--set={k}={v}" for k, v in LENIENT.items()]
     short = ["-n", "1", "--steps", "20", "--budget", "2", "--novelty", "0.01", "--json", str(tmp_path / "line.jsonl")]
     oracle = ["--oracle", "ase.calculators.emt:EMT"]
@@ -71,6 +71,6 @@ def test_the_command_prints_a_table_and_appends_a_line(alloy, tmp_path):
     assert line["collected"] == 2
     assert f"{line['force_error']['before']:.4f}" in done.output
     assert set(line["correlation"]) == set(MEASURES)
-    mf.structures.read.write_structures([known * (3, 3, 3)], tmp_path / "crystals.extxyz")
+    mf.structures.write_structures([known * (3, 3, 3)], tmp_path / "crystals.extxyz")
     with pytest.raises(InputError, match="2 to 8 atoms"):
         CliRunner().invoke(app, command, catch_exceptions=False)

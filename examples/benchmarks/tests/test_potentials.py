@@ -202,8 +202,8 @@ def test_a_property_model_is_refused(model, student, pool, rattled):
 
 def test_the_command_teaches_and_appends_a_line(student, pool, rattled, tmp_path):
     student.save(tmp_path / "student")
-    mf.structures.read.write_structures(rattled[:6], tmp_path / "new.extxyz")
-    mf.structures.read.write_structures(pool.subset(range(40)), tmp_path / "pool.extxyz")
+    mf.structures.write_structures(rattled[:6], tmp_path / "new.extxyz")
+    mf.structures.write_structures(pool.subset(range(40)), tmp_path / "pool.extxyz")
     paths = [str(tmp_path / name) for name in ("student", "pool.extxyz")]
     command = ["teach", *paths, "--proposals", str(tmp_path / "new.extxyz"), "--oracle", ORACLE, "-o", str(tmp_path)]
     quick = ["--set", "steps=2", "--set", "align_size=10", "--set", "copies=1", "--json", str(tmp_path / "line.jsonl")]

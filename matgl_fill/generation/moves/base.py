@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -25,13 +24,6 @@ class Move(Protocol):
 def radius(symbol: str) -> float:
     """Covalent radius in Angstrom (Cordero et al., doi 10.1039/b801115j)."""
     return float(covalent_radii[Element(symbol).Z])
-
-
-@lru_cache(maxsize=256)
-def electronegativity(symbol: str) -> float:
-    """On Pauling's scale; 0 of the noble gases that have none."""
-    element = Element(symbol)
-    return 0.0 if symbol in {"He", "Ne", "Ar"} else float(element.X)
 
 
 def rebuilt(structure: Structure, lattice: np.ndarray, cartesian: np.ndarray | None = None) -> Structure:

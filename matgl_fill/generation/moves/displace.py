@@ -10,7 +10,7 @@ from ase.data import covalent_radii
 from pymatgen.core import Structure
 
 from matgl_fill.generation.moves.base import rebuilt
-from matgl_fill.structures.neighbours import neighbour_pairs
+from matgl_fill.structures import neighbour_pairs
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 from pymatgen.core import Composition, Structure
 from pymatgen.core.structure_matcher import StructureMatcher
 
-from matgl_fill.generation.moves.base import electronegativity
 from matgl_fill.generation.moves.volumes import scaled_volume
+from matgl_fill.structures import electronegativity
 
 TRIES = 3
 """Partners tried before a move is given up."""

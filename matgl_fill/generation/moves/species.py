@@ -12,8 +12,9 @@ from pymatgen.core import Element, Species, Structure
 from pymatgen.core.structure_prediction.substitution_probability import SubstitutionProbability
 
 from matgl_fill.generation.charge import ANIONS
-from matgl_fill.generation.moves.base import electronegativity, radius
+from matgl_fill.generation.moves.base import radius
 from matgl_fill.generation.moves.volumes import scaled_volume
+from matgl_fill.structures import electronegativity
 
 MAX_RADIUS_MISMATCH = 0.30
 """Elements whose radii differ by more than this fraction do not replace each other."""

@@ -13,7 +13,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from pymatgen.core import Structure
 
 from matgl_fill.errors import InputError
-from matgl_fill.structures.read import Skipped, read_each, read_frames
+from matgl_fill.structures import Skipped, read_each, read_frames
 from matgl_fill.training.labels.oracle import MAX_FORCE, Labels, stress_unit
 
 

@@ -1,0 +1,24 @@
+"""Properties of the elements that several rooms use."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from pymatgen.core import Element
+
+INERT = frozenset({"He", "Ne", "Ar"})
+"""Noble gases without a value on Pauling's scale, of which pymatgen warns."""
+
+
+@lru_cache(maxsize=256)
+def electronegativity(symbol: str) -> float:
+    """On Pauling's scale; 0 of an element that has no value.
+
+    Krypton (3.0), xenon (2.6) and radon (2.2) have one, from their fluorides: xenon is the cation of a polar bond in
+    XeF2, and with 0 it would be more electropositive than caesium.
+
+    >>> [electronegativity(symbol) for symbol in ("F", "Kr", "Ar")]
+    [3.98, 3.0, 0.0]
+    """
+    return 0.0 if symbol in INERT else float(np.nan_to_num(Element(symbol).X))

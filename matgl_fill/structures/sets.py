@@ -1,0 +1,87 @@
+"""Sets of crystals with their ids and labels, and what was left out of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pymatgen.core import Structure
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One input that could not be used: where it was, and why it was left out."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class StructureSet:
+    """Clean, ordered, fully periodic structures with their ids and labels.
+
+    Attributes:
+        structures: n pymatgen structures with plain elements (no oxidation states, no site properties).
+        ids: n unique names.
+        labels: float64 arrays of shape (n,) by name, in the unit of the source; NaN where a row has none.
+        skipped: what was left out while reading, each with its reason.
+    """
+
+    structures: list[Structure]
+    ids: list[str]
+    labels: dict[str, np.ndarray]
+    skipped: list[Skipped]
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def __iter__(self) -> Iterator[Structure]:
+        return iter(self.structures)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> StructureSet:
+        """The structures at ``indices`` (integers, or a boolean mask of shape (n,)), in that order.
+
+        Args:
+            indices: which to take; an empty list gives an empty set.
+
+        Returns:
+            A new set; ``skipped`` still tells what the whole reading left out.
+
+        Raises:
+            IndexError: an index is out of range or the mask has another length.
+        """
+        wanted = np.asarray(indices) if len(indices) else np.zeros(0, dtype=int)
+        rows = np.arange(len(self))[wanted]
+        labels = {key: values[rows] for key, values in self.labels.items()}
+        return StructureSet([self.structures[i] for i in rows], [self.ids[i] for i in rows], labels, self.skipped)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The id and the labels of each structure, those that it has."""
+        labels = self.labels.items()
+        return [{"id": one} | {k: v[i] for k, v in labels if v[i] == v[i]} for i, one in enumerate(self.ids)]
+
+    @property
+    def formulas(self) -> list[str]:
+        """Reduced formula of each structure, such as ``"Fe2O3"``."""
+        with warnings.catch_warnings(action="ignore"):  # of noble gases having no electronegativity
+            return [structure.composition.reduced_formula for structure in self.structures]
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Names that are all different: a repeated one gets a number.
+
+    >>> unique(["a", "a", "a_2"])
+    ['a', 'a_3', 'a_2']
+    """
+    taken, result = set(names), dict[str, None]()
+    for name in names:
+        new, k = name, 1
+        while new in result or (k > 1 and new in taken):
+            k += 1
+            new = f"{name}_{k}"
+        result[new] = None
+    return list(result)

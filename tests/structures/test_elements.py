@@ -1,0 +1,24 @@
+"""One electronegativity for the whole package."""
+
+from __future__ import annotations
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+import matgl_fill as mf
+from matgl_fill.structures import electronegativity
+from matgl_fill.structures.descriptors import names
+
+
+@pytest.mark.parametrize(
+    ("symbol", "value"), [("F", 3.98), ("Cs", 0.79), ("Kr", 3.0), ("Xe", 2.6), ("He", 0), ("Ne", 0), ("Ar", 0)]
+)
+def test_values_are_paulings_and_zero_where_he_gives_none(symbol, value, recwarn):
+    assert electronegativity(symbol) == value
+    assert not recwarn
+
+
+def test_descriptors_know_that_xenon_is_no_metal():
+    fluoride = Structure(Lattice.cubic(5), ["Xe", "F"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    row = dict(zip(names(), mf.describe(fluoride)[0], strict=True))
+    assert (row["X min"], row["X max"]) == (2.6, 3.98)
