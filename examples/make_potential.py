@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.progress import track
 
 from matgl_fill import get_adapter, read_structures
-from matgl_fill.generation.augment import altered_copies, elements_of
+from matgl_fill.generation.augment import augmentations, elements_of
 from matgl_fill.structures import bundled
 from matgl_fill.training import elemental_shifts, label, resolve
 
@@ -62,7 +62,7 @@ def copies_of(crystals: Sequence[Structure], count: int, seed: int, elements: tu
             shape[int(np.argmin(cell.lattice.abc))] = 2
             cell = cell * tuple(shape.tolist())
         cells.append(cell)
-    return altered_copies(cells, count, np.random.default_rng(seed), RATTLE, STRAIN, 0.6, elements)
+    return augmentations(cells, count, np.random.default_rng(seed), RATTLE, STRAIN, 0.6, elements)
 
 
 def labelled(structures: Sequence[Structure], path: Path) -> list[Row]:

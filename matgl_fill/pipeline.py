@@ -7,14 +7,14 @@ from dataclasses import asdict
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from matgl_fill.adapters import Adapter, get_adapter, make_savable
-from matgl_fill.config.config import Choice, FillConfig
+from matgl_fill.config.config import FillConfig
 from matgl_fill.embedding.cost import embedding_seconds, search_seconds
 from matgl_fill.embedding.pool import Pool, prepare_pool
 from matgl_fill.errors import InputError, ModelError
@@ -30,9 +30,8 @@ from matgl_fill.report.model import (
     run_facts,
 )
 from matgl_fill.report.result import FillResult
-from matgl_fill.roughness import RoughnessResult, graph_roughness, landscape_roughness
-from matgl_fill.roughness.responses import ResponseFunction, make_response
-from matgl_fill.structures import bundled_pool, read_structures
+from matgl_fill.roughness import RoughnessResult, graph_roughness
+from matgl_fill.structures import bundled_pool
 from matgl_fill.training import Verdict, resolve
 from matgl_fill.training.correction.solve import can_correct
 from matgl_fill.training.registry import check_objective
@@ -46,87 +45,6 @@ NOT_CORRECTED = (
     "form 'correct' corrects energies: it needs a MatGL Potential on PyG, and an oracle or labelled crystals; "
     "for anything else leave form out."
 )
-
-
-def analyze_roughness(
-    Z: np.ndarray,
-    response: str | np.ndarray | ResponseFunction = "neighbour_similarity",
-    structures: Any = None,
-    method: Literal["graph", "landscape"] = "graph",
-    seed: int = 0,
-    model: nn.Module | None = None,
-    *,
-    refine: bool = False,
-    progress: bool = False,
-    checkpoint: str | Path | None = None,
-) -> RoughnessResult:
-    """How rough a latent space is, and where.
-
-    Args:
-        Z: (n, d) embedding, for example from :func:`matgl_fill.embed`.
-        response: what varies over latent space. ``"neighbour_similarity"``: cosine (-1 to 1) between the descriptors
-            of a crystal and of its latent neighbours. ``"perturbation_sensitivity"``: logarithm of latent over
-            descriptor displacement of ten copies with atoms displaced by 0.05 A, both in standard deviations of the n
-            crystals. ``"prediction"``: the model's own, in its own unit, per atom for potentials. Or an (n,) array
-            of any quantity, or a callable from the list of structures to such an array. The response is scaled to
-            its range, so that its unit does not count.
-        structures: the n crystals, anything :func:`matgl_fill.read_structures` takes; needed unless the response
-            is an array.
-        method: ``"graph"``, the sublevel merge tree on the nearest-neighbour graph, or ``"landscape"``, the
-            stationary points of a smooth surface through the data, as published; its cost grows with the square of n.
-        seed: of the landscape's basin-hopping steps and of the displacements; graph mode draws nothing at random.
-        model: the model behind the embedding, for ``"perturbation_sensitivity"`` (ten more embeddings a crystal) and
-            ``"prediction"``.
-        refine: in graph mode, move the graph's stationary points to those of the smooth surface nearby. Local roughness
-            then agrees with landscape mode's; meant for a few thousand points.
-        progress: say on the terminal what runs.
-        checkpoint: file from which an interrupted landscape analysis goes on.
-
-    Raises:
-        InputError: structures or model are missing, lengths differ, a value is not finite, or the response is unknown.
-    """
-    if method not in ("graph", "landscape"):
-        raise InputError(f"no roughness method '{method}'; there are 'graph' and 'landscape'.")
-    seed = check_seed(seed)
-    if isinstance(response, str) or callable(response):
-        crystals = None if structures is None else read_structures(structures).structures
-        response = make_response(response, crystals, model, seed)
-    if method == "landscape":
-        return landscape_roughness(Z, response, seed, progress, checkpoint=checkpoint)
-    return graph_roughness(Z, response, refine=refine, progress=progress)
-
-
-def propose(
-    model: nn.Module,
-    structures: Any,
-    roughness: RoughnessResult | None = None,
-    n: int = 100,
-    seed: int = 0,
-    choice: Choice = "roughness",
-    checkpoint: str | Path | None = None,
-) -> list[Proposal]:
-    """New crystals for the roughest places of a model's latent space.
-
-    Args:
-        model: any MatGL model that :func:`matgl_fill.get_adapter` serves; it is left as it was.
-        structures: pool of known crystals, anything :func:`matgl_fill.read_structures` takes.
-        roughness: of the pool's embedding; analysed here if not given.
-        n: crystals wanted.
-        seed: of all random choices.
-        choice: ``"roughness"``, or one of the controls ``"random"``, ``"farthest"`` and ``"dissimilar"``.
-        checkpoint: file to which the search is saved, and from which an interrupted one goes on to the same crystals.
-
-    Raises:
-        InputError: too few usable crystals, no such choice, a negative seed, or the checkpoint is of another search.
-        GenerationError: no valid crystal could be made.
-    """
-    adapter = get_adapter(model)
-    pool = prepare_pool(adapter, structures)
-    if roughness is None:
-        roughness = graph_roughness(pool.Z, pool.D)
-    roughness.check_width(pool.Z.shape[1])
-    request = SearchRequest(n, seed, choice, None if checkpoint is None else Path(checkpoint))
-    return propose_from(adapter, pool, roughness, request).proposals
 
 
 def fill_tune(

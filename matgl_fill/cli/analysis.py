@@ -15,8 +15,9 @@ from matgl_fill.cli.common import Model, Out, Seed, State, Structures, command, 
 from matgl_fill.config.config import Choice
 from matgl_fill.embedding.cost import embedding_seconds, search_seconds
 from matgl_fill.embedding.embed import embed as embed_crystals
-from matgl_fill.generation.report import CHECKPOINT, report_proposals
-from matgl_fill.roughness.report import report_roughness
+from matgl_fill.generation import SearchRequest
+from matgl_fill.generation.report import CHECKPOINT, InputNames, report_proposals
+from matgl_fill.roughness.report import RoughnessRequest, report_roughness
 from matgl_fill.structures import StructureSet, write_embedding
 
 PANEL = "Latent space"
@@ -91,22 +92,22 @@ def roughness(
     ] = "graph",
     state: State = None,
     seed: Seed = 0,
-    maxima: Annotated[int, typer.Option(min=1, help="Roughest places to list and to mark, at most.")] = 20,
+    maxima: Annotated[int, typer.Option(min=1, help="Roughest points to list and to mark, at most.")] = 20,
     projection: Annotated[
         Literal["pca", "umap"], typer.Option(help="Of the map; umap shows clusters better and needs umap-learn.")
     ] = "pca",
 ) -> None:
     """Find where MODEL's embedding of STRUCTURES is rough, without any label.
 
-    OUT holds frustration, measures and settings (summary.json), every crystal and the roughest places (crystals.csv,
+    OUT holds frustration, measures and settings (summary.json), every crystal and the roughest points (crystals.csv,
     maxima.csv), map, disconnectivity graph and what carries the frustration (PNG, SVG), minima and transition states
     (network.json), and all of the analysis for matgl_fill.roughness.RoughnessResult.load (roughness.npz).
     """
     loaded = load_model(model)
     adapter = get_adapter(loaded, state)
     pool, skipped = read(adapter, structures)
-    report = report_roughness(loaded, replace(pool, skipped=skipped), response, method, state, seed, maxima, projection)
-    report.settings.update(model=model, structures=structures)
+    request = RoughnessRequest(response, method, state, seed, maxima, projection, model, structures)
+    report = report_roughness(loaded, replace(pool, skipped=skipped), request)
     report.save(out)
     console.print(report)
     print_skipped(report.skipped, ", all in summary.json")
@@ -150,8 +151,8 @@ def propose(
     checkpoint = out / CHECKPOINT
     if checkpoint.exists():
         say(f"going on from {checkpoint}")
-    report = report_proposals(adapter, replace(pool, skipped=skipped), n, seed, choice, checkpoint, model)
-    report.settings.update(structures=structures, state=state)
+    request, names = SearchRequest(n, seed, choice, checkpoint), InputNames(model, structures, state)
+    report = report_proposals(adapter, replace(pool, skipped=skipped), request, names)
     report.save(out)
     checkpoint.unlink(missing_ok=True)
     console.print(report)

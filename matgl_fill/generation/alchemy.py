@@ -12,24 +12,26 @@ from pymatgen.core import Structure
 from torch import Tensor
 
 from matgl_fill.adapters import Adapter, Batch, evaluation_mode, in_threads
+from matgl_fill.utils.scaling import Scaling
 
 STEPS = (10, 20)
-"""Steps of descent, of all crystals and then of the nearest."""
+"""Number of steps of descent, of all crystals and then of the nearest."""
 KEPT = 2
-"""Crystals per target that go on after the first steps."""
+"""Number of crystals per target that go on after the first steps."""
 RATE = 0.3
-"""Of Adam, for the logarithms of the shares."""
+"""Learning rate of the logarithms of the shares."""
 VOLUME_RATE = 0.01
-"""Of Adam, for the linear strain."""
+"""Learning rate of the linear strain."""
 FAVOUR = 3.0
 """Logarithm by which an element that is there starts above the others."""
 UNLIKELY = 1e-3
-"""Share at which an element starts that the guide does not expect."""
+"""Share at which an element starts that the prior does not expect."""
 COLDEST = 0.3
 """Temperature of the shares at the end, 1 at the start."""
 PURITY = 0.3
 """Weight of the shares' entropy at the end, 0 at the start, over the logarithm of the squared distance."""
 FORBIDDEN = -1e9
+"""Logarithm of the share of an element that may not be used."""
 
 
 @dataclass
@@ -37,12 +39,12 @@ class Mixture:
     """A crystal whose atoms are mixtures of elements.
 
     Attributes:
-        structure: crystal that gives the sites.
-        parent: row of that crystal in the pool.
-        target: row of the target.
-        logits: (k, elements) logarithms of the shares, for each of the k elements of ``structure``.
-        stretch: linear strain.
-        distance: scaled latent distance to the target.
+        structure: Crystal that gives the sites.
+        parent: Row of that crystal in the pool.
+        target: Row of the target.
+        logits: Logarithms of the shares (k, elements), for each of the k elements of ``structure``.
+        stretch: Linear strain.
+        distance: Scaled latent distance to the target.
     """
 
     structure: Structure
@@ -53,7 +55,13 @@ class Mixture:
     distance: float = np.inf
 
     def crystals(self, elements: Sequence[str], draws: int, rng: np.random.Generator) -> list[tuple[Structure, str]]:
-        """Real crystals and what was replaced: of the likeliest ``elements`` first, then ``draws`` by their shares."""
+        """Crystals of whole elements, and what was replaced in each.
+
+        Args:
+            elements: Symbols of the elements that the shares are of.
+            draws: Number of crystals whose elements are drawn by their shares, after the one of the likeliest.
+            rng: Generator of the draws.
+        """
         present = symbols(self.structure)
         shares = torch.softmax(self.logits.double(), dim=1).numpy()
         picks = [shares.argmax(axis=1).tolist()]
@@ -85,7 +93,7 @@ def start(adapter: Adapter, structure: Structure, parent: int, target: int, like
 
 
 def transmute(
-    adapter: Adapter, mixtures: Sequence[Mixture], goals: np.ndarray, scale: tuple[np.ndarray, np.ndarray]
+    adapter: Adapter, mixtures: Sequence[Mixture], goals: np.ndarray, scaling: Scaling[np.ndarray]
 ) -> list[Mixture]:
     """Mixtures whose embedding is nearer to their target, by descent in the elements' shares and the volume.
 
@@ -94,17 +102,17 @@ def transmute(
     atom is one element. So one descent weighs all elements at once, of which a search would try one after another.
 
     Args:
-        adapter: of the model.
-        mixtures: where to start.
-        goals: (m, dim) scaled targets.
-        scale: origin and extent (dim,) of the scaling.
+        adapter: Adapter of the model.
+        mixtures: Mixtures to start from.
+        goals: Scaled targets (m, dim).
+        scaling: Scaling of the latent space.
 
     Returns:
-        the :data:`KEPT` nearest of every target, nearest first.
+        The :data:`KEPT` nearest of every target, nearest first.
     """
     first, last = range(STEPS[0]), range(STEPS[0], sum(STEPS))
-    best = _nearest(_descend(adapter, mixtures, goals, scale, first))
-    return _nearest(_descend(adapter, best, goals, scale, last))
+    best = _nearest(_descend(adapter, mixtures, goals, scaling, first))
+    return _nearest(_descend(adapter, best, goals, scaling, last))
 
 
 def _nearest(mixtures: Sequence[Mixture]) -> list[Mixture]:
@@ -119,7 +127,7 @@ def _nearest(mixtures: Sequence[Mixture]) -> list[Mixture]:
 
 
 def _descend(
-    adapter: Adapter, mixtures: Sequence[Mixture], goals: np.ndarray, scale: tuple[np.ndarray, np.ndarray], steps: range
+    adapter: Adapter, mixtures: Sequence[Mixture], goals: np.ndarray, scaling: Scaling[np.ndarray], steps: range
 ) -> list[Mixture]:
     """All mixtures after some steps, in batches on threads."""
     graphs = adapter.graphs([m.structure for m in mixtures])
@@ -127,7 +135,7 @@ def _descend(
 
     def job(local: Adapter, group: list[int]) -> list[Mixture]:
         some = [mixtures[i] for i in group]
-        return _descend_batch(local, local.collate([graphs[i] for i in group]), some, goals, scale, steps)
+        return _descend_batch(local, local.collate([graphs[i] for i in group]), some, goals, scaling, steps)
 
     out = list(mixtures)
     with evaluation_mode(adapter.model):
@@ -142,11 +150,13 @@ def _descend_batch(
     batch: Batch,
     mixtures: Sequence[Mixture],
     goals: np.ndarray,
-    scale: tuple[np.ndarray, np.ndarray],
+    scaling: Scaling[np.ndarray],
     steps: range,
 ) -> list[Mixture]:
+    """The mixtures of one batch after some steps."""
     like, rows = batch.lattice, goals[[m.target for m in mixtures]]
-    target, origin, extent = (torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in (rows, *scale))
+    target = torch.as_tensor(rows, dtype=like.dtype, device=like.device)
+    scaled = scaling.tensors(like.dtype, like.device)
     site = torch.as_tensor(_sites(mixtures), device=like.device)
     logits = torch.cat([m.logits for m in mixtures]).to(like).requires_grad_(True)
     stretch = torch.tensor([m.stretch for m in mixtures], dtype=like.dtype, device=like.device, requires_grad=True)
@@ -159,7 +169,7 @@ def _descend_batch(
             log_shares = torch.log_softmax(logits / (1 - (1 - COLDEST) * late), dim=1)
             shares = log_shares.exp()
             z = adapter.embed_batch(replace(batch, strain=stretch[:, None, None] * eye))
-            apart = (((z - origin) / extent - target) ** 2).sum(dim=1).clamp_min(1e-12)
+            apart = ((scaled(z) - target) ** 2).sum(dim=1).clamp_min(1e-12)
             entropy = -(shares * log_shares.clamp_min(-50)).sum()
             optimiser.zero_grad()
             (apart.log().sum() + PURITY * late * entropy).backward(inputs=[logits, stretch])
@@ -170,7 +180,7 @@ def _descend_batch(
 
 
 def _sites(mixtures: Sequence[Mixture]) -> list[int]:
-    """For every atom the row of its element among those of all crystals."""
+    """For every atom of all crystals the row of its element among the elements of all crystals."""
     out: list[int] = []
     first = 0
     for m in mixtures:

@@ -1,4 +1,4 @@
-"""Altered copies: what surrounds a generated crystal in configuration and composition space."""
+"""Augmentations: what surrounds a generated crystal in configuration and composition space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matgl_fill.generation.filters import MIN_DISTANCE, closest_ratio
 from matgl_fill.generation.moves import Rattle, Strain, Substitute
 
 ATTEMPTS = 5
-"""Tries before a copy whose atoms come too close is given up."""
+"""Number of tries before an augmentation whose atoms come too close is given up."""
 
 
 def elements_of(structures: Sequence[Structure]) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def elements_of(structures: Sequence[Structure]) -> tuple[str, ...]:
     return tuple(sorted({e.symbol for s in structures for e in s.elements}))
 
 
-def altered_copies(
+def augmentations(
     crystals: Sequence[Structure],
     count: int,
     rng: np.random.Generator,
@@ -29,19 +29,19 @@ def altered_copies(
     redecorate: float = 0.0,
     elements: tuple[str, ...] = (),
 ) -> list[Structure]:
-    """Strained and rattled copies, some with other elements put in.
+    """Strained and rattled crystals, some with other elements put in.
 
     Args:
-        crystals: generated crystals.
-        count: copies of each.
-        rng: of all choices.
-        rattle: largest standard deviation of displacements, Angstrom.
-        strain: standard deviation of strain components.
-        redecorate: probability that a copy also gets other elements (and the matching volume).
-        elements: that may be put in.
+        crystals: Crystals to augment.
+        count: Number of augmentations of each.
+        rng: Generator of all random choices.
+        rattle: Largest standard deviation of displacements, Angstrom.
+        strain: Standard deviation of strain components.
+        redecorate: Probability that an augmentation also gets other elements (and the matching volume).
+        elements: Elements that may be put in.
 
     Returns:
-        At most ``count`` copies of each crystal, none with atoms closer than ``MIN_DISTANCE``.
+        At most ``count`` augmentations of each crystal, none with atoms closer than ``MIN_DISTANCE``.
     """
     out: list[Structure] = []
     for crystal in (c for _ in range(count) for c in crystals):
@@ -49,21 +49,29 @@ def altered_copies(
             base = crystal
             if rng.random() < redecorate and (done := Substitute(elements)(crystal, rng)):
                 base = done[0]
-            copy = Rattle(0.1 * rattle, rattle)(Strain(strain)(base, rng)[0], rng)[0]
-            if closest_ratio(copy) >= MIN_DISTANCE:
-                out.append(copy)
+            new = Rattle(0.1 * rattle, rattle)(Strain(strain)(base, rng)[0], rng)[0]
+            if closest_ratio(new) >= MIN_DISTANCE:
+                out.append(new)
                 break
     return out
 
 
-def teaching_copies(
+def training_augmentations(
     crystals: Sequence[Structure],
-    known: Sequence[Structure],
+    pool: Sequence[Structure],
     elements: tuple[str, ...],
     config: FillConfig,
     rng: np.random.Generator,
 ) -> list[Structure]:
-    """Altered copies of the generated crystals first, then of the known ones where these are few and taught too."""
+    """Augmentations of the generated crystals first, then of the pool's where these are few and trained on too.
+
+    Args:
+        crystals: Generated crystals.
+        pool: Crystals of the pool that are trained on.
+        elements: Elements that may be put in.
+        config: Settings of the run; ``copies`` and ``enlarge_pool`` say how many augmentations are made.
+        rng: Generator of all random choices.
+    """
     how = (rng, config.rattle, config.strain, config.redecorate, elements)
-    of_each = min(config.copies, config.enlarge_pool // len(known) - 1) if config.pool_descriptor_weight else 0
-    return altered_copies(crystals, config.copies, *how) + altered_copies(known, of_each, *how)
+    of_each = min(config.copies, config.enlarge_pool // len(pool) - 1) if config.pool_descriptor_weight else 0
+    return augmentations(crystals, config.copies, *how) + augmentations(pool, of_each, *how)

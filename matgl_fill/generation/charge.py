@@ -34,8 +34,8 @@ def charge_balanced(formula: str, catenated: frozenset[str] = frozenset()) -> bo
     like next to oxygen balance too.
 
     Args:
-        formula: of the crystal.
-        catenated: anions with bonds among themselves (:func:`catenated_anions`); each bond saves electrons, so they
+        formula: Formula of the crystal.
+        catenated: Anions with bonds among themselves (:func:`catenated_anions`); each bond saves electrons, so they
             take any charge from their lowest state to zero, as in peroxides, azides, polysulfides and Zintl phases.
 
     Returns:

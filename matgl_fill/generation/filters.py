@@ -77,19 +77,19 @@ class Filters:
     novelty, :meth:`surplus` for the share of crystals whose charge cannot be judged, and :meth:`accept` adds one.
 
     Args:
-        adapter: of the model; gives its elements and cutoff.
-        pool: known crystals, for the bounds of packing and density and for novelty.
-        max_atoms: per cell.
-        unassignable: share of the accepted crystals that may have no oxidation states to balance
+        adapter: Adapter of the model; it gives the elements and the cutoff.
+        pool: Known crystals, for the bounds of packing and density and for novelty.
+        max_atoms: Largest number of atoms per cell.
+        unassignable: Share of the accepted crystals that may have no oxidation states to balance
             (:func:`~matgl_fill.generation.charge.charge_balanced` gives None: elements, alloys). It holds after every
             :meth:`accept`, so also for the final set, whatever its size.
 
     Attributes:
-        packing: bounds of the covalent spheres' share of the volume.
-        density: bounds in g/cm³.
+        packing: Bounds of the covalent spheres' share of the volume.
+        density: Bounds of the density in g/cm³.
 
     Raises:
-        InputError: the pool is empty, or ``unassignable`` is not a share.
+        InputError: The pool is empty, or ``unassignable`` is not a share.
     """
 
     adapter: Adapter
@@ -172,16 +172,16 @@ class Filters:
         """Judge novelty by latent distance as well.
 
         Args:
-            X: (n, d) latent vectors of the known crystals, scaled like those that :meth:`duplicate` will get.
-            least: distance under which two crystals count as the same.
+            X: Latent vectors (n, d) of the known crystals, scaled like those that :meth:`duplicate` will get.
+            least: Distance under which two crystals count as the same.
         """
         self._latent, self._least = np.asarray(X, dtype=float), least
 
     def latent_duplicates(self, X: np.ndarray) -> np.ndarray:
-        """Whether each of (m, d) latent vectors is too near to a known or accepted crystal: (m,) bool.
+        """Whether (m,) each of latent vectors (m, d) is too near to a known or accepted crystal.
 
         Raises:
-            InputError: :meth:`set_latent` was not called.
+            InputError: The method :meth:`set_latent` was not called.
         """
         return cdist(np.atleast_2d(X), self._known_latent()).min(axis=1) < self._least
 
@@ -197,8 +197,8 @@ class Filters:
         cells hold as many atoms can match, so only those are compared; each known crystal is reduced once.
 
         Args:
-            structure: a candidate.
-            x: (d,) its latent vector, if latent distance counts too.
+            structure: A candidate.
+            x: Its latent vector (d,), if latent distance counts too.
         """
         if x is not None and self.latent_duplicates(x)[0]:
             return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pymatgen.core import Structure
@@ -12,14 +12,13 @@ from scipy.linalg import solve
 from scipy.spatial.distance import pdist, squareform
 
 from matgl_fill.embedding.pool import Pool
+from matgl_fill.generation.candidate import Candidate
 from matgl_fill.generation.moves import atomic_volumes, scaled_volume
 from matgl_fill.structures import COMPOSITIONAL, electronegativity
+from matgl_fill.utils.scaling import Scaling
 
-if TYPE_CHECKING:
-    from matgl_fill.generation.decoder import Candidate
-
-LEARNT = 300
-"""Known crystals nearest to a point that the regression there is made from."""
+NEAREST = 300
+"""Number of the crystals nearest to a point that the regression there is made from."""
 WIDTH = 0.7
 """Width of the kernel over the median distance of those crystals from each other."""
 RIDGE = 1e-2
@@ -29,20 +28,20 @@ ORDERED = 0.8
 """Share of decorations in the order of electronegativity."""
 
 
-class Guide:
+class CompositionPrior:
     r"""Local kernel ridge regression from latent points to composition and volume.
 
     .. math:: (c, \log v)(x) = k(x)^T (K + \lambda 1)^{-1} (C, \log V), \quad
         k_i(x) = \exp(-\|x - x_i\|^2 / 2 w^2)
 
-    over the known crystals i nearest to x, with c the fraction of each element and v the volume per atom; likewise for
-    the structural descriptors, by which prototypes are found. What a search has embedded is learnt along, so that the
-    guide gets better where the search is. It is the part of a decoder that can be learnt.
+    The sum runs over the crystals i nearest to x, with c the fraction of each element and v the volume per atom;
+    structural descriptors, by which prototypes are found, are predicted likewise. What a search has embedded is learnt
+    along, so that the prior gets better where the search is. It is the part of a decoder that can be learnt.
 
     Args:
-        pool: n crystals with their descriptors.
-        X: (n, d) their scaled latent points.
-        elements: (e) symbols that may be used.
+        pool: The n crystals of the pool with their descriptors.
+        X: Their scaled latent points (n, d).
+        elements: Symbols of the e elements that may be used.
     """
 
     def __init__(self, pool: Pool, X: np.ndarray, elements: Sequence[str]) -> None:
@@ -51,11 +50,11 @@ class Guide:
         self.volumes = atomic_volumes(pool.structures)
         self._pool = len(X)
         D = pool.D[:, COMPOSITIONAL:]
-        self._D = (D - D.mean(axis=0)) / np.maximum(D.std(axis=0), 1e-9)
+        self._D = Scaling.of(D)(D)
         self._X, self._Y = X, self._contents(pool.structures)
 
     def _contents(self, structures: Sequence[Structure]) -> np.ndarray:
-        """(n, e + 1) element fractions and logarithm of the volume per atom."""
+        """Element fractions and the logarithm of the volume per atom (n, e + 1)."""
         Y = np.zeros((len(structures), len(self.elements) + 1))
         for row, s in zip(Y, structures, strict=True):
             for site in s.species:
@@ -76,21 +75,21 @@ class Guide:
         """Add what :meth:`learnt` gave."""
         self._X, self._Y = np.vstack([self._X, X]), np.vstack([self._Y, Y])
 
-    def wanted(self, point: np.ndarray) -> Wanted:
-        """Likely contents of a crystal at a scaled latent point (d,)."""
+    def predict(self, point: np.ndarray) -> Prediction:
+        """What a crystal at a scaled latent point (d,) is likely to be."""
         Y = _regression(self._X, self._Y, point)
         fractions = np.maximum(Y[:-1], 0.0)
-        return Wanted(self.elements, fractions / max(fractions.sum(), 1e-12), float(np.exp(Y[-1])), self.volumes)
+        return Prediction(self.elements, fractions / max(fractions.sum(), 1e-12), float(np.exp(Y[-1])), self.volumes)
 
-    def unlike(self, point: np.ndarray) -> np.ndarray:
-        """(n,) distance of each pool crystal's structure from the likely one at a scaled latent point (d,)."""
+    def structural_distance(self, point: np.ndarray) -> np.ndarray:
+        """Distance (n,) of each pool crystal's structure from the likely one at a scaled latent point (d,)."""
         return np.linalg.norm(self._D - _regression(self._X[: self._pool], self._D, point), axis=1)
 
 
 def _regression(X: np.ndarray, Y: np.ndarray, point: np.ndarray) -> np.ndarray:
     """Kernel ridge prediction (k,) at a point (d,) from the nearest of the points (n, d) with values (n, k)."""
     square = ((X - point) ** 2).sum(axis=1)
-    near = np.argsort(square, kind="stable")[:LEARNT]
+    near = np.argsort(square, kind="stable")[:NEAREST]
     between = pdist(X[near], "sqeuclidean")
     width = max(WIDTH**2 * float(np.median(between)), 1e-12)
     K = squareform(np.exp(-between / (2 * width))) + (1 + RIDGE) * np.eye(len(near))
@@ -99,14 +98,14 @@ def _regression(X: np.ndarray, Y: np.ndarray, point: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a crystal at a latent target is likely to be.
+class Prediction:
+    """What a crystal at a latent point is likely to be.
 
     Attributes:
-        elements: (e) symbols.
-        fractions: (e) likely fraction of each.
-        volume: likely volume per atom, cubic Angstrom.
-        volumes: atomic volumes of the elements, cubic Angstrom.
+        elements: Symbols of the e elements.
+        fractions: Likely fraction (e,) of each.
+        volume: Likely volume per atom, cubic Angstrom.
+        volumes: Atomic volumes of the elements, cubic Angstrom.
     """
 
     elements: tuple[str, ...]
@@ -119,7 +118,7 @@ class Wanted:
         return dict(zip(self.elements, self.fractions.tolist(), strict=True))
 
     def draw(self, rng: np.random.Generator, count: int, but: frozenset[str] = frozenset()) -> list[str]:
-        """Up to ``count`` different elements, likelier ones more often, none of ``but``."""
+        """Up to ``count`` different elements, likelier ones more often, none of those in ``but``."""
         p = np.where([e in but for e in self.elements], 0.0, self.fractions**0.5)
         count = min(count, int((p > 0).sum()))
         return [] if count == 0 else rng.choice(self.elements, count, replace=False, p=p / p.sum()).tolist()
@@ -135,40 +134,48 @@ class Wanted:
 
 @dataclass(frozen=True)
 class ReplaceLikely:
-    """Put a likely element in place of one that is there."""
+    """Put a likely element in place of one that is there.
 
-    wanted: Wanted
+    Attributes:
+        prediction: What the crystal is likely to be at the target.
+    """
+
+    prediction: Prediction
     keeps_symmetry: ClassVar[bool] = True
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Replace, or None if the guide knows no other element."""
+        """Replace, or return None if no other element is likely."""
         present = sorted({e.symbol for e in structure.elements})
         old = str(rng.choice(present))
-        chosen = self.wanted.draw(rng, 1, frozenset(present))
+        chosen = self.prediction.draw(rng, 1, frozenset(present))
         if not chosen:
             return None
         new = structure.copy()
         new.replace_species({old: chosen[0]})
-        return self.wanted.resized(new, structure, rng), f"{old}->{chosen[0]}"
+        return self.prediction.resized(new, structure, rng), f"{old}->{chosen[0]}"
 
 
 @dataclass(frozen=True)
 class MixLikely:
     """Put a likely element on some of the sites of one that is there, doubling the cell where it has one site only.
 
-    The finest step in composition that an ordered crystal can take: what lies between two crystals in latent space
-    often is a mixture of them.
+    This is the finest step in composition that an ordered crystal can take: what lies between two crystals in latent
+    space often is a mixture of them.
+
+    Attributes:
+        prediction: What the crystal is likely to be at the target.
+        largest: Largest number of atoms of the mixed crystal.
     """
 
-    wanted: Wanted
+    prediction: Prediction
     largest: int
     keeps_symmetry: ClassVar[bool] = False
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Mix, or None if the cell would be too large or the guide knows no element."""
+        """Mix, or return None if the cell would be too large or no element is likely."""
         symbols = np.array([e.symbol for e in structure.species])
         old = str(rng.choice(np.unique(symbols)))
-        chosen = self.wanted.draw(rng, 1, frozenset([old]))
+        chosen = self.prediction.draw(rng, 1, frozenset([old]))
         times = np.ones(3, dtype=int)
         times[rng.integers(3)] += (symbols == old).sum() == 1
         base = structure.make_supercell(times.tolist(), in_place=False)
@@ -179,7 +186,7 @@ class MixLikely:
         part = rng.permutation(sites)[: rng.integers(1, len(sites))]
         for i in part.tolist():
             new.replace(i, chosen[0])
-        return self.wanted.resized(new, base, rng), f"{len(part)} of {len(sites)} {old}->{chosen[0]}"
+        return self.prediction.resized(new, base, rng), f"{len(part)} of {len(sites)} {old}->{chosen[0]}"
 
 
 @dataclass(frozen=True)
@@ -187,27 +194,28 @@ class DecorateLikely:
     """Put given elements on the sites of a prototype, in the order of electronegativity; now and then in any order.
 
     Attributes:
-        wanted: for the volume, and for the elements where none are given.
-        symbols: elements to put in, one for each of the prototype; the guide's if their number differs.
+        prediction: What the crystal is likely to be at the target; it gives the volume, and the elements where none
+            are given.
+        symbols: Elements to put in, one for each of the prototype; likely ones are drawn if their number differs.
     """
 
-    wanted: Wanted
+    prediction: Prediction
     symbols: tuple[str, ...] = ()
     keeps_symmetry: ClassVar[bool] = True
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Decorate, or None if there are too few likely elements."""
+        """Decorate, or return None if there are too few likely elements."""
         present = sorted({e.symbol for e in structure.elements}, key=_negativity)
         chosen = list(self.symbols)
         if len(chosen) != len(present):
-            chosen = self.wanted.draw(rng, len(present))
+            chosen = self.prediction.draw(rng, len(present))
         if len(chosen) != len(present):
             return None
         chosen = sorted(chosen, key=_negativity) if rng.random() < ORDERED else rng.permutation(chosen).tolist()
         new = structure.copy()
         new.replace_species(dict(zip(present, chosen, strict=True)))
         record = ", ".join(f"{a}->{b}" for a, b in zip(present, chosen, strict=True) if a != b)
-        return self.wanted.resized(new, structure, rng), record or "resized"
+        return self.prediction.resized(new, structure, rng), record or "resized"
 
 
 def _negativity(symbol: str) -> tuple[float, str]:

@@ -12,13 +12,13 @@ from pymatgen.core import Structure
 from torch import Tensor
 
 from matgl_fill.adapters import Adapter, Batch, Graph, evaluation_mode, in_threads
-from matgl_fill.generation.moves import rebuilt
-from matgl_fill.structures import neighbour_pairs
+from matgl_fill.structures import neighbour_pairs, rebuilt
+from matgl_fill.utils.scaling import Scaling
 
 STAGES = 3
-"""Times that the graph is built anew: its edges are those of the geometry it was built for."""
+"""Number of times that the graph is built anew: its edges are those of the geometry it was built for."""
 STEPS = 10
-"""Steps of descent between."""
+"""Number of steps of descent on one graph."""
 FIRST = 0.01
 """Length of the first step, Angstrom."""
 LONGEST = 0.1
@@ -28,7 +28,7 @@ ARM = 5.0
 CLEARANCE = 0.73
 """Pairs closer than this fraction of their covalent-radius sum are pushed apart; a little above the filter's."""
 STIFFNESS = 1e3
-"""Of that push, over the squared latent distance at the start."""
+"""Stiffness of that push, over the squared latent distance at the start."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,11 @@ class Pairs:
     """Pairs of atoms that might come too close, for a batch of crystals.
 
     Attributes:
-        i, j: (p,) atoms in the batch.
-        image: (p, 3) lattice image of the second.
-        crystal: (p,) crystal in the batch.
-        limit: (p,) distance in Angstrom below which they are pushed apart.
+        i: First atom (p,) of each pair, as a row of the batch.
+        j: Second atom (p,) of each pair.
+        image: Lattice image (p, 3) of the second.
+        crystal: Crystal (p,) in the batch.
+        limit: Distance (p,) in Angstrom below which the atoms are pushed apart.
     """
 
     i: Tensor
@@ -66,7 +67,7 @@ class Pairs:
         return cls(arrays[0].long(), arrays[1].long(), arrays[2].to(like), arrays[3].long(), arrays[4].to(like))
 
     def overlap(self, positions: Tensor, lattice: Tensor, count: int) -> Tensor:
-        """(B,) squared relative overlap of each crystal, for positions (N, 3) and lattices (B, 3, 3)."""
+        """Squared relative overlap (B,) of each crystal, for positions (N, 3) and lattices (B, 3, 3)."""
         shift = (self.image.unsqueeze(1) @ lattice[self.crystal]).squeeze(1)
         distance = (positions[self.j] + shift - positions[self.i]).norm(dim=1)
         over = torch.relu(1 - distance / self.limit) ** 2
@@ -74,7 +75,7 @@ class Pairs:
 
 
 def refine(
-    adapter: Adapter, structures: Sequence[Structure], targets: np.ndarray, origin: np.ndarray, extent: np.ndarray
+    adapter: Adapter, structures: Sequence[Structure], targets: np.ndarray, scaling: Scaling[np.ndarray]
 ) -> list[list[Structure]]:
     """Crystals whose embedding is nearer to their target, by descent in atomic positions and strain.
 
@@ -84,11 +85,10 @@ def refine(
     anew, since neighbours enter and leave the cutoff.
 
     Args:
-        adapter: of the model, in evaluation mode here.
-        structures: (n) crystals to start from.
-        targets: (n, dim) latent targets.
-        origin: (dim,) of the scaling: distances are taken in (z - origin) / extent.
-        extent: (dim,) of it.
+        adapter: Adapter of the model, which is in evaluation mode here.
+        structures: The n crystals to start from.
+        targets: Latent targets (n, dim).
+        scaling: Scaling of the latent space, in which distances are taken.
 
     Returns:
         For each crystal its geometries after every stage, first to last. Which of them is nearest has to be found by
@@ -96,7 +96,7 @@ def refine(
     """
     trails: list[list[Structure]] = [[] for _ in structures]
     current = list(structures)
-    goal = (targets - origin) / extent
+    goal = scaling(targets)
     for _ in range(STAGES):
         graphs = adapter.graphs(current)
         groups = adapter.groups(graphs)
@@ -105,7 +105,7 @@ def refine(
 
         def job(local: Adapter, item: tuple[list[Structure], list[Graph], np.ndarray]) -> list[Structure]:
             crystals, joined, goals = item
-            return _descend(local, local.collate(joined), crystals, goals, (origin, extent))
+            return _descend(local, local.collate(joined), crystals, goals, scaling)
 
         with evaluation_mode(adapter.model):
             for group, moved in zip(groups, in_threads(adapter, job, jobs), strict=True):
@@ -121,15 +121,16 @@ def _descend(
     batch: Batch,
     crystals: list[Structure],
     goal: np.ndarray,
-    scale: tuple[np.ndarray, np.ndarray],
+    scaling: Scaling[np.ndarray],
 ) -> list[Structure]:
     """The nearest geometries of a batch's crystals on a path of descent on one graph."""
     n, lattice, owner = len(crystals), batch.lattice, batch.node_batch
-    target, origin, extent = (torch.as_tensor(a, dtype=lattice.dtype, device=lattice.device) for a in (goal, *scale))
+    target = torch.as_tensor(goal, dtype=lattice.dtype, device=lattice.device)
+    scaled = scaling.tensors(lattice.dtype, lattice.device)
     start = torch.as_tensor(np.concatenate([s.frac_coords for s in crystals])).to(lattice)
     pairs = Pairs.of(crystals, lattice)
 
-    def place(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def geometry(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Displacement, strain, lattice and positions of coordinates (N + 3 B, 3)."""
         strain = x[len(start) :].reshape(n, 3, 3) / ARM
         strain = (strain + strain.transpose(1, 2)) / 2
@@ -140,7 +141,7 @@ def _descend(
     part = torch.cat([owner, torch.arange(n, device=owner.device).repeat_interleave(3)])
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
-        """(B,) inner products of each crystal's coordinates."""
+        """Inner products (B,) of each crystal's coordinates."""
         return a.new_zeros(n).index_add(0, part, (a * b).sum(dim=1))
 
     x = lattice.new_zeros(len(part), 3)
@@ -148,9 +149,9 @@ def _descend(
     before: tuple[Tensor, Tensor] | None = None
     for _ in range(STEPS + 1):
         x.requires_grad_(True)
-        moved, strain, cell, positions = place(x)
+        moved, strain, cell, positions = geometry(x)
         embedding = adapter.forward(replace(batch, displacement=moved, strain=strain)).embedding
-        apart = (((embedding - origin) / extent - target) ** 2).sum(dim=1)
+        apart = ((scaled(embedding) - target) ** 2).sum(dim=1)
         unit = apart.detach().clamp_min(1e-12) if before is None else unit
         loss = apart / unit + STIFFNESS * pairs.overlap(positions, cell, n)
         gradient = torch.autograd.grad(loss.sum(), x)[0]
@@ -164,6 +165,6 @@ def _descend(
             length = dot(s, s) / dot(s, y).abs().clamp_min(1e-12)
         before = (x, gradient)
         x = x - torch.minimum(length, LONGEST / norm)[part, None] * gradient
-    _, _, cell, positions = (t.detach().double().cpu() for t in place(best.detach()))
+    _, _, cell, positions = (t.detach().double().cpu() for t in geometry(best.detach()))
     placed = torch.split(positions, batch.n_atoms.tolist())
     return [rebuilt(s, c.numpy(), p.numpy()) for s, c, p in zip(crystals, cell, placed, strict=True)]

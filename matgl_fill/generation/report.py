@@ -17,22 +17,39 @@ from rich.table import Table
 from scipy.spatial import cKDTree
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.config.config import Choice
 from matgl_fill.embedding.pool import Pool, prepare_pool
-from matgl_fill.generation import SearchRequest, Selection, propose_from
 from matgl_fill.generation.charge import balance
 from matgl_fill.generation.filters import NAMES
+from matgl_fill.generation.propose import SearchRequest, propose_from
+from matgl_fill.generation.select import Selection
 from matgl_fill.roughness import RoughnessResult, graph_roughness
-from matgl_fill.roughness.plots import WIDTH, draw_map, figure_bytes, house_style, project
+from matgl_fill.roughness.plots import figure_bytes, projected_map
 from matgl_fill.structures import StructureSet, csv_text, write_cifs, write_structures
 from matgl_fill.utils.files import atomic_write, remove_others
 from matgl_fill.utils.machine import machine_facts
+from matgl_fill.utils.scaling import Scaling
 
 TOLERANCE = 0.01
-"""Angstrom; of the space group."""
+"""Tolerance of the space group in Angstrom."""
 BALANCE = {True: "balanced", False: "cannot be balanced", None: "no oxidation states"}
+"""What :func:`~matgl_fill.generation.charge.balance` finds, in words."""
 CHECKPOINT = "search.partial"
 """File of an interrupted search in the folder of its proposals."""
+
+
+@dataclass(frozen=True)
+class InputNames:
+    """What the files call what was given.
+
+    Attributes:
+        model: Name of the model.
+        structures: Name of the crystals.
+        state: Fidelity index of multi-fidelity models.
+    """
+
+    model: str = ""
+    structures: str = ""
+    state: int | None = None
 
 
 @dataclass(frozen=True)
@@ -40,18 +57,20 @@ class ProposalsReport:
     """Proposed crystals, ready to be written and shown.
 
     Attributes:
-        pool: what they were proposed from.
-        roughness: of the pool's embedding.
-        selection: the proposals and their targets.
-        Z: (k, dim) embedding of the k proposals.
-        settings: what was asked for; ``model`` and ``seed`` go into every frame of ``proposals.extxyz``.
+        pool: Crystals from which they were proposed.
+        roughness: Roughness of the pool's embedding.
+        selection: The proposals and their targets.
+        Z: Embedding (k, dim) of the k proposals.
+        request: What was asked for.
+        names: Names of the model and the crystals.
     """
 
     pool: Pool
     roughness: RoughnessResult
     selection: Selection
     Z: np.ndarray
-    settings: dict[str, Any]
+    request: SearchRequest
+    names: InputNames
 
     @cached_property
     def crystals(self) -> list[Structure]:
@@ -61,7 +80,7 @@ class ProposalsReport:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Rows of ``proposals.csv``; latent distances in units of the pool's median between nearest neighbours."""
-        targets, known = self._nearest(self.selection.targets), self._nearest(self.Z)
+        targets, crystals = self._nearest(self.selection.targets.points), self._nearest(self.Z)
         return [
             {
                 "id": p.id,
@@ -78,27 +97,29 @@ class ProposalsReport:
                 "nearest": nearest,
                 "nearest_distance": novelty,
             }
-            for p, crystal, (nearest, novelty) in zip(self.selection.proposals, self.crystals, known, strict=True)
+            for p, crystal, (nearest, novelty) in zip(self.selection.proposals, self.crystals, crystals, strict=True)
         ]
 
     @property
     def targets(self) -> list[dict[str, Any]]:
         """Rows of ``targets.csv``, the most wanted first; ``z0``, ``z1``, ... as ``matgl-fill embed`` names them."""
         formulas = dict(zip(self.pool.ids, (s.composition.reduced_formula for s in self.pool.structures), strict=True))
-        points, found = self.selection.targets, self._nearest(self.selection.targets)
+        points, roughness = self.selection.targets
+        found = self._nearest(points)
         return [
             {"target": t, "roughness": float(rough), "nearest": name, "formula": formulas[name], "distance": distance}
             | {f"z{j}": z for j, z in enumerate(points[t].tolist())}
-            for t, (rough, (name, distance)) in enumerate(zip(self.selection.roughness, found, strict=True))
+            for t, (rough, (name, distance)) in enumerate(zip(roughness, found, strict=True))
         ]
 
     @property
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` says."""
-        distance = [p.distance for p in self.selection.proposals]
+        distance, asked = [p.distance for p in self.selection.proposals], self.request
+        settings = {"model": self.names.model, "n": asked.n, "seed": asked.seed, "choice": asked.choice}
         return {
             "proposals": len(distance),
-            "targets": len(self.selection.targets),
+            "targets": len(self.selection.targets.points),
             "median_distance": float(np.median(distance)),
             "latent_unit": self.selection.unit,
             "refused": {name: self.selection.refused[name] for name in NAMES},
@@ -106,18 +127,13 @@ class ProposalsReport:
             "frustration": self.roughness.frustration,
             "crystals": len(self.pool.structures),
             "skipped": [asdict(s) for s in self.pool.skipped],
-            "settings": self.settings,
+            "settings": settings | {"structures": self.names.structures, "state": self.names.state},
         } | machine_facts()
 
     def plot_map(self) -> Figure:
         """Latent map of the pool, coloured by local roughness, with targets and proposals."""
-        marked = {"target": self.selection.targets, "proposal": self.Z}
-        plane, flat, labels = project(self.pool.Z, list(marked.values()))
-        with house_style("proposals"):
-            figure = Figure((WIDTH, 4.2), layout="constrained")
-            draw_map(figure, plane, self.roughness.local(self.pool.Z), dict(zip(marked, flat, strict=True)), labels)
-            figure.draw_without_rendering()
-        return figure
+        marked = {"target": self.selection.targets.points, "proposal": self.Z}
+        return projected_map(self.pool.Z, self.roughness.local, marked)
 
     def save(self, folder: str | Path) -> None:
         """Write crystals, tables, map and summary; every file is written whole or not at all.
@@ -125,12 +141,12 @@ class ProposalsReport:
         CIF and POSCAR files of earlier proposals in the folder are removed.
 
         Raises:
-            OSError: a file cannot be written.
+            OSError: A file cannot be written.
         """
         out, ids = Path(folder), [row["id"] for row in self.rows]
-        told = ("id", "parent", "moves", "distance", "roughness")
-        facts = {name: self.settings[name] for name in ("model", "seed")}
-        frames = [{name: row[name] for name in told} | facts for row in self.rows]
+        provenance = ("id", "parent", "moves", "distance", "roughness")
+        facts = {"model": self.names.model, "seed": self.request.seed}
+        frames = [{name: row[name] for name in provenance} | facts for row in self.rows]
         write_structures(self.crystals, out / "proposals.extxyz", info=frames)
         write_cifs(self.crystals, out / "cif", ids)
         for crystal, row in zip(self.crystals, self.rows, strict=True):
@@ -156,41 +172,31 @@ class ProposalsReport:
 
     def _nearest(self, points: np.ndarray) -> list[tuple[str, float]]:
         """Id of the pool crystal nearest to each of (m, dim) latent points, and its distance."""
-        origin, extent = self.pool.Z.mean(axis=0), np.maximum(self.pool.Z.std(axis=0), 1e-9)
-        distance, row = cKDTree((self.pool.Z - origin) / extent).query((points - origin) / extent)
+        scaling = Scaling.of(self.pool.Z)
+        distance, row = cKDTree(scaling(self.pool.Z)).query(scaling(points))
         return [(self.pool.ids[i], float(d)) for i, d in zip(row, distance / self.selection.unit, strict=True)]
 
 
 def report_proposals(
-    adapter: Adapter,
-    structures: StructureSet,
-    n: int = 100,
-    seed: int = 0,
-    choice: Choice = "roughness",
-    checkpoint: Path | None = None,
-    model: str = "",
+    adapter: Adapter, structures: StructureSet, request: SearchRequest, names: InputNames
 ) -> ProposalsReport:
-    """Propose crystals as :func:`matgl_fill.propose` does, with all that is to be told about them.
+    """Propose crystals as :func:`matgl_fill.propose` does, with all that there is to say about them.
 
     Args:
-        adapter: of the model.
-        structures: pool of known crystals.
-        n: crystals wanted.
-        seed: of all random choices.
-        choice: of the targets.
-        checkpoint: file from which an interrupted search goes on; left where it is.
-        model: what the files call the model; its architecture if empty.
+        adapter: Adapter of the model.
+        structures: Crystals from which the search starts.
+        request: What is asked for. The file of an interrupted search is left where it is.
+        names: What the files call the model and the crystals.
 
     Raises:
-        InputError: too few usable crystals, or the checkpoint is of another search.
-        GenerationError: no valid crystal could be made.
+        InputError: There are too few usable crystals, or the checkpoint is of another search.
+        GenerationError: No valid crystal could be made.
     """
     pool = prepare_pool(adapter, structures)
     rough = graph_roughness(pool.Z, pool.D)
-    selection = propose_from(adapter, pool, rough, SearchRequest(n, seed, choice, checkpoint))
+    selection = propose_from(adapter, pool, rough, request)
     Z = adapter.embed_graphs(adapter.graphs([p.structure for p in selection.proposals]))[0]
-    settings = {"model": model or adapter.name, "n": n, "seed": seed, "choice": choice}
-    return ProposalsReport(pool, rough, selection, Z, settings)
+    return ProposalsReport(pool, rough, selection, Z, request, names)
 
 
 def _space_group(structure: Structure) -> str:

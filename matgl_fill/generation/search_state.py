@@ -1,76 +1,63 @@
-"""The state of a search in a file, so that an interrupted one goes on where it was."""
+"""The state of a search in a file, so that an interrupted search goes on where it was."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 from pymatgen.core import Structure
 
-from matgl_fill.adapters import Adapter
-from matgl_fill.errors import InputError
-from matgl_fill.utils.files import read_arrays, write_arrays
-from matgl_fill.utils.hashing import hash_model
-
-if TYPE_CHECKING:
-    from matgl_fill.generation.decoder import Candidate, Search
-    from matgl_fill.generation.prior import Guide
+from matgl_fill.generation.candidate import Candidate, Search
+from matgl_fill.generation.prior import CompositionPrior
 
 
-def search_key(adapter: Adapter, X: np.ndarray, T: np.ndarray, settings: tuple[int, ...]) -> str:
-    """What a search depends on: model, pool (n, d), targets (m, d) and settings."""
-    digest = hashlib.sha256(f"{hash_model(adapter.model)} {settings}".encode())
-    for array in (X, T):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+@dataclass
+class SearchState:
+    """How far a search of several targets has come.
 
-
-def save_search(path: Path, key: str, steps: int, searches: list[Search], guide: Guide, refused: Counter[str]) -> None:
-    """Write the state after some steps; a reader sees the old file or the new one, never a part."""
-    state = {
-        "key": key,
-        "steps": steps,
-        "refused": dict(refused),
-        "tried": [sorted(s.tried) for s in searches],
-        "found": [[_row(c) for c in s.found] for s in searches],
-    }
-    X, Y = guide.learnt()
-    x = np.array([c.x for s in searches for c in s.found])
-    write_arrays(path, {"state": json.dumps(state), "x": x, "X": X, "Y": Y})
-
-
-def load_search(path: Path, key: str, searches: list[Search], guide: Guide, refused: Counter[str]) -> int:
-    """Put a saved state into searches, guide and counts.
-
-    Returns:
-        steps done, 0 where there is no file.
-
-    Raises:
-        InputError: the file is of another search, or not of this kind.
+    Attributes:
+        searches: Search of each target.
+        prior: What is likely at a latent point; it learns along.
+        refused: Number of candidates that each filter refused.
+        steps: Number of steps that are done.
     """
-    from matgl_fill.generation.decoder import Candidate
 
-    if not path.exists():
-        return 0
-    saved = read_arrays(path, "the state of a search", ("state", "x", "X", "Y"))
-    state = json.loads(saved["state"].item())
-    if state["key"] != key:
-        raise InputError(f"{path} belongs to another model, pool or seed; remove it or give another folder.")
-    guide.restore(saved["X"], saved["Y"])
-    refused.update(state["refused"])
-    rows = iter(saved["x"])
-    for search, tried, found in zip(searches, state["tried"], state["found"], strict=True):
-        search.tried = {(int(parent), formula) for parent, formula in tried}
-        search.found = [
-            Candidate(Structure.from_dict(c["structure"]), c["parent"], c["moves"], c["distance"], next(rows))
-            for c in found
-        ]
-    return int(state["steps"])
+    searches: list[Search]
+    prior: CompositionPrior
+    refused: Counter[str] = field(default_factory=Counter)
+    steps: int = 0
+
+    def saved(self) -> dict[str, Any]:
+        """The state as :class:`~matgl_fill.utils.checkpoint.Checkpoint` keeps it."""
+        X, Y = self.prior.learnt()
+        return {
+            "steps": self.steps,
+            "refused": dict(self.refused),
+            "tried": [sorted(s.tried) for s in self.searches],
+            "found": [[_row(c) for c in s.found] for s in self.searches],
+            "learnt_points": X,
+            "learnt_contents": Y,
+        }
+
+    def restore(self, saved: dict[str, Any] | None) -> None:
+        """Go on from a saved state, or from the start where there is none."""
+        if saved is None:
+            return
+        self.steps = saved["steps"]
+        self.refused.update(saved["refused"])
+        self.prior.restore(saved["learnt_points"], saved["learnt_contents"])
+        for search, tried, found in zip(self.searches, saved["tried"], saved["found"], strict=True):
+            search.tried = {(parent, formula) for parent, formula in tried}
+            search.found = [Candidate(Structure.from_dict(c.pop("structure")), **c) for c in found]
 
 
 def _row(c: Candidate) -> dict[str, Any]:
-    return {"structure": c.structure.as_dict(), "parent": c.parent, "moves": c.moves, "distance": c.distance}
+    """A candidate in numbers, texts and arrays."""
+    return {
+        "structure": c.structure.as_dict(),
+        "parent": c.parent,
+        "moves": c.moves,
+        "distance": c.distance,
+        "x": c.x,
+    }

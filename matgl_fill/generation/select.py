@@ -9,11 +9,13 @@ import numpy as np
 from pymatgen.core import Structure
 from sklearn.neighbors import NearestNeighbors
 
+from matgl_fill.generation.candidate import Candidate
 from matgl_fill.generation.charge import balance
-from matgl_fill.generation.decoder import Candidate, Decoder
+from matgl_fill.generation.decoder import Decoder
+from matgl_fill.generation.targets import Targets
 
 MAX_PER_PARENT = 2
-"""Crystals in the final set that descend from one pool crystal ..."""
+"""Largest number of crystals in the final set that descend from one pool crystal ..."""
 MAX_PER_FORMULA = 2
 """... and that have one reduced formula."""
 NOVEL = 0.05
@@ -27,13 +29,13 @@ class Proposal:
 
     Attributes:
         id: ``fill-0001`` and so on.
-        structure: the crystal.
-        parent: id of the pool crystal it descends from.
-        moves: what was done to the parent.
-        target: (dim,) latent point asked for.
-        target_row: which of the targets that is, 0 the most wanted.
-        distance: latent distance between crystal and target, over the pool's median nearest-neighbour distance.
-        roughness: local roughness at the target.
+        structure: The crystal.
+        parent: Id of the pool crystal that it descends from.
+        moves: What was done to the parent.
+        target: Latent point (dim,) asked for.
+        target_row: Which of the targets that is, 0 the most wanted.
+        distance: Latent distance between crystal and target, over the pool's median nearest-neighbour distance.
+        roughness: Local roughness at the target.
     """
 
     id: str
@@ -51,18 +53,16 @@ class Selection:
     """What a search gave.
 
     Attributes:
-        proposals: the new crystals, in the order in which they were taken.
-        targets: (m, dim) latent points asked for, most wanted first.
-        roughness: (m,) local roughness there.
-        unit: the pool's median distance between nearest neighbours, in standardised latent dimensions.
-        refused: candidates that each filter was the first to refuse.
-        passed_over: candidates that passed the filters and were looked at in vain, by reason: ``parent`` or
+        proposals: The new crystals, in the order in which they were taken.
+        targets: Latent points asked for, with the local roughness there.
+        unit: The pool's median distance between nearest neighbours, in standardised latent dimensions.
+        refused: Number of candidates that each filter was the first to refuse.
+        passed_over: Number of candidates that passed the filters and were looked at in vain, by reason: ``parent`` or
             ``formula`` used up, ``known`` in the pool or the set, ``alloys`` (too many without oxidation states).
     """
 
     proposals: list[Proposal]
-    targets: np.ndarray
-    roughness: np.ndarray
+    targets: Targets
     unit: float
     refused: Counter[str]
     passed_over: Counter[str]
@@ -116,7 +116,7 @@ class _Taken:
         return "known" if self._filters.duplicate(c.structure, c.x) else None
 
 
-def select(decoder: Decoder, targets: np.ndarray, roughness: np.ndarray, n: int) -> Selection:
+def select(decoder: Decoder, targets: Targets, n: int) -> Selection:
     """The n crystals that cover the targets best, none a duplicate of the pool or of each other.
 
     Every target gives its nearest acceptable candidate, then its second, and so on, until there are n; see
@@ -124,14 +124,13 @@ def select(decoder: Decoder, targets: np.ndarray, roughness: np.ndarray, n: int)
     oxidation states (elements, alloys) is at most that of the pool; candidates beyond it wait for the others.
 
     Args:
-        decoder: to decode with.
-        targets: (m, dim) latent points, most wanted first.
-        roughness: (m,) local roughness there.
-        n: crystals wanted.
+        decoder: Decoder of the pool.
+        targets: The m latent points, most wanted first.
+        n: Number of crystals wanted.
     """
     nearest = NearestNeighbors(n_neighbors=2).fit(decoder.X).kneighbors(decoder.X)[0][:, 1]
     unit = max(float(np.median(nearest)), 1e-9)
-    queues = decoder.decode(targets, n)
+    queues = decoder.decode(targets.points, n)
     taken = _Taken(decoder, unit)
     out: list[Proposal] = []
     before = -1
@@ -141,6 +140,7 @@ def select(decoder: Decoder, targets: np.ndarray, roughness: np.ndarray, n: int)
             if len(out) < n and (c := taken.take(queue)):
                 name = f"fill-{len(out) + 1:04d}"
                 parent, distance = decoder.pool.ids[c.parent], c.distance / unit
-                out.append(Proposal(name, c.structure, parent, c.moves, targets[t], t, distance, float(roughness[t])))
+                point, local = targets.points[t], float(targets.roughness[t])
+                out.append(Proposal(name, c.structure, parent, c.moves, point, t, distance, local))
     taken.count_put_off(queues)
-    return Selection(out, targets, roughness, unit, decoder.refused, taken.passed_over)
+    return Selection(out, targets, unit, decoder.refused, taken.passed_over)

@@ -1,4 +1,4 @@
-"""Local roughness: a smooth surface over latent space whose maxima are the places to fill."""
+"""Local roughness: a smooth surface over latent space whose maxima are the points to fill."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from matgl_fill.errors import InputError
-from matgl_fill.roughness.landscape.batches import Batches, one_blas_thread
+from matgl_fill.roughness.landscape.batches import Batches
 from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork
 from matgl_fill.utils.console import track
+from matgl_fill.utils.threads import one_blas_thread
 
 ASCENT_STEPS = 200
+"""Largest number of steps of an ascent."""
 SETTLED = 1e-6
 """An ascent ends when its step is shorter than this times the surface's separation."""
 BLOCK = 2**21
-"""Terms held in memory by each thread (16 MB each array)."""
+"""Number of terms held in memory by each thread (16 MB each array)."""
 PART = 64
-"""Ascents that each thread runs together beyond :data:`EXHAUSTIVE` vectors; up to it, all run at once."""
+"""Number of ascents that each thread runs together beyond :data:`EXHAUSTIVE` vectors; up to it, all run at once."""
 EXHAUSTIVE = 1024
-"""Vectors up to which maxima are sought from every one of them; beyond, from the highest ..."""
+"""Number of vectors up to which maxima are sought from every one of them; beyond, from the highest ..."""
 BATCH = 256
 """... so many at a time ..."""
 GAIN = 2.0
@@ -38,12 +40,12 @@ class Preset:
     """Shape of the Gaussians of a vector of length L.
 
     Attributes:
-        centre: where the Gaussian sits, as a fraction of the vector.
-        lengthscale: of the frustration that scales the height.
-        prefactor: of the height.
-        ends: value at half a vector from the centre, relative to the top; None for a deviation of L / 2.
-        across: variance across the vector; None for the square of the width.
-        across_per_length: the same per length of the vector.
+        centre: Where the Gaussian sits, as a fraction of the vector.
+        lengthscale: Length scale of the frustration that scales the height.
+        prefactor: Factor of the height.
+        ends: Value at half a vector from the centre, relative to the top; None for a deviation of L / 2.
+        across: Variance across the vector; None for the square of the width.
+        across_per_length: Variance across the vector that is added per length of the vector.
     """
 
     centre: float = 0.75
@@ -81,21 +83,21 @@ class LocalRoughness:
     The default preset puts c at 0.75 of the vector's length L, as both published ones do: on the climb, where the
     response changes, but on the side of its own minimum, so that the two vectors of a saddle stay apart. Along the
     vector the deviation is s = max(L/2, w). Across it, w is half the typical distance between neighbouring data points:
-    two equal Gaussians have two maxima if they are more than 2 w apart, so that what is told apart is what the data
-    tell apart. A narrower surface would see single points, a wider one blurs neighbouring basins. In many dimensions
+    two equal Gaussians have two maxima if they are more than 2 w apart, so that the surface resolves what the data
+    resolve. A narrower surface would see single points, a wider one blurs neighbouring basins. In many dimensions
     distances concentrate: where the nearest neighbour is nearly as far as any point (white noise in 128), the surface
     has a single maximum and says so; embeddings, with neighbours at a third of the typical distance, have many.
 
     Args:
-        network: stationary network in range-scaled coordinates.
+        network: Stationary network in range-scaled coordinates.
         preset: ``"default"``, or the published ``"script"`` (Gaussians at 0.99 half a vector from their centre,
             variance L/4 across, 10 times the frustration at length scale 80) or ``"readme"`` (Gaussians at 0.1 half a
             vector from their centre, variance 1e-4 across).
-        width: w of the default preset, range-scaled; half the median distance between neighbouring stationary points
-            if not given.
+        width: Width w of the default preset, range-scaled; half the median distance between neighbouring stationary
+            points if it is not given.
 
     Raises:
-        InputError: no such preset, or a width for a published one.
+        InputError: There is no such preset, or a width is given for a published one.
 
     Example:
         >>> import numpy as np
@@ -190,11 +192,11 @@ class LocalRoughness:
         over a thousand vectors, and all 100 on 7,764 vectors of 100,000 points in 128 dimensions.
 
         Args:
-            n: how many.
-            progress: draw a bar.
+            n: Number of maxima wanted.
+            progress: Draw a progress bar.
 
         Returns:
-            (<= n, d) scaled points and their values, falling.
+            Scaled points (<= n, d) and their values, falling.
         """
         points, values = self.centre[:0], self.height[:0]
         batches = self._starts(n)
@@ -229,7 +231,7 @@ class LocalRoughness:
 def _by_parts(job: Callable[[np.ndarray], np.ndarray], points: np.ndarray, size: int) -> np.ndarray:
     """Results of a job for points (m, d), shared among threads in parts of a size."""
     with one_blas_thread():
-        return Batches(None, "").run("", lambda part: (job(points[part]),), len(points), size)[0]
+        return Batches().run("", lambda part: (job(points[part]),), len(points), size)[0]
 
 
 def _spacing(network: StationaryNetwork) -> float:

@@ -14,14 +14,15 @@ from scipy.integrate import trapezoid
 from scipy.linalg import svdvals
 from scipy.spatial.distance import pdist
 
-import matgl_fill.roughness as room
 from matgl_fill.errors import InputError
+from matgl_fill.roughness.analysis import graph_roughness
 from matgl_fill.roughness.graph import NEIGHBOURS, nearest_neighbours
 from matgl_fill.roughness.similarity import standardise
 from matgl_fill.utils.console import track
+from matgl_fill.utils.scaling import Scaling
 
 MIN_POINTS = 20
-"""Fewer crystals than this say too little."""
+"""Fewer crystals than this say too little about an embedding."""
 MAX_PAIRED = 4000
 """Measures that need every pair of points (ROGI, ROGI-XD) are taken on a seeded draw of this many."""
 STEP = 0.01
@@ -39,11 +40,12 @@ class Measure:
     """One number about an embedding.
 
     Attributes:
-        name: of the measure.
-        value: on all points.
-        low, high: bootstrap 95 % interval; None where none was asked for.
-        better: which way is better: ``"lower"``, ``"higher"`` or ``"near 1"``.
-        says: what it measures, in one line.
+        name: Name of the measure.
+        value: Value on all points.
+        low: Lower end of the 95 % interval from half-samples; None where none was asked for.
+        high: Upper end of the interval.
+        better: Which way is better: ``"lower"``, ``"higher"`` or ``"near 1"``.
+        says: What it measures, in one line.
     """
 
     name: str
@@ -85,14 +87,7 @@ def measure(
     seed: int = 0,
     bootstrap: int = 0,
 ) -> list[Measure]:
-    r"""Every measure of an embedding in one table.
-
-    Intervals come from half-samples: each replicate takes half of the points without replacement. A bootstrap with
-    replacement would put copies of a point next to itself and spoil every measure that looks at neighbours. The
-    deviation of a half-sample has the variance of the whole sample's for statistics that are asymptotically linear
-    (:math:`1/m - 1/n = 1/n` at :math:`m = n/2`; Politis, Romano and Wolf, Subsampling, 1999), so quantiles of the
-    deviations need no rescaling. They are taken from the replicates' median and laid around the value on all points,
-    because several measures depend on the number of points. The response is not made anew for a half-sample.
+    r"""Every measure of an embedding in one table, with intervals from half-samples where they are asked for.
 
     Every measure has a function of its own here but frustration, which is that of
     :func:`matgl_fill.roughness.graph_roughness`: 0 (one basin) upwards, lower is better, the same for shifted
@@ -101,18 +96,18 @@ def measure(
     average over minima, blind to their number.
 
     Args:
-        Z: (n, d) embedding, finite.
-        response: (n,) any quantity of each crystal, finite.
-        descriptors: (n, c) model-independent descriptors; without them the two measures that need them are left out.
-        k: nearest neighbours of the Dirichlet energies and of the agreement.
-        seed: of half-samples, and of the draw where n is above ``MAX_PAIRED``.
-        bootstrap: half-samples; 0 for no intervals.
+        Z: Embedding (n, d), finite.
+        response: Any quantity of each crystal (n,), finite.
+        descriptors: Model-independent descriptors (n, c); without them the two measures that need them are left out.
+        k: Number of nearest neighbours for the Dirichlet energies and for the agreement.
+        seed: Seed of the half-samples, and of the draw where n is above ``MAX_PAIRED``.
+        bootstrap: Number of half-samples; 0 for no intervals.
 
     Returns:
         One :class:`Measure` for each, in the order of ``MEANING``.
 
     Raises:
-        InputError: fewer than ``MIN_POINTS`` points, lengths that differ, or values that are not finite.
+        InputError: There are fewer than ``MIN_POINTS`` points, lengths differ, or values are not finite.
 
     Example:
         >>> import numpy as np
@@ -127,18 +122,32 @@ def measure(
     D = None if descriptors is None else np.asarray(descriptors, dtype=float)
     _check(Z, response, D)
     values = _values(Z, response, D, k, seed)
-    low: dict[str, float | None] = dict.fromkeys(values)
-    high: dict[str, float | None] = dict.fromkeys(values)
     rng = np.random.default_rng(seed)
     halves = [np.sort(rng.permutation(len(Z))[: len(Z) // 2]) for _ in range(bootstrap)]
     replicates = [
         _values(Z[h], response[h], None if D is None else D[h], k, seed) for h in track(halves, "half-samples")
     ]
-    for name in values if replicates else ():
-        sample = np.array([r[name] for r in replicates])
-        below, above = np.percentile(sample - np.median(sample), [50 - LEVEL / 2, 50 + LEVEL / 2])
-        low[name], high[name] = float(values[name] + below), float(values[name] + above)
-    return [Measure(n, v, low[n], high[n], *MEANING[n]) for n, v in values.items()]
+    return [
+        Measure(name, value, *_interval(value, [r[name] for r in replicates]), *MEANING[name])
+        for name, value in values.items()
+    ]
+
+
+def _interval(value: float, replicates: list[float]) -> tuple[float | None, float | None]:
+    """Ends of the interval around a value on all points, from its values on half-samples; None where there are none.
+
+    Each replicate takes half of the points without replacement. A bootstrap with replacement would put copies of a
+    point next to itself and spoil every measure that looks at neighbours. The deviation of a half-sample has the
+    variance of the whole sample's for statistics that are asymptotically linear (1/m - 1/n = 1/n at m = n/2; Politis,
+    Romano and Wolf, Subsampling, 1999), so quantiles of the deviations need no rescaling. They are taken from the
+    replicates' median and laid around the value on all points, because several measures depend on the number of
+    points. The response is not made anew for a half-sample.
+    """
+    if not replicates:
+        return None, None
+    sample = np.array(replicates)
+    below, above = np.percentile(sample - np.median(sample), [50 - LEVEL / 2, 50 + LEVEL / 2])
+    return float(value + below), float(value + above)
 
 
 def _check(Z: np.ndarray, response: np.ndarray, D: np.ndarray | None) -> None:
@@ -153,12 +162,12 @@ def _check(Z: np.ndarray, response: np.ndarray, D: np.ndarray | None) -> None:
 
 
 def _values(Z: np.ndarray, y: np.ndarray, D: np.ndarray | None, k: int, seed: int) -> dict[str, float]:
-    """All measures; what two of them need is computed once."""
+    """All measures by name; what two of them need is computed once."""
     drawn = _paired(len(Z), seed)
     merged = CoarseGraining.of(Z[drawn], y[drawn])
     index = nearest_neighbours(range_scaled(Z), k)[1]
     values = {
-        FRUSTRATION: room.graph_roughness(Z, y).frustration,
+        FRUSTRATION: graph_roughness(Z, y).frustration,
         ROGI: merged.rogi(),
         ROGI_XD: merged.rogi_xd(),
         RANKME: rankme(Z),
@@ -172,15 +181,15 @@ def _values(Z: np.ndarray, y: np.ndarray, D: np.ndarray | None, k: int, seed: in
 
 
 def _paired(n: int, seed: int) -> np.ndarray:
+    """Indices of the points, at most ``MAX_PAIRED``, for measures that need every pair."""
     if n <= MAX_PAIRED:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).permutation(n)[:MAX_PAIRED])
 
 
 def range_scaled(Z: np.ndarray) -> np.ndarray:
-    """Every dimension of (n, d) points scaled to [0, 1]; dimensions without range become 0."""
-    extent = np.ptp(Z, axis=0)
-    return (Z - Z.min(axis=0)) / np.where(extent > 0, extent, np.inf)
+    """Points (n, d) with every dimension scaled to [0, 1]; dimensions without range become 0."""
+    return Scaling.of_range(Z, floor=0.0)(Z)
 
 
 @dataclass(frozen=True)
@@ -188,9 +197,9 @@ class CoarseGraining:
     """Spread of a response between clusters, while complete linkage merges n points to one cluster.
 
     Attributes:
-        heights: (n - 1,) distance of every merge, rising, in units of the diagonal of the box around the points.
-        spread: (n,) twice the size-weighted standard deviation of the cluster means after 0, 1, .. n - 1 merges,
-            with the response scaled to [0, 1]; 0 to 1.
+        heights: Distance (n - 1,) of every merge, rising, in units of the diagonal of the box around the points.
+        spread: Twice the size-weighted standard deviation (n,) of the cluster means after 0, 1, .. n - 1 merges, with
+            the response scaled to [0, 1]; 0 to 1.
     """
 
     heights: np.ndarray
@@ -198,7 +207,7 @@ class CoarseGraining:
 
     @classmethod
     def of(cls, Z: np.ndarray, response: np.ndarray) -> CoarseGraining:
-        """Merge points (n, d) with a response (n,).
+        """Merge points (n, d) with a response (n,) by complete linkage.
 
         A merge of clusters a and b takes n_a n_b / (n_a + n_b) (m_a - m_b)^2 from the sum of squares between
         clusters, so that all n spreads cost one pass over the merges.
@@ -254,8 +263,8 @@ def rogi(Z: np.ndarray, response: np.ndarray) -> float:
     Source: Aldeghi et al., J. Chem. Inf. Model. 62, 4660 (2022), doi 10.1021/acs.jcim.2c00903.
 
     Args:
-        Z: (n, d) embedding.
-        response: (n,) response.
+        Z: Embedding (n, d).
+        response: Response (n,).
 
     Example:
         >>> import numpy as np
@@ -279,8 +288,8 @@ def rogi_xd(Z: np.ndarray, response: np.ndarray) -> float:
     Source: Graff et al., Digital Discovery 2, 1452 (2023), doi 10.1039/D3DD00088E.
 
     Args:
-        Z: (n, d) embedding.
-        response: (n,) response.
+        Z: Embedding (n, d).
+        response: Response (n,).
     """
     return CoarseGraining.of(Z, response).rogi_xd()
 
@@ -296,7 +305,7 @@ def rankme(Z: np.ndarray) -> float:
     Source: Garrido et al., ICML 2023, arXiv 2210.02885, equation 1.
 
     Args:
-        Z: (n, d) embedding.
+        Z: Embedding (n, d).
 
     Example:
         >>> import numpy as np
@@ -319,7 +328,7 @@ def alpha_req(Z: np.ndarray) -> float:
     Source: Agrawal et al., NeurIPS 2022; the optimum at 1 from Stringer et al., Nature 571, 361 (2019).
 
     Args:
-        Z: (n, d) embedding.
+        Z: Embedding (n, d).
 
     Example:
         >>> import numpy as np
@@ -342,13 +351,14 @@ def dirichlet_energy(F: np.ndarray, index: np.ndarray) -> float:
 
     .. math:: E = \frac{1}{c} \sum_f \frac{\langle (f_i - f_j)^2 \rangle_{(i,j)}}{2 \, \mathrm{Var} f}
 
-    the mean over the n k directed edges (Geary's contiguity ratio, 1954). 0 for a function that is constant between
-    neighbours, 1 for one that ignores the graph, larger for one that alternates; lower is better. The same for shifted
-    and scaled functions, and for whatever leaves the graph as it is. Columns without variance are left out.
+    It is the mean over the n k directed edges (Geary's contiguity ratio, 1954): 0 for a function that is constant
+    between neighbours, 1 for one that ignores the graph, larger for one that alternates; lower is better. It is the
+    same for shifted and scaled functions, and for whatever leaves the graph as it is. Columns without variance are
+    left out.
 
     Args:
-        F: (n, c) functions.
-        index: (n, k) neighbours of each point.
+        F: Functions (n, c).
+        index: Indices (n, k) of each point's neighbours.
 
     Example:
         >>> import numpy as np
@@ -372,8 +382,8 @@ def neighbour_agreement(index: np.ndarray, other: np.ndarray) -> float:
     whatever keeps the order of distances in both spaces.
 
     Args:
-        index: (n, k) nearest latent neighbours.
-        other: (n, k) nearest neighbours by standardised descriptors.
+        index: Indices (n, k) of the nearest latent neighbours.
+        other: Indices (n, k) of the nearest neighbours by standardised descriptors.
 
     Example:
         >>> import numpy as np

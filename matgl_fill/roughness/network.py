@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,11 +11,12 @@ import numpy as np
 
 from matgl_fill.errors import InputError
 from matgl_fill.roughness.tree import Tree
-from matgl_fill.utils import files
-from matgl_fill.utils.files import atomic_write
+from matgl_fill.utils.files import atomic_write, read_arrays, write_arrays
 
 LENGTHSCALE = 0.8
 """Length scale of the frustration (range-scaled coordinates), as in the reference implementation."""
+FILE = "a roughness file"
+"""What networks and results are saved in, in words for errors."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class StationaryNetwork:
     graphs, with one per pair.
 
     Attributes:
-        minima: (n, d) coordinates.
-        minima_values: (n,) field values.
-        ts: (m, d) coordinates of transition states.
-        ts_values: (m,) field values.
-        pairs: (m, 2) the two minima that each transition state connects.
+        minima: Coordinates (n, d) of the minima.
+        minima_values: Field values (n,) there.
+        ts: Coordinates (m, d) of the transition states.
+        ts_values: Field values (m,) there.
+        pairs: Indices (m, 2) of the two minima that each transition state connects.
 
     Example:
         >>> import numpy as np
@@ -53,7 +53,7 @@ class StationaryNetwork:
     pairs: np.ndarray
 
     def links(self) -> tuple[np.ndarray, np.ndarray]:
-        """Minimum (v,) and transition state (v,) of every vector, see :meth:`vectors`."""
+        """Index of the minimum (v,) and of the transition state (v,) of every vector, see :meth:`vectors`."""
         rising = np.argsort(self.ts_values, kind="stable")
         _, first = np.unique(np.sort(self.pairs[rising], axis=1), axis=0, return_index=True)
         lowest = np.sort(rising[first])
@@ -67,14 +67,14 @@ class StationaryNetwork:
         A state that touches one minimum twice gives one vector.
 
         Returns:
-            (v, d) minima, (v, d) transition states, (v,) barriers, clipped at 0.
+            Minima (v, d), transition states (v, d) and barriers (v,), clipped at 0.
         """
         minimum, ts = self.links()
         barrier = np.maximum(self.ts_values[ts] - self.minima_values[minimum], 0)
         return self.minima[minimum], self.ts[ts], barrier
 
     def contributions(self, lengthscale: float = LENGTHSCALE) -> np.ndarray:
-        """(v,) share of every vector in the frustration, before division by the number of minima."""
+        """Share (v,) of every vector in the frustration, before division by the number of minima."""
         start, end, barrier = self.vectors()
         return np.exp(-((end - start) ** 2).sum(axis=1) / (2 * lengthscale**2)) * barrier
 
@@ -83,19 +83,23 @@ class StationaryNetwork:
         return float(self.contributions(lengthscale).sum() / max(len(self.minima), 1))
 
     def tree(self) -> Tree:
-        """Disconnectivity tree: which minima are joined below which threshold."""
-        return Tree.of(self.minima_values, self.ts_values, self.pairs)
+        """Disconnectivity tree: which minima are joined below which threshold.
+
+        A transition state below one of its minima counts as being level with it.
+        """
+        higher = self.minima_values[self.pairs].max(axis=1, initial=-np.inf)
+        return Tree.of(self.minima_values, np.maximum(self.ts_values, higher), self.pairs)
 
     @classmethod
     def from_topsearch(cls, directory: str | Path, suffix: str = "") -> StationaryNetwork:
         """Read the text files of topography-searcher (``min.data``, ``min.coords``, ``ts.data``, ``ts.coords``).
 
         Args:
-            directory: folder of the files.
-            suffix: what follows each name, for example ``"0_1"``.
+            directory: Folder of the files.
+            suffix: What follows each name, for example ``"0_1"``.
 
         Raises:
-            InputError: a file is missing.
+            InputError: A file is missing.
         """
         folder = Path(directory)
         paths = {name: folder / f"{name}{suffix}" for name in ("min.data", "min.coords", "ts.data", "ts.coords")}
@@ -119,8 +123,8 @@ class StationaryNetwork:
         Values are written in full; the published files round them to five digits.
 
         Args:
-            directory: folder of the files; made if missing.
-            suffix: what follows each name.
+            directory: Folder of the files; it is made if it is missing.
+            suffix: What follows each name.
         """
         folder = Path(directory)
         numbered = np.column_stack([np.arange(len(self.minima)), self.minima_values])
@@ -149,10 +153,10 @@ class StationaryNetwork:
         """Read what :meth:`save` wrote.
 
         Raises:
-            InputError: there is no such file, or it is not of this kind.
+            InputError: There is no such file, or it is not of this kind.
         """
         if Path(path).suffix != ".json":
-            return cls(**read_arrays(path, tuple(f.name for f in fields(cls))))
+            return cls(**read_arrays(path, FILE, tuple(f.name for f in fields(cls))))
         try:
             facts = json.loads(Path(path).read_text(encoding="utf-8"))
             n, m, d = len(facts["minima"]), len(facts["ts"]), facts["dimension"]
@@ -163,20 +167,27 @@ class StationaryNetwork:
             raise InputError(f"{path} is missing or not a network file: {error}") from error
 
 
-def write_arrays(path: str | Path, arrays: Mapping[str, object]) -> None:
-    """Write named arrays or numbers to an ``.npz`` file, atomically; the suffix is appended where it is missing."""
-    files.write_arrays(_npz(path), arrays)
+def persistence(network: StationaryNetwork) -> np.ndarray:
+    """Birth and death of every basin of a network, by the elder rule.
 
+    Where a transition state joins two components of the sublevel set, the one whose lowest minimum is higher ends there
+    (Edelsbrunner, Letscher, Zomorodian, doi 10.1007/s00454-002-2885-2). The difference is the basin's persistence: how
+    deep it is. Each saddle of a network of :func:`~matgl_fill.roughness.graph.graph_network` ends one basin.
 
-def read_arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Named arrays of an ``.npz`` file.
+    Args:
+        network: Network of graph mode, or any other.
 
-    Raises:
-        InputError: there is no such file, or it lacks one of them.
+    Returns:
+        For each of the n minima (n, 2) its value and that of the transition state at which its basin joins a deeper
+        one; infinite for the deepest of each component that is joined to no other.
+
+    Example:
+        >>> import numpy as np
+        >>> net = StationaryNetwork(np.array([[0.0], [1.0]]), np.array([0.0, 0.2]), np.array([[0.5]]),
+        ...                         np.array([1.0]), np.array([[0, 1]]))
+        >>> persistence(net)
+        array([[0. , inf],
+               [0.2, 1. ]])
     """
-    return files.read_arrays(_npz(path), "a roughness file", names)
-
-
-def _npz(path: str | Path) -> Path:
-    path = Path(path)
-    return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+    ends = Tree.of(network.minima_values, network.ts_values, network.pairs).ends()
+    return np.column_stack([network.minima_values, ends])

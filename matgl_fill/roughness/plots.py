@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -19,17 +19,17 @@ from matgl_fill.errors import InputError
 from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork
 from matgl_fill.roughness.tree import Tree
 
-if TYPE_CHECKING:
-    from matgl_fill.roughness import RoughnessResult
-
-WIDTH = 5.0  # inches; small, so that the text stays readable when a page or a phone shrinks the picture
-DOTS = 300  # per inch of a PNG
+WIDTH = 5.0
+"""Width of a picture in inches; small, so that the text stays readable when a page or a phone shrinks it."""
+DOTS = 300
+"""Dots per inch of a PNG."""
 BLUE, DARK, LIGHT = "#0072b2", "#222222", "#888888"
 LEAVES = 200
 """A disconnectivity graph shows at most this many minima."""
 TOP = 12
-"""Bars of the vectors that carry most of the frustration."""
-NAME = 30  # characters of a vector's name beside its bar
+"""Number of bars for the vectors that carry most of the frustration."""
+NAME = 30
+"""Characters of a vector's name beside its bar."""
 STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # names are not formulas: "$" must not be special
@@ -49,7 +49,7 @@ MARKS: tuple[dict[str, Any], ...] = (
     {"s": 38, "c": "#c2185b", "marker": "X", "edgecolors": "white", "linewidths": 0.7, "zorder": 3},
     {"s": 24, "c": "white", "marker": "^", "edgecolors": "black", "linewidths": 1.0, "zorder": 4},
 )
-"""Told apart by shape and by brightness, in print without colour as well."""
+"""The two kinds of marks differ in shape and in brightness, in print without colour as well."""
 
 Projection = Literal["pca", "umap"]
 
@@ -72,42 +72,33 @@ def figure_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
     return data.getvalue()
 
 
-def roughness_map(
-    result: RoughnessResult,
-    points: np.ndarray | None = None,
-    proposals: np.ndarray | None = None,
-    maxima: int = 20,
+def projected_map(
+    points: np.ndarray,
+    roughness: Callable[[np.ndarray], np.ndarray],
+    marked: Mapping[str, np.ndarray],
     projection: Projection = "pca",
     seed: int = 0,
 ) -> Figure:
-    """Latent map coloured by local roughness, with its roughest places.
+    """Plane map of latent points coloured by local roughness, with some points marked.
 
     Args:
-        result: what was analysed.
-        points: (n, d) latent points to show; the stationary points of the network if not given.
-        proposals: (k, d) latent points of generated crystals.
-        maxima: of local roughness to mark, at most.
-        projection: ``"pca"``, or ``"umap"`` (extra ``plots``); fitted to the points.
-        seed: of UMAP.
+        points: Latent points (n, d) to show.
+        roughness: Function of latent points to their local roughness.
+        marked: Latent points (m, d) to mark, up to two kinds, by what they are.
+        projection: ``"pca"``, or ``"umap"`` (extra ``plots``); it is fitted to the points.
+        seed: Seed of UMAP.
 
     Returns:
         The figure.
 
     Raises:
-        InputError: points without finite coordinates or of another dimension, an unknown projection, or UMAP is not
-            installed.
+        InputError: The points have no finite coordinates or another dimension, the projection is unknown, or UMAP is
+            not installed.
     """
-    if points is None:
-        scaled = np.concatenate([result.network.minima, result.network.ts])
-        points = result.origin + scaled * np.where(np.isfinite(result.extent), result.extent, 0.0)
-    marked = {"roughest place": result.maxima(maxima)[0]}
-    if proposals is not None:
-        marked["proposal"] = np.asarray(proposals, dtype=float)
     plane, flat, labels = project(points, list(marked.values()), projection, seed)
     with house_style("map"):
         figure = Figure((WIDTH, 4.2), layout="constrained")
-        values = result.local(np.asarray(points, dtype=float))
-        draw_map(figure, plane, values, dict(zip(marked, flat, strict=True)), labels)
+        draw_map(figure, plane, roughness(points), dict(zip(marked, flat, strict=True)), labels)
         figure.draw_without_rendering()  # ticks take the style that is on when they are first drawn
     return figure
 
@@ -119,17 +110,17 @@ def draw_map(
     marked: Mapping[str, np.ndarray],
     labels: tuple[str, str] = ("first principal component", "second principal component"),
 ) -> None:
-    """Draw points coloured by local roughness, and up to two kinds of marked ones, told apart by shape.
+    """Draw points coloured by local roughness, and up to two kinds of marked ones, which differ in shape.
 
     Args:
-        figure: empty.
-        plane: (n, 2) points.
-        values: (n,) local roughness; the colours span its 2nd to 98th percentile.
-        marked: (m, 2) points by what they are.
-        labels: of the two axes.
+        figure: Empty figure to draw on.
+        plane: Points (n, 2) of the plane.
+        values: Local roughness (n,); the colours span its 2nd to 98th percentile.
+        marked: Marked points (m, 2), by what they are.
+        labels: Labels of the two axes.
 
     Raises:
-        InputError: no points, or shapes that do not fit.
+        InputError: There are no points, or shapes do not fit.
     """
     if not len(plane) or values.shape != (len(plane),):
         raise InputError(f"latent map: {len(plane)} points and roughness of shape {values.shape}.")
@@ -158,16 +149,17 @@ def project(
     """Two coordinates that show points well, and the same coordinates of other points.
 
     Args:
-        points: (n, d) latent points, finite.
-        others: arrays (m, d).
+        points: Latent points (n, d), finite.
+        others: Arrays of further points (m, d).
         projection: ``"pca"`` or ``"umap"``.
-        seed: of UMAP.
+        seed: Seed of UMAP.
 
     Returns:
-        (n, 2), arrays (m, 2), and the names of the axes, for PCA with their share of the variance.
+        The points (n, 2), the arrays of further points (m, 2), and the names of the axes, of PCA with their share of
+        the variance.
 
     Raises:
-        InputError: points that cannot be projected, an unknown projection, or UMAP is not installed.
+        InputError: The points cannot be projected, the projection is unknown, or UMAP is not installed.
     """
     points = np.asarray(points, dtype=float)
     if points.ndim != 2 or not points.size or not np.isfinite(points).all():
@@ -198,7 +190,7 @@ def load_umap() -> Any:
     """The class ``umap.UMAP``.
 
     Raises:
-        InputError: umap-learn is not installed.
+        InputError: The package umap-learn is not installed.
     """
     try:
         return import_module("umap").UMAP
@@ -214,11 +206,11 @@ def disconnectivity_graph(
     """Disconnectivity graph: one line for each minimum, up to where it joins that of a lower one.
 
     Args:
-        tree: of a stationary network.
-        label: of the vertical axis.
-        zero: what the tree's value 0 is in the unit of the axis.
-        one: what its value 1 is.
-        leaves: minima to show at most, those of largest persistence.
+        tree: Disconnectivity tree of a stationary network.
+        label: Label of the vertical axis.
+        zero: What the tree's value 0 is in the unit of the axis.
+        one: What the tree's value 1 is in that unit.
+        leaves: Number of minima to show at most; those of largest persistence are shown.
 
     Returns:
         The figure.
@@ -252,7 +244,7 @@ Line = list[tuple[float, float]]
 
 
 def _branches(tree: Tree, height: np.ndarray) -> tuple[np.ndarray, list[Line], list[Line]]:
-    """Place (n,) of each leaf, the lines that rise from the leaves, and those to the line that each joins at its end.
+    """Position (n,) of each leaf, the lines that rise from leaves, and those to the line that each joins at its end.
 
     Branches of a node lie side by side around the one with the lowest minimum, so that nothing crosses.
     """
@@ -289,13 +281,13 @@ def frustration_contributions(
     """Which (minimum -> transition state) vectors carry the frustration.
 
     Args:
-        network: stationary network.
-        minima_names: n names; numbers if not given.
-        ts_names: m names.
-        lengthscale: of the frustration.
+        network: Stationary network.
+        minima_names: Names of the n minima; numbers if none are given.
+        ts_names: Names of the m transition states; numbers if none are given.
+        lengthscale: Length scale of the frustration.
 
     Returns:
-        The figure: sum of the shares over the vectors by falling share, and bars of the largest.
+        The figure: the sum of the shares over the vectors by falling share, and bars of the largest.
     """
     minimum, ts = network.links()
     part = network.contributions(lengthscale)

@@ -18,19 +18,47 @@ from torch import nn
 from matgl_fill.adapters import get_adapter
 from matgl_fill.embedding.embed import embed
 from matgl_fill.errors import InputError
-from matgl_fill.pipeline import analyze_roughness
-from matgl_fill.roughness import RoughnessResult
+from matgl_fill.roughness.analysis import analyze_roughness
 from matgl_fill.roughness.measures import MIN_POINTS, Measure, measure
 from matgl_fill.roughness.plots import Projection, figure_bytes, frustration_contributions, load_umap
 from matgl_fill.roughness.responses import NAMES, predictions, sensitivity
+from matgl_fill.roughness.result import RoughnessResult
 from matgl_fill.structures import Skipped, StructureSet, csv_text, describe_structures
 from matgl_fill.utils.files import atomic_write
 from matgl_fill.utils.machine import machine_facts
 
 SHOWN = 5
-"""Roughest places in the terminal's table."""
+"""Number of the roughest points in the terminal's table."""
 CRYSTALS = ("rank", "id", "formula", "response", "local_roughness")
+"""Columns of ``crystals.csv``."""
 MAXIMA = ("rank", "local_roughness", "nearest_id", "nearest_formula", "distance")
+"""Columns of ``maxima.csv``."""
+
+
+@dataclass(frozen=True)
+class RoughnessRequest:
+    """What a report on roughness is asked for.
+
+    Attributes:
+        response: One of :data:`matgl_fill.roughness.responses.NAMES`, or a label of the crystals; crystals without it
+            are left out.
+        method: Method as in :func:`matgl_fill.analyze_roughness`.
+        state: Fidelity index of multi-fidelity models.
+        seed: Seed of all random choices.
+        maxima: Number of the roughest points to list and to mark, at most.
+        projection: Projection of the map.
+        model: What the summary calls the model.
+        structures: What the summary calls the crystals.
+    """
+
+    response: str = "neighbour_similarity"
+    method: Literal["graph", "landscape"] = "graph"
+    state: int | None = None
+    seed: int = 0
+    maxima: int = 20
+    projection: Projection = "pca"
+    model: str = ""
+    structures: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,12 +66,12 @@ class RoughnessReport:
     """Roughness of a pool, ready to be written and shown.
 
     Attributes:
-        pool: n crystals.
-        Z: (n, d) their embedding.
-        result: its roughness.
-        measures: of the embedding.
-        skipped: crystals that were left out.
-        settings: what was asked for; ``response`` names the response, ``maxima`` and ``projection`` shape the files.
+        pool: The n crystals.
+        Z: Their embedding (n, d).
+        result: Roughness of the embedding.
+        measures: Measures of the embedding.
+        skipped: Crystals that were left out, with the reasons.
+        request: What was asked for.
     """
 
     pool: StructureSet
@@ -51,7 +79,7 @@ class RoughnessReport:
     result: RoughnessResult
     measures: list[Measure]
     skipped: list[Skipped]
-    settings: dict[str, Any]
+    request: RoughnessRequest
 
     @cached_property
     def _formulas(self) -> list[str]:
@@ -68,7 +96,7 @@ class RoughnessReport:
     @cached_property
     def maxima(self) -> list[tuple[Any, ...]]:
         """Rows of ``MAXIMA``, the roughest first; distances in coordinates scaled to the range of the data."""
-        points, values = self.result.maxima(self.settings["maxima"])
+        points, values = self.result.maxima(self.request.maxima)
         distance, nearest = self._nearest(self.result.scale(points))
         names = [(self.pool.ids[i], self._formulas[i]) for i in nearest]
         rows = zip(values.tolist(), names, distance.tolist(), strict=True)
@@ -91,21 +119,20 @@ class RoughnessReport:
             "minima": len(network.minima),
             "transition_states": len(network.ts),
             "connected_sets": len(network.tree().roots),
-            "response": {"name": self.settings["response"]} | _spread(response),
+            "response": {"name": self.request.response} | _spread(response),
             "local_roughness": _spread(local),
             "measures": [asdict(m) for m in self.measures],
             "crystals": len(self.pool),
             "skipped": [asdict(s) for s in self.skipped],
-            "settings": self.settings,
+            "settings": asdict(self.request),
         } | machine_facts()
 
     def pictures(self) -> dict[str, Figure]:
         """The pictures by file name."""
-        network, how = self.result.network, self.settings
-        shape = {name: how[name] for name in ("maxima", "projection", "seed")}
+        network, asked = self.result.network, self.request
         return {
-            "map": self.result.plot_map(self.Z, **shape),
-            "disconnectivity": self.result.plot_disconnectivity(how["response"].replace("_", " ")),
+            "map": self.result.plot_map(self.Z, None, asked.maxima, asked.projection, asked.seed),
+            "disconnectivity": self.result.plot_disconnectivity(asked.response.replace("_", " ")),
             "contributions": frustration_contributions(network, self._names(network.minima), self._names(network.ts)),
         }
 
@@ -113,8 +140,8 @@ class RoughnessReport:
         """Write ``summary.json``, tables, network and pictures; every file is written whole or not at all.
 
         Raises:
-            InputError: the projection is not to be had.
-            OSError: a file cannot be written.
+            InputError: The projection is not available.
+            OSError: A file cannot be written.
         """
         out = Path(folder)
         pictures = self.pictures()
@@ -135,71 +162,52 @@ class RoughnessReport:
         for m in self.measures:
             measures.add_row(m.name, f"{m.value:.4g}", m.better)
         if not self.maxima:
-            return Group(measures, "no rough place: no minimum has a transition state above it")
-        places = Table("local roughness", "nearest crystal", "formula", "distance", title="roughest places")
+            return Group(measures, "no rough point: no minimum has a transition state above it")
+        points = Table("local roughness", "nearest crystal", "formula", "distance", title="roughest points")
         for _, value, name, formula, distance in self.maxima[:SHOWN]:
-            places.add_row(f"{value:.4g}", name, formula, f"{distance:.3g}")
-        return Group(measures, places)
+            points.add_row(f"{value:.4g}", name, formula, f"{distance:.3g}")
+        return Group(measures, points)
 
 
-def report_roughness(
-    model: nn.Module,
-    pool: StructureSet,
-    response: str = "neighbour_similarity",
-    method: Literal["graph", "landscape"] = "graph",
-    state: int | None = None,
-    seed: int = 0,
-    maxima: int = 20,
-    projection: Projection = "pca",
-) -> RoughnessReport:
+def report_roughness(model: nn.Module, pool: StructureSet, request: RoughnessRequest) -> RoughnessReport:
     """Embed crystals and find where their embedding is rough.
 
     Args:
-        model: any MatGL model that :func:`matgl_fill.get_adapter` serves.
-        pool: crystals that the model can take.
-        response: one of :data:`matgl_fill.roughness.responses.NAMES`, or a label of the pool; crystals without it are
-            left out.
-        method: as in :func:`matgl_fill.analyze_roughness`.
-        state: fidelity index of multi-fidelity models.
-        seed: of all random choices.
-        maxima: roughest places to list and to mark, at most.
-        projection: of the map.
+        model: Any MatGL model that :func:`matgl_fill.get_adapter` serves.
+        pool: Crystals that the model can take.
+        request: What is asked for.
 
     Raises:
-        InputError: fewer than 20 crystals, no such response, or no umap-learn.
+        InputError: There are fewer than 20 crystals, no such response, or no umap-learn.
     """
-    settings = {"response": response, "method": method, "state": state, "seed": seed}
-    settings |= {"maxima": maxima, "projection": projection}
-    skipped = list(pool.skipped)
-    if projection == "umap":
+    if request.projection == "umap":
         load_umap()
-    if response in pool.labels:
-        known = np.isfinite(pool.labels[response])
-        skipped += [Skipped(pool.ids[i], f"has no {response}") for i in np.flatnonzero(~known)]
-        pool = pool.subset(known)
-    elif response not in NAMES:
-        raise InputError(f"no response '{response}'; there are {', '.join([*NAMES, *pool.labels])}.")
+    name, skipped = request.response, list(pool.skipped)
+    if name in pool.labels:
+        has_label = np.isfinite(pool.labels[name])
+        skipped += [Skipped(pool.ids[i], f"has no {name}") for i in np.flatnonzero(~has_label)]
+        pool = pool.subset(has_label)
+    elif name not in NAMES:
+        raise InputError(f"no response '{name}'; there are {', '.join([*NAMES, *pool.labels])}.")
     if len(pool) < MIN_POINTS:
         raise InputError(f"{len(pool)} usable crystals, at least {MIN_POINTS} are needed; give more structures.")
-    Z = embed(model, replace(pool, skipped=[]), progress=True, state=state)
+    Z = embed(model, replace(pool, skipped=[]), progress=True, state=request.state)
     D = describe_structures(pool.structures)
-    values = _response(model, pool, D, response, state, seed)
-    result = analyze_roughness(Z, values, method=method, seed=seed)
-    return RoughnessReport(pool, Z, result, measure(Z, result.response, D, seed=seed), skipped, settings)
+    values = _response(model, pool, D, request)
+    result = analyze_roughness(Z, values, method=request.method, seed=request.seed)
+    return RoughnessReport(pool, Z, result, measure(Z, result.response, D, seed=request.seed), skipped, request)
 
 
-def _response(
-    model: nn.Module, pool: StructureSet, D: np.ndarray, name: str, state: int | None, seed: int
-) -> np.ndarray:
-    """(n,) response, or the descriptors (n, k) that stand for neighbour similarity."""
-    if name in pool.labels:
-        return pool.labels[name]
-    if name == "neighbour_similarity":
+def _response(model: nn.Module, pool: StructureSet, D: np.ndarray, request: RoughnessRequest) -> np.ndarray:
+    """Response (n,), or the descriptors (n, k) that stand for neighbour similarity."""
+    if request.response in pool.labels:
+        return pool.labels[request.response]
+    if request.response == "neighbour_similarity":
         return D
-    adapter = get_adapter(model, state)
-    if name == "prediction":
+    adapter = get_adapter(model, request.state)
+    if request.response == "prediction":
         return predictions(adapter, pool.structures)
-    return sensitivity(adapter, pool.structures, seed)
+    return sensitivity(adapter, pool.structures, request.seed)
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

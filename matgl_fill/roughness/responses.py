@@ -1,4 +1,4 @@
-"""Responses of crystals, by name: what :mod:`matgl_fill.roughness` cannot make because it knows no structures."""
+"""Responses of crystals, by name: the quantities whose variation makes a latent space rough."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from torch import nn
 
 from matgl_fill.adapters import Adapter, get_adapter
 from matgl_fill.errors import InputError
-from matgl_fill.generation.moves import Rattle
 from matgl_fill.roughness.similarity import perturbation_sensitivity
-from matgl_fill.structures import describe_structures
+from matgl_fill.structures import describe_structures, rattled
 
 AMPLITUDE = 0.05
 """Standard deviation (Angstrom) of each Cartesian coordinate's displacement."""
 
 NAMES = ("neighbour_similarity", "perturbation_sensitivity", "prediction")
 ResponseFunction = Callable[[Sequence[Structure]], np.ndarray]
-"""n structures to (n,) values."""
+"""A function of n structures to (n,) values."""
 
 
 def displaced(structure: Structure, rng: np.random.Generator) -> Structure:
     """A copy with every atom displaced at random by ``AMPLITUDE``."""
-    return Rattle(AMPLITUDE, AMPLITUDE)(structure, rng)[0]
+    return rattled(structure, AMPLITUDE, AMPLITUDE, rng)[0]
 
 
 def sensitivity(adapter: Adapter, structures: Sequence[Structure], seed: int = 0) -> np.ndarray:
-    """:func:`matgl_fill.roughness.similarity.perturbation_sensitivity` to displaced atoms.
+    """Sensitivity to displaced atoms, see :func:`~matgl_fill.roughness.similarity.perturbation_sensitivity`.
 
     A cell of one atom is repeated twice along every axis first: displacing its only atom would only shift the crystal.
 
     Args:
-        adapter: of the model.
-        structures: n crystals that the model can take.
-        seed: of the displacements.
+        adapter: Adapter of the model.
+        structures: The n crystals, which the model can take.
+        seed: Seed of the displacements.
 
     Returns:
-        (n,) sensitivity, dimensionless. Costs eleven embeddings a crystal.
+        Sensitivity (n,), dimensionless. It costs eleven embeddings a crystal.
     """
     cells = [s * (2, 2, 2) if len(s) == 1 else s for s in structures]
 
@@ -52,11 +51,12 @@ def predictions(adapter: Adapter, structures: Sequence[Structure]) -> np.ndarray
     """What the model predicts.
 
     Args:
-        adapter: of the model.
-        structures: n crystals that the model can take.
+        adapter: Adapter of the model.
+        structures: The n crystals, which the model can take.
 
     Returns:
-        (n,) in the model's own unit; total energy per atom (eV/atom) for a potential, which is mostly composition.
+        Predictions (n,) in the model's own unit; of a potential the total energy per atom (eV/atom), which is mostly
+        composition.
     """
     y = adapter.embed_graphs(adapter.graphs(structures))[1]
     return adapter.intensive(y, np.array([len(s) for s in structures]))
@@ -71,17 +71,17 @@ def make_response(
     """One number a crystal, or the descriptors from which graph and landscape mode make ``"neighbour_similarity"``.
 
     Args:
-        response: name, or a callable from the list of structures to (n,) values.
-        structures: the n crystals.
-        model: for ``"perturbation_sensitivity"`` and ``"prediction"``.
-        seed: of the displacements.
+        response: Name of the response, or a callable from the list of structures to (n,) values.
+        structures: The n crystals.
+        model: Model behind the embedding, for ``"perturbation_sensitivity"`` and ``"prediction"``.
+        seed: Seed of the displacements.
 
     Returns:
-        (n,) response, or (n, k) descriptors.
+        Response (n,), or descriptors (n, k).
 
     Raises:
-        InputError: unknown name, no structures or model where they are needed, a crystal the model cannot take, or a
-            callable that does not give one number a crystal.
+        InputError: The name is unknown, structures or model are missing where they are needed, the model cannot take a
+            crystal, or the callable does not give one number a crystal.
     """
     if isinstance(response, str) and response not in NAMES:
         raise InputError(f"no response '{response}'; there are {', '.join(NAMES)}, arrays and callables of structures.")

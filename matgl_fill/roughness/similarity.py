@@ -9,23 +9,23 @@ import numpy as np
 
 from matgl_fill.errors import InputError
 from matgl_fill.utils.console import track
+from matgl_fill.utils.scaling import Scaling
 
-COPIES = 10
-"""Perturbed copies of each crystal."""
+PERTURBATIONS = 10
+"""Number of perturbations of each crystal."""
 
 Item = TypeVar("Item")
 Features = Callable[[Sequence[Item]], np.ndarray]
-"""Items, n of them, to an (n, k) array."""
+"""A function of n items to an (n, k) array."""
 
 
 def standardise(D: np.ndarray) -> np.ndarray:
     """Columns with zero mean and unit deviation; constant columns become 0."""
-    return (D - D.mean(axis=0)) / _deviation(D)
+    return _scaling(D)(D)
 
 
-def _deviation(D: np.ndarray) -> np.ndarray:
-    deviation = D.std(axis=0)
-    return np.where(deviation > 1e-12, deviation, np.inf)
+def _scaling(D: np.ndarray) -> Scaling[np.ndarray]:
+    return Scaling.of(D, floor=1e-12, narrow=np.inf)
 
 
 def neighbour_similarity(D: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -36,11 +36,11 @@ def neighbour_similarity(D: np.ndarray, index: np.ndarray) -> np.ndarray:
     where the model puts unlike crystals together.
 
     Args:
-        D: (n, k) model-independent descriptors.
-        index: (n, k) nearest latent neighbours.
+        D: Model-independent descriptors (n, c).
+        index: Indices (n, k) of the nearest latent neighbours.
 
     Returns:
-        (n,) similarity.
+        Similarity (n,).
     """
     X = standardise(D)
     X = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
@@ -52,31 +52,31 @@ def perturbation_sensitivity(
     describe: Features[Item],
     perturb: Callable[[Item, np.random.Generator], Item],
     items: Sequence[Item],
-    copies: int = COPIES,
+    perturbations: int = PERTURBATIONS,
     seed: int = 0,
 ) -> np.ndarray:
     r"""How far a crystal moves in latent space when it moves a little in descriptor space.
 
     .. math:: s = \log \frac{\sum_c \|\Delta z_c\| / \sqrt{d}}{\sum_c \|\Delta x_c\| / \sqrt{k}}
 
-    over perturbed copies c, with embeddings z and descriptors x in units of each column's standard deviation over the
+    over perturbations c, with embeddings z and descriptors x in units of each column's standard deviation over the
     items. Dimensionless and free of the widths d and k of both spaces; 0 where a perturbation moves both by the same
     share of their spread, high where the model overreacts, low where it is blind to what the descriptors see. Columns
     that are constant over the items do not count.
 
     Args:
-        embed: items to embeddings (n, d).
-        describe: items to model-independent descriptors (n, k).
-        perturb: a perturbed copy of an item; fixed in amplitude, random in direction.
-        items: n crystals.
-        copies: perturbed copies of each, embedded n at a time.
-        seed: of the perturbations.
+        embed: Function of the items to embeddings (n, d).
+        describe: Function of the items to model-independent descriptors (n, k).
+        perturb: Function of an item to a perturbed one; fixed in amplitude, random in direction.
+        items: The n crystals.
+        perturbations: Number of perturbations of each item, which are embedded n at a time.
+        seed: Seed of the perturbations.
 
     Returns:
-        (n,) sensitivity.
+        Sensitivity (n,).
 
     Raises:
-        InputError: the perturbation leaves an item's embedding or descriptors as they were.
+        InputError: The perturbation leaves an item's embedding or descriptors as they were.
 
     Example:
         >>> import numpy as np
@@ -88,8 +88,8 @@ def perturbation_sensitivity(
     """
     rng = np.random.default_rng(seed)
     moved = np.zeros((2, len(items)))
-    spaces = [(features, base, _deviation(base)) for features in (embed, describe) for base in [features(items)]]
-    for _ in track(range(copies), "perturbing"):
+    spaces = [(features, base, _scaling(base).extent) for features in (embed, describe) for base in [features(items)]]
+    for _ in track(range(perturbations), "perturbing"):
         perturbed = [perturb(item, rng) for item in items]
         for total, (features, base, deviation) in zip(moved, spaces, strict=True):
             step = (features(perturbed) - base) / deviation

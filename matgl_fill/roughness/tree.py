@@ -19,9 +19,9 @@ class Tree:
     joins have separate roots. The leaves are the first nodes, and every node comes before its parent.
 
     Attributes:
-        height: (k,) value of each node.
-        parent: (k,) node above each node; -1 for a root.
-        minima: (n,) the network's minimum that each leaf stands for.
+        height: Value (k,) of each node.
+        parent: Node (k,) above each node; -1 for a root.
+        minima: Index (n,) of the network's minimum that each leaf stands for.
 
     Example:
         >>> import numpy as np
@@ -37,22 +37,19 @@ class Tree:
     minima: np.ndarray
 
     @classmethod
-    def of(cls, minima_values: np.ndarray, ts_values: np.ndarray, pairs: np.ndarray) -> Tree:
-        """Join minima by union-find over rising transition states.
-
-        A transition state below one of its minima counts as being level with it.
+    def of(cls, minima_values: np.ndarray, barriers: np.ndarray, pairs: np.ndarray) -> Tree:
+        """Join minima by union-find over rising barriers.
 
         Args:
-            minima_values: (n,) values of the minima.
-            ts_values: (m,) values of the transition states.
-            pairs: (m, 2) the two minima that each transition state connects.
+            minima_values: Values (n,) of the minima.
+            barriers: Values (m,) at which minima are joined.
+            pairs: Indices (m, 2) of the two minima that each barrier joins.
         """
         height, parent = list(map(float, minima_values)), [-1] * len(minima_values)
         basins = DisjointSet(range(len(height)))
         top = list(range(len(height)))
-        barrier = np.maximum(ts_values, minima_values[pairs].max(axis=1, initial=-np.inf))
-        order = np.argsort(barrier, kind="stable")
-        for level, states in groupby(order.tolist(), key=lambda t: float(barrier[t])):
+        order = np.argsort(barriers, kind="stable")
+        for level, states in groupby(order.tolist(), key=lambda t: float(barriers[t])):
             edges = [pairs[t].tolist() for t in states]
             ends = {basins[i] for edge in edges for i in edge}
             for i, j in edges:
@@ -86,7 +83,7 @@ class Tree:
         """Minima that are joined at or below a threshold; those above it are in none.
 
         Returns:
-            Rising indices into the network's minima, one array for each superbasin.
+            Indices of the network's minima, rising, one array for each superbasin.
         """
         basin = np.arange(len(self.height))
         for node in reversed(range(len(self.height))):
@@ -97,24 +94,28 @@ class Tree:
         return [self.minima[leaves[basin[leaves] == one]] for one in dict.fromkeys(basin[leaves].tolist())]
 
     def lowest(self) -> np.ndarray:
-        """(k,) the leaf of the lowest minimum below each node; of equal ones the first."""
+        """The leaf (k,) of the lowest minimum below each node; of equal ones the first."""
         leaf = np.arange(len(self.height))
         for node, below in enumerate(self.children()):
             if below:
                 leaf[node] = min((leaf[child] for child in below), key=lambda i: (self.height[i], i))
         return leaf
 
-    def persistence(self) -> np.ndarray:
-        """(n,) how far the threshold must rise above each minimum until a lower one is reached.
-
-        Where there is none to reach, up to the root; 0 for a minimum without transition states.
-        """
-        leaf, ends = self.lowest(), np.empty(len(self.minima))
+    def ends(self) -> np.ndarray:
+        """The threshold (n,) at which each leaf's branch joins that of a lower minimum; infinite where none does."""
+        leaf, ends = self.lowest(), np.full(len(self.minima), np.inf)
         for node, above in enumerate(self.parent.tolist()):
-            if above < 0:
-                ends[leaf[node]] = self.height[node]
-            elif leaf[above] != leaf[node]:
+            if above >= 0 and leaf[above] != leaf[node]:
                 ends[leaf[node]] = self.height[above]
+        return ends
+
+    def persistence(self) -> np.ndarray:
+        """How far (n,) the threshold must rise above each minimum until a lower one is reached.
+
+        Where there is none to reach, it rises up to the root; it is 0 for a minimum without transition states.
+        """
+        ends, roots = self.ends(), self.roots
+        ends[self.lowest()[roots]] = self.height[roots]
         return ends - self.height[: len(self.minima)]
 
     def pruned(self, n: int) -> Tree:

@@ -3,6 +3,7 @@
 from matgl_fill.structures.bundled import bundled_pool, pool_named
 from matgl_fill.structures.descriptors import COMPOSITIONAL, describe, describe_structures
 from matgl_fill.structures.elements import electronegativity
+from matgl_fill.structures.geometry import rattled, rebuilt
 from matgl_fill.structures.neighbours import neighbour_pairs
 from matgl_fill.structures.read import read_aligned, read_each, read_frames, read_structures
 from matgl_fill.structures.sets import Skipped, StructureSet, unique
@@ -20,10 +21,12 @@ __all__ = [
     "file_names",
     "neighbour_pairs",
     "pool_named",
+    "rattled",
     "read_aligned",
     "read_each",
     "read_frames",
     "read_structures",
+    "rebuilt",
     "unique",
     "write_cifs",
     "write_embedding",

@@ -29,7 +29,7 @@ from matgl_fill.utils.machine import machine_facts
 
 FOLDER = "run.partial"
 """Name in the run's folder."""
-SEARCH, TRAINING = "search.npz", "training.pt"
+SEARCH, TRAINING = "search.pt", "training.pt"
 """Files that search and training write themselves."""
 FACTS, PROPOSALS = "run.json", "proposals.npz"
 TOGETHER = 10

@@ -12,7 +12,7 @@ from matgl_fill.config.config import FillConfig
 from matgl_fill.embedding.cost import training_seconds
 from matgl_fill.embedding.pool import Pool
 from matgl_fill.generation import Proposal
-from matgl_fill.generation.augment import elements_of, teaching_copies
+from matgl_fill.generation.augment import elements_of, training_augmentations
 from matgl_fill.training import Guard, Labels, Replay, Source, Verdict, fit
 from matgl_fill.training.build import Made, make_objectives
 from matgl_fill.training.callbacks import EarlyStop
@@ -116,7 +116,9 @@ def train_copy(
         config,
     )
     crystals = [p.structure for p in proposals]
-    copies = teaching_copies(crystals, [pool.structures[i] for i in rest], elements_of(pool.structures), config, rng)
+    copies = training_augmentations(
+        crystals, [pool.structures[i] for i in rest], elements_of(pool.structures), config, rng
+    )
     cut = config.oracle_copies * len(crystals) if labels is None else 0
     tuned = adapter.tuned_branch() if config.form == "add" else adapter.clone()
     Z = tuned.embed_graphs(pool.graphs)[0] if tuned.is_branch and tuned.reads_branch_apart else pool.Z

@@ -63,24 +63,33 @@ def atomic_folder(path: Path, write: Callable[[Path], object]) -> None:
             file.replace(path / file.name)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, object]) -> None:
-    """Write named arrays, numbers or texts as a compressed ``.npz`` file, whole or not at all."""
+def write_arrays(path: str | Path, arrays: Mapping[str, object]) -> None:
+    """Write named arrays, numbers or texts as a compressed ``.npz`` file, whole or not at all.
+
+    The suffix ``.npz`` is appended where the name has another or none.
+    """
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
-    atomic_write(path, data.getvalue())
+    atomic_write(_npz(path), data.getvalue())
 
 
-def read_arrays(path: Path, what: str, names: Collection[str] = ()) -> dict[str, np.ndarray]:
-    """Arrays of an ``.npz`` file, all or those named.
+def read_arrays(path: str | Path, what: str, names: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """Arrays of an ``.npz`` file that :func:`write_arrays` wrote, all or those named.
 
     Raises:
-        InputError: there is no such file, it is damaged, or it lacks one of them; ``what`` says what it should be.
+        InputError: There is no such file, it is damaged, or it lacks one of them; ``what`` says what it should be.
     """
+    path = _npz(path)
     try:
         with np.load(path) as file:
             return {name: file[name] for name in names or file.files}
     except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise InputError(f"{path} is missing or not {what}: {error}; remove it or give another.") from error
+
+
+def _npz(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
 
 
 def remove_others(paths: Iterable[Path], names: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from pymatgen.core import Lattice, Structure
 
 import matgl_fill as mf
 from matgl_fill.generation.alchemy import KEPT, start, transmute
+from matgl_fill.utils.scaling import Scaling
 
 ELEMENTS = ("Na", "K", "Rb", "Mg", "Ca", "Cl", "Br", "I", "O", "S")
 
@@ -18,13 +19,13 @@ def rocksalt(cation: str, anion: str, a: float) -> Structure:
 @pytest.fixture(scope="module")
 def latent(model, pool):
     Z = mf.embed(model, pool)
-    return Z.mean(axis=0), np.maximum(Z.std(axis=0), 1e-9)
+    return Scaling.of(Z)
 
 
 @pytest.fixture(scope="module")
 def goals(model, latent):
     wanted = [rocksalt("Mg", "S", 5.2), rocksalt("Ca", "O", 4.8)]
-    return wanted, (mf.embed(model, wanted) - latent[0]) / latent[1]
+    return wanted, latent(mf.embed(model, wanted))
 
 
 def test_elements_are_found_by_gradient(model, latent, goals):
@@ -33,7 +34,7 @@ def test_elements_are_found_by_gradient(model, latent, goals):
     likely = dict.fromkeys(ELEMENTS, 0.1)
     base = rocksalt("Na", "Cl", 5.64)
     found = transmute(adapter, [start(adapter, base, 0, t, likely) for t in range(len(T))], T, latent)
-    distance = np.linalg.norm((mf.embed(model, base)[0] - latent[0]) / latent[1] - T, axis=1)
+    distance = np.linalg.norm(latent(mf.embed(model, base)[0]) - T, axis=1)
     for m, crystal in zip(found, wanted, strict=True):
         made, record = m.crystals(adapter.element_types, 0, np.random.default_rng(0))[0]
         assert m.distance < 0.5 * distance[m.target]
@@ -56,7 +57,7 @@ def test_only_the_nearest_go_on_and_draws_follow_the_shares(model, latent, goals
         assert {e.symbol for e in made.elements} <= set(ELEMENTS)
 
 
-def test_elements_the_guide_does_not_know_get_no_share(model):
+def test_elements_the_prior_does_not_know_get_no_share(model):
     adapter = mf.get_adapter(model)
     mixture = start(adapter, rocksalt("Na", "Cl", 5.64), 0, 0, {"Na": 0.5, "Cl": 0.5})
     shares = torch.softmax(mixture.logits, dim=1)

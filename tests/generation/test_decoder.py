@@ -11,12 +11,14 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 import matgl_fill as mf
 from matgl_fill.embedding.pool import prepare_pool
 from matgl_fill.errors import InputError
-from matgl_fill.generation.decoder import EFFORTS, PER_FORMULA, Candidate, Decoder, survivors
+from matgl_fill.generation.candidate import PER_FORMULA, Candidate, survivors
+from matgl_fill.generation.decoder import BUDGETS, Decoder
 from matgl_fill.generation.filters import MIN_DISTANCE, closest_ratio
 from matgl_fill.generation.moves import Rattle, Strain
-from matgl_fill.generation.prior import Guide, MixLikely
+from matgl_fill.generation.prior import CompositionPrior, MixLikely
 from matgl_fill.generation.refine import refine
 from matgl_fill.structures import bundled
+from matgl_fill.utils.scaling import Scaling
 
 WITHHELD = 4
 ROUNDS = 2
@@ -61,7 +63,7 @@ def without(small, known, model, kind=Decoder, seed=0, rounds=None, checkpoint=N
 
 def nearest_known(decoder, targets):
     """Scaled distance of each target to the nearest known crystal."""
-    scaled = (targets - decoder.origin) / decoder.extent
+    scaled = decoder.scaling(targets)
     return np.linalg.norm(scaled[:, None] - decoder.X[None], axis=2).min(axis=1)
 
 
@@ -93,7 +95,7 @@ def test_candidates_are_sorted_new_and_at_the_distance_they_claim(make, model, f
     d = decoder()
     for group, target in zip(found, targets, strict=True):
         best = group[:5]
-        x = (mf.embed(model, [c.structure for c in best]) - target) / d.extent
+        x = (mf.embed(model, [c.structure for c in best]) - target) / d.scaling.extent
         np.testing.assert_allclose([c.distance for c in best], np.linalg.norm(x, axis=1), rtol=1e-3, atol=1e-4)
         assert all(c.moves for c in group)
         assert [c.distance for c in group] == sorted(c.distance for c in group)
@@ -115,12 +117,12 @@ def test_one_seed_gives_one_result_on_one_and_on_two_threads(make, found):
 
 def test_an_interrupted_search_goes_on_to_the_same_crystals(make, found, tmp_path):
     decoder, targets = make
-    path = tmp_path / "search.npz"
+    path = tmp_path / "search.pt"
     with pytest.raises(KeyboardInterrupt):
         decoder(Interrupted, checkpoint=path).decode(targets, len(targets))
     resumed = decoder(checkpoint=path)
     assert summary(resumed.decode(targets, len(targets))) == summary(found)
-    with pytest.raises(InputError, match="another model, pool or seed"):
+    with pytest.raises(InputError, match="another model, data, settings or seed"):
         decoder(seed=1, checkpoint=path).decode(targets, len(targets))
     path.write_bytes(b"no search")
     with pytest.raises(InputError, match="not the state of a search"):
@@ -132,7 +134,7 @@ def test_where_gradients_are_dear_chance_alone_comes_nearer_too(pool, small):
     known = prepare_pool(mf.get_adapter(model), pool)
     Z = known.Z
     decoder = without(small, known, model)
-    assert decoder.effort == EFFORTS[False]
+    assert decoder.budget == BUDGETS[False]
     found = decoder.decode(Z[small], len(small))
     distance = np.array([group[0].distance for group in found])
     assert (distance < 0.95 * nearest_known(decoder, Z[small])).all()
@@ -140,11 +142,11 @@ def test_where_gradients_are_dear_chance_alone_comes_nearer_too(pool, small):
 
 @pytest.fixture(scope="module")
 def scale(known):
-    return known.Z.mean(axis=0), known.Z.std(axis=0) + 1e-9
+    return Scaling(known.Z.mean(axis=0), known.Z.std(axis=0) + 1e-9)
 
 
 def distances(model, structures, targets, scale):
-    return np.linalg.norm((mf.embed(model, structures) - targets) / scale[1], axis=1)
+    return np.linalg.norm((mf.embed(model, structures) - targets) / scale.extent, axis=1)
 
 
 def test_refinement_finds_the_geometry_back(model, pool, known, scale):
@@ -153,7 +155,7 @@ def test_refinement_finds_the_geometry_back(model, pool, known, scale):
     moved = [Rattle(0.08, 0.08)(Strain(0.02)(pool.structures[i], rng)[0], rng)[0] for i in rows]
     targets = known.Z[rows]
     before = distances(model, moved, targets, scale)
-    trails = refine(mf.get_adapter(model), moved, targets, *scale)
+    trails = refine(mf.get_adapter(model), moved, targets, scale)
     after = distances(model, [t[-1] for t in trails], targets, scale)
     assert np.median(after / before) < 0.1
     assert all(closest_ratio(s) > MIN_DISTANCE for t in trails for s in t)
@@ -166,7 +168,7 @@ def test_refinement_keeps_the_space_group(model, pool, known, scale):
     swollen = [pool.structures[i].copy() for i in chosen]
     for s in swollen:
         s.scale_lattice(1.1 * s.volume)
-    trails = refine(mf.get_adapter(model), swollen, known.Z[chosen], *scale)
+    trails = refine(mf.get_adapter(model), swollen, known.Z[chosen], scale)
     for start, trail in zip(swollen, trails, strict=True):
         groups = [SpacegroupAnalyzer(s, 0.01).get_space_group_number() for s in (start, trail[-1])]
         assert groups[0] == groups[1]
@@ -177,34 +179,34 @@ def test_refinement_does_not_follow_a_target_into_overlap(model, pool, scale):
     start, tight = pool.structures[i].copy(), pool.structures[i].copy()
     start.scale_lattice(start.volume * (0.85 / closest_ratio(start)) ** 3)
     tight.scale_lattice(tight.volume * (0.5 / closest_ratio(tight)) ** 3)
-    trail = refine(mf.get_adapter(model), [start], mf.embed(model, [tight]), *scale)[0]
+    trail = refine(mf.get_adapter(model), [start], mf.embed(model, [tight]), scale)[0]
     assert 0.66 < closest_ratio(trail[-1]) < 0.8
 
 
-def test_the_guide_knows_what_a_pool_crystal_is_made_of(known):
+def test_the_prior_knows_what_a_pool_crystal_is_made_of(known):
     Z, pool = known.Z, known
     X = (Z - Z.mean(axis=0)) / Z.std(axis=0)
     elements = sorted({e.symbol for s in pool.structures for e in s.elements})
     rest = np.arange(20, len(pool.structures))
-    guide = Guide(some(known, rest), X[rest], elements)
+    prior = CompositionPrior(some(known, rest), X[rest], elements)
     hits, volumes = [], []
     for i in range(20):
-        wanted, s = guide.wanted(X[i]), pool.structures[i]
-        assert wanted.fractions.sum() == pytest.approx(1)
-        likely = {elements[k] for k in np.argsort(-wanted.fractions)[: len(s.elements) + 6]}
+        prediction, s = prior.predict(X[i]), pool.structures[i]
+        assert prediction.fractions.sum() == pytest.approx(1)
+        likely = {elements[k] for k in np.argsort(-prediction.fractions)[: len(s.elements) + 6]}
         hits.append(len(likely & {e.symbol for e in s.elements}) / len(s.elements))
-        volumes.append(abs(np.log(wanted.volume * len(s) / s.volume)))
+        volumes.append(abs(np.log(prediction.volume * len(s) / s.volume)))
     assert np.mean(hits) > 0.5
     assert np.median(volumes) < 0.25
 
 
 def test_mixing_changes_some_sites_and_keeps_the_cell_in_bounds(known):
     elements = sorted({e.symbol for s in known.structures for e in s.elements})
-    wanted = Guide(known, known.Z, elements).wanted(known.Z[0])
+    prediction = CompositionPrior(known, known.Z, elements).predict(known.Z[0])
     rng = np.random.default_rng(0)
     made = 0
     for s in known.structures[:40]:
-        done = MixLikely(wanted, 16)(s, rng)
+        done = MixLikely(prediction, 16)(s, rng)
         if done is not None:
             made += 1
             assert len(done[0]) in (len(s), 2 * len(s))

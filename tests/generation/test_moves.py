@@ -13,7 +13,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from examples.benchmarks.generation.moves import count_draws, draw_gallery, draw_table
 from matgl_fill import get_adapter
-from matgl_fill.generation.augment import altered_copies
+from matgl_fill.generation.augment import augmentations
 from matgl_fill.generation.filters import MIN_DISTANCE, closest_ratio
 from matgl_fill.generation.moves import (
     MAX_ANION_MISMATCH,
@@ -397,8 +397,8 @@ def test_atomic_volumes_predict_unseen_crystals_better_than_radii(pool):
 
 def test_copies_keep_their_distance_and_change_elements(crystals):
     elements = ("Na", "K", "Cl", "Br", "Sr", "Ba", "Ti", "Zr", "O", "S", "Si", "Ge")
-    plain = altered_copies(crystals, 5, np.random.default_rng(0), 0.25, 0.04)
-    other = altered_copies(crystals, 5, np.random.default_rng(0), 0.25, 0.04, 1.0, elements)
+    plain = augmentations(crystals, 5, np.random.default_rng(0), 0.25, 0.04)
+    other = augmentations(crystals, 5, np.random.default_rng(0), 0.25, 0.04, 1.0, elements)
     assert min(closest_ratio(s) for s in plain + other) >= MIN_DISTANCE
     formulas = {s.formula for s in crystals}
     assert {s.formula for s in plain} <= formulas

@@ -7,9 +7,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matgl_fill.generation.decoder import Candidate
+from matgl_fill.generation.candidate import Candidate
 from matgl_fill.generation.filters import Filters
 from matgl_fill.generation.select import MAX_PER_FORMULA, MAX_PER_PARENT, balance, select
+from matgl_fill.generation.targets import Targets
 from matgl_fill.structures import StructureSet
 
 KNOWN = 60
@@ -51,7 +52,7 @@ def test_a_set_never_holds_a_larger_share_without_oxidation_states_than_the_pool
     rows = data.draw(st.lists(st.integers(KNOWN, len(pool) - 1), min_size=1, max_size=50, unique=True))
     decoder = found(adapter, pool, rows, groups, alloys_known)
     share = np.mean([balance(s) is None for s in decoder.pool.structures])
-    selection = select(decoder, np.zeros((groups, 8)), np.ones(groups), n)
+    selection = select(decoder, Targets(np.zeros((groups, 8)), np.ones(groups)), n)
     alloys = [balance(p.structure) is None for p in selection.proposals]
     assert all(sum(alloys[:k]) <= share * k for k in range(1, len(alloys) + 1))
     assert max(Counter(p.parent for p in selection.proposals).values(), default=0) <= MAX_PER_PARENT
@@ -69,7 +70,9 @@ def test_alloys_that_had_to_wait_come_as_soon_as_there_is_room(adapter, pool):
     rows.sort(key=lambda i: balance(pool.structures[i]) is not None)  # all alloys first
     decoder = found(adapter, pool, rows, 1, 8)
     share = np.mean([balance(s) is None for s in decoder.pool.structures])
-    alloys = [balance(p.structure) is None for p in select(decoder, np.zeros((1, 8)), np.ones(1), 12).proposals]
+    alloys = [
+        balance(p.structure) is None for p in select(decoder, Targets(np.zeros((1, 8)), np.ones(1)), 12).proposals
+    ]
     expected: list[bool] = []
     while len(expected) < 12:
         expected.append(sum(expected) + 1 <= share * (len(expected) + 1))

@@ -17,7 +17,6 @@ from matgl_fill.roughness.plots import (
     figure_bytes,
     frustration_contributions,
     project,
-    roughness_map,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -62,7 +61,7 @@ def test_map_shows_every_point_maximum_and_proposal(points, result):
     axes, colours = figure.axes
     assert colours.get_ylabel() == "local roughness"
     assert axes.get_xlabel().startswith("1st principal component (9")
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["roughest place (5)", "proposal (7)"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["roughest point (5)", "proposal (7)"]
 
 
 def test_map_without_points_shows_the_stationary_ones(result):
@@ -104,10 +103,10 @@ def test_umap_is_seeded_and_shows_the_same_points(points, result):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (lambda r, Z: roughness_map(r, Z, projection="tsne"), "'pca' and 'umap'"),
-        (lambda r, Z: roughness_map(r, Z[:0]), "finite points"),
-        (lambda r, Z: roughness_map(r, np.full((3, 4), np.nan)), "finite points"),
-        (lambda r, Z: roughness_map(r, Z, proposals=np.zeros((2, 3))), "cannot show points"),
+        (lambda r, Z: r.plot_map(Z, projection="tsne"), "'pca' and 'umap'"),
+        (lambda r, Z: r.plot_map(Z[:0]), "finite points"),
+        (lambda r, Z: r.plot_map(np.full((3, 4), np.nan)), "finite points"),
+        (lambda r, Z: r.plot_map(Z, proposals=np.zeros((2, 3))), "cannot show points"),
     ],
 )
 def test_maps_of_unusable_points_are_input_errors(bad, message, points, result):

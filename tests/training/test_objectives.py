@@ -8,7 +8,7 @@ from sklearn.linear_model import RidgeCV
 import matgl_fill as mf
 from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import InputError
-from matgl_fill.generation.augment import elements_of, teaching_copies
+from matgl_fill.generation.augment import elements_of, training_augmentations
 from matgl_fill.training import ReadoutObjective, Standardiser, objective_names, register_objective
 from matgl_fill.training.denoise import DRAWS, NOISE, STIFFNESS, denoising
 from matgl_fill.training.registry import _MAKERS
@@ -110,13 +110,13 @@ def test_the_pool_teaches_descriptors_too(model, pool, proposals):
     assert losses[1.0] < losses[0.0], losses
 
 
-def test_a_small_pool_is_made_up_by_altered_copies(pool):
+def test_a_small_pool_is_made_up_by_augmentations(pool):
     made, known = pool.structures[:3], pool.structures[10:60]
     elements = elements_of(pool.structures)
 
     def count(**changes):
         config = FillConfig.make({"copies": 4, **changes}).resolved(False, 1, 8e-3)
-        copies = teaching_copies(made, known, elements, config, np.random.default_rng(0))
+        copies = training_augmentations(made, known, elements, config, np.random.default_rng(0))
         assert [len(c) for c in copies[:12]] == [len(s) for s in made] * 4
         return len(copies) - 12
 

@@ -22,7 +22,8 @@ from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, Batch, Output
 from matgl_fill.embedding.pool import Pool, graph_or_problem, prepare_pool
 from matgl_fill.errors import InputError
-from matgl_fill.generation.decoder import MAX_ATOMS, Candidate, Decoder
+from matgl_fill.generation.candidate import Candidate
+from matgl_fill.generation.decoder import MAX_ATOMS, Decoder
 from matgl_fill.roughness import graph_roughness
 
 console = Console(width=120)
@@ -117,7 +118,7 @@ def decode_targets(
     decoder = Decoder(counted, pool, seed, rounds)
     found = decoder.decode(targets, len(targets))
     seconds = time.perf_counter() - start, time.process_time() - processor
-    T = (targets - decoder.origin) / decoder.extent
+    T = decoder.scaling(targets)
     nearest = np.array([np.linalg.norm(decoder.X - t, axis=1).min() for t in T])
     searched = [[c.distance for c in group if "refined" not in c.moves] for group in found]
     reached = [[c.distance for c in group] for group in found]

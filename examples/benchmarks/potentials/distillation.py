@@ -26,7 +26,7 @@ from matgl_fill import get_adapter, load_model
 from matgl_fill.adapters import Adapter, deterministic
 from matgl_fill.embedding.cost import BACKWARD_COST, GEOMETRY_COST, embedding_seconds
 from matgl_fill.errors import InputError
-from matgl_fill.generation.augment import altered_copies
+from matgl_fill.generation.augment import augmentations
 from matgl_fill.structures import pool_named
 from matgl_fill.training import Labels, elemental_shifts, label
 from matgl_fill.training.data import unpack
@@ -130,7 +130,7 @@ def labelled_set(reference: Adapter, pool: Sequence[Structure], max_atoms: int, 
     structures: list[Structure] = []
     test: list[int] = []
     for i, crystal in enumerate(known):
-        family = [crystal, *altered_copies([crystal], 1, rng, RATTLE, STRAIN)]
+        family = [crystal, *augmentations([crystal], 1, rng, RATTLE, STRAIN)]
         test += range(len(structures), len(structures) + len(family)) if i in tested else []
         structures += family
     seconds = GEOMETRY_COST * embedding_seconds(reference, structures) * len(structures)

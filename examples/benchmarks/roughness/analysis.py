@@ -186,9 +186,7 @@ def _snapped(network: StationaryNetwork, X: np.ndarray) -> StationaryNetwork:
 
 def _in_scale_of(reference: RoughnessResult, other: RoughnessResult) -> StationaryNetwork:
     """The other's network in the coordinates of the reference."""
-    minima, ts = (
-        reference.scale(points * other.extent + other.origin) for points in (other.network.minima, other.network.ts)
-    )
+    minima, ts = (reference.scale(other.unscale(points)) for points in (other.network.minima, other.network.ts))
     return StationaryNetwork(minima, other.network.minima_values, ts, other.network.ts_values, other.network.pairs)
 
 

@@ -18,7 +18,8 @@ from examples.benchmarks.generation.decoding import counting, found_again, withh
 from examples.benchmarks.generation.relaxation import Ledger, excess_energies, reference_crystals, relax_crystal
 from matgl_fill.embedding.pool import prepare_pool
 from matgl_fill.errors import InputError
-from matgl_fill.generation.decoder import MAX_ATOMS, Candidate
+from matgl_fill.generation.candidate import Candidate
+from matgl_fill.generation.decoder import MAX_ATOMS
 from matgl_fill.structures import bundled
 
 POOL = str(bundled.ASSETS / "crystals_pool.jsonl.gz")

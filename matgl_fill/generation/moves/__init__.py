@@ -4,7 +4,7 @@ Every move is called with a structure and a random generator. It leaves the stru
 copy with a record in words, or None where it does not apply.
 """
 
-from matgl_fill.generation.moves.base import Chain, Move, radius, rebuilt
+from matgl_fill.generation.moves.base import Chain, Move, radius
 from matgl_fill.generation.moves.cell import Gap, Strain, SymmetricStrain, Volume
 from matgl_fill.generation.moves.displace import MonteCarloRattle, Rattle
 from matgl_fill.generation.moves.partners import Decorate, Interpolate
@@ -40,7 +40,6 @@ __all__ = [
     "atomic_volumes",
     "radius",
     "radius_mismatch",
-    "rebuilt",
     "replacements",
     "scaled_volume",
 ]

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 from ase.data import covalent_radii
-from pymatgen.core import Element, Lattice, Structure
+from pymatgen.core import Element, Structure
 
 
 class Move(Protocol):
@@ -26,20 +26,15 @@ def radius(symbol: str) -> float:
     return float(covalent_radii[Element(symbol).Z])
 
 
-def rebuilt(structure: Structure, lattice: np.ndarray, cartesian: np.ndarray | None = None) -> Structure:
-    """Same species in a new lattice (3, 3), with the old fractional or given Cartesian coordinates (n, 3)."""
-    coords = structure.frac_coords if cartesian is None else cartesian
-    return Structure(Lattice(lattice), structure.species, coords, coords_are_cartesian=cartesian is not None)
-
-
 @dataclass(frozen=True)
 class Chain:
     """Several moves one after the other.
 
     Attributes:
-        moves: in the order they are made.
+        moves: Moves in the order in which they are made.
 
     Example:
+        >>> from pymatgen.core import Lattice
         >>> from matgl_fill.generation.moves import Rattle, Volume
         >>> salt = Structure(Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
         >>> Chain((Volume(0.05), Rattle(0.05, 0.05)))(salt, np.random.default_rng(0))[1]
@@ -54,7 +49,7 @@ class Chain:
         return all(move.keeps_symmetry for move in self.moves)
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Apply all; None as soon as one does not apply."""
+        """Apply all moves, or return None as soon as one does not apply."""
         records = []
         for move in self.moves:
             done = move(structure, rng)

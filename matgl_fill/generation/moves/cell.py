@@ -10,7 +10,7 @@ from pymatgen.core import Structure
 from pymatgen.core.surface import SlabGenerator
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from matgl_fill.generation.moves.base import rebuilt
+from matgl_fill.structures import rebuilt
 
 SYMMETRY_TOLERANCE = 0.01
 """Distance in Angstrom within which atoms count as equivalent."""
@@ -21,7 +21,7 @@ LAYER = 1e-3
 
 
 def _random_strain(sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Symmetric (3, 3), Gaussian components cut at three standard deviations."""
+    """Symmetric strain (3, 3) with Gaussian components, cut at three standard deviations."""
     e = rng.normal(0, sigma, (3, 3))
     return np.clip((e + e.T) / 2, -3 * sigma, 3 * sigma)
 
@@ -31,7 +31,7 @@ class Strain:
     """Random symmetric strain, all six components Gaussian.
 
     Attributes:
-        sigma: standard deviation of each component.
+        sigma: Standard deviation of each component.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -57,7 +57,7 @@ class SymmetricStrain:
     Gaussian: one in a cubic crystal, two in a hexagonal, three in an orthorhombic one.
 
     Attributes:
-        sigma: standard deviation before the projection.
+        sigma: Standard deviation of each component before the projection.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -87,7 +87,7 @@ class Volume:
     """The crystal blown up or compressed evenly.
 
     Attributes:
-        spread: the volume changes by up to this fraction.
+        spread: The volume changes by up to this fraction.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -113,8 +113,9 @@ class Gap:
     stand apart. This is the way to stretched bonds, surfaces and cleavage, not to a vacuum slab.
 
     Attributes:
-        low, high: range of the added distance, Angstrom.
-        max_atoms: oriented cells with more are given up.
+        low: Smallest added distance, Angstrom.
+        high: Largest added distance, Angstrom.
+        max_atoms: Oriented cells with more atoms are given up.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -129,7 +130,7 @@ class Gap:
     keeps_symmetry: ClassVar[bool] = False
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Open the gap, or None where the oriented cell is too large."""
+        """Open the gap, or return None where the oriented cell is too large."""
         plane = PLANES[int(rng.integers(len(PLANES)))]
         width = rng.uniform(self.low, self.high)
         # SlabGenerator writes site properties into what it is given.

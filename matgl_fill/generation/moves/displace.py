@@ -9,8 +9,7 @@ import numpy as np
 from ase.data import covalent_radii
 from pymatgen.core import Structure
 
-from matgl_fill.generation.moves.base import rebuilt
-from matgl_fill.structures import neighbour_pairs
+from matgl_fill.structures import neighbour_pairs, rattled, rebuilt
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,8 @@ class Rattle:
     """Gaussian displacement of every atom.
 
     Attributes:
-        low, high: range the standard deviation is drawn from, Angstrom.
+        low: Smallest standard deviation that is drawn, Angstrom.
+        high: Largest standard deviation that is drawn, Angstrom.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -33,10 +33,9 @@ class Rattle:
     keeps_symmetry: ClassVar[bool] = False
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str]:
-        """Displace; the centre of mass is not corrected, since crystals are translation invariant."""
-        sigma = rng.uniform(self.low, self.high)
-        coords = structure.cart_coords + rng.normal(0, sigma, structure.cart_coords.shape)
-        return rebuilt(structure, structure.lattice.matrix, coords), f"rattle {sigma:.2g} A"
+        """Displace all atoms, see :func:`matgl_fill.structures.geometry.rattled`."""
+        new, sigma = rattled(structure, self.low, self.high, rng)
+        return new, f"rattle {sigma:.2g} A"
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,10 @@ class MonteCarloRattle:
     the sum of the covalent radii.
 
     Attributes:
-        sigma: standard deviation of one step, Angstrom.
-        sweeps: steps tried per atom.
-        closest: smallest distance over the sum of covalent radii that a step may lead to.
-        reach: no atom ends further than this from where it began, Angstrom.
+        sigma: Standard deviation of one step, Angstrom.
+        sweeps: Number of steps tried per atom.
+        closest: Smallest distance over the sum of covalent radii that a step may lead to.
+        reach: No atom ends further than this from where it began, Angstrom.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -67,7 +66,7 @@ class MonteCarloRattle:
     keeps_symmetry: ClassVar[bool] = False
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str]:
-        """Displace, atom after atom."""
+        """Displace one atom after the other."""
         r = covalent_radii[list(structure.atomic_numbers)]
         i, j, image, _ = neighbour_pairs(structure, float(2 * r.max() * self.closest + 2 * self.reach))
         apart = i != j

@@ -15,13 +15,13 @@ from matgl_fill.generation.moves.volumes import scaled_volume
 from matgl_fill.structures import electronegativity
 
 TRIES = 3
-"""Partners tried before a move is given up."""
+"""Number of partners tried before a move is given up."""
 SMALL_CHANGE = 0.02
 """Changes of cell vectors and atoms below this (Angstrom) make no new crystal."""
 
 
-def _places(composition: Composition, other: Composition) -> dict[str, str]:
-    """Which element of ``composition`` takes the place of each element of ``other``."""
+def _element_mapping(composition: Composition, other: Composition) -> dict[str, str]:
+    """Which element of ``composition`` replaces each element of ``other``."""
     new, old = (c.reduced_composition.get_el_amt_dict() for c in (composition, other))
     shared = {el for el, count in new.items() if old.get(el) == count}
 
@@ -34,10 +34,10 @@ def _places(composition: Composition, other: Composition) -> dict[str, str]:
 def decorated(structure: Structure, partner: Structure, volumes: Mapping[str, float] | None = None) -> Structure:
     """The elements of ``structure`` on the sites of ``partner``, which must have the same anonymous formula.
 
-    Elements take the places of those that occur as often. Among several, an element of both keeps its places, and the
-    more electronegative take those of the more electronegative. The cell is scaled to the new atomic volumes.
+    Elements replace those that occur as often. Among several, an element of both keeps its sites, and the more
+    electronegative replace the more electronegative. The cell is scaled to the new atomic volumes.
     """
-    mapping = _places(structure.composition, partner.composition)
+    mapping = _element_mapping(structure.composition, partner.composition)
     new = Structure(partner.lattice, [mapping[e.symbol] for e in partner.species], partner.frac_coords)
     new.scale_lattice(scaled_volume(partner, (e.symbol for e in new.species), volumes))
     return new
@@ -69,9 +69,9 @@ class Decorate(_WithPartner):
     """The crystal's elements on the sites of another pool crystal of the same anonymous formula.
 
     Attributes:
-        pool: crystals that lend their sites.
-        volumes: of :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
-        max_atoms: prototypes with more are passed over.
+        pool: Crystals that lend their sites.
+        volumes: Volumes from :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
+        max_atoms: Prototypes with more atoms are passed over.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -85,7 +85,7 @@ class Decorate(_WithPartner):
     max_atoms: int = 48
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Decorate, or None where the pool has no other crystal of the same anonymous formula."""
+        """Decorate, or return None where the pool has no other crystal of the same anonymous formula."""
         for row in self._partners(structure, rng):
             partner = self.pool[row]
             if len(partner) <= self.max_atoms and partner != structure:
@@ -102,9 +102,10 @@ class Interpolate(_WithPartner):
     are interpolated by their stretch, without the rotation between them.
 
     Attributes:
-        pool: crystals to go towards.
-        volumes: of :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
-        low, high: range of the share of the way.
+        pool: Crystals to go towards.
+        volumes: Volumes from :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
+        low: Smallest share of the way.
+        high: Largest share of the way.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -125,7 +126,7 @@ class Interpolate(_WithPartner):
         return StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10, primitive_cell=False)
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Interpolate, or None where no partner matches or all are the same but for the volume."""
+        """Interpolate, or return None where no partner matches or all are the same but for the volume."""
         share = rng.uniform(self.low, self.high)
         for row in self._partners(structure, rng):
             partner = self.pool[row]

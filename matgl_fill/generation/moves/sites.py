@@ -32,7 +32,7 @@ class Vacancy:
     """One atom removed, never the last of its element.
 
     Attributes:
-        least_atoms: smaller cells are repeated first, so that the vacancy is a defect rather than a new compound.
+        least_atoms: Smaller cells are repeated first, so that the vacancy is a defect rather than a new compound.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -47,7 +47,7 @@ class Vacancy:
     keeps_symmetry: ClassVar[bool] = False
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Remove, or None where each element has one atom."""
+        """Remove an atom, or return None where each element has one atom."""
         new, words = _repeated(structure, self.least_atoms)
         symbols = [e.symbol for e in new.species]
         candidates = [k for k, el in enumerate(symbols) if symbols.count(el) > 1]
@@ -62,10 +62,10 @@ def voids(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the Voronoi cells: the points as far as can be from the atoms around them.
 
     Args:
-        structure: (n) atoms.
+        structure: Crystal of n atoms.
 
     Returns:
-        (m, 3) Cartesian points of one cell in Angstrom and (m, n) distances to the nearest image of each atom.
+        Cartesian points (m, 3) of one cell and distances (m, n) to the nearest image of each atom, Angstrom.
     """
     reduced = structure.lattice.get_lll_reduced_lattice()
     inside = reduced.get_fractional_coords(structure.cart_coords) % 1
@@ -84,8 +84,8 @@ class Interstitial:
     """One atom put into a void.
 
     Attributes:
-        elements: that may be put in; if empty, one of the crystal's own.
-        closest: room that a void must have, relative to the sum of covalent radii.
+        elements: Elements that may be put in; if empty, the crystal's own.
+        closest: Distance that a void must have to every atom, relative to the sum of covalent radii.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -101,18 +101,18 @@ class Interstitial:
     keeps_symmetry: ClassVar[bool] = False
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Insert into one of the voids at random, or None where none is large enough for the drawn element."""
+        """Insert into one of the voids at random, or return None where none is large enough for the drawn element."""
         choices = self.elements or tuple(sorted({e.symbol for e in structure.elements}))
         symbol = choices[int(rng.integers(len(choices)))]
         points, distance = voids(structure)
-        room = (distance / (radius(symbol) + np.array([radius(e.symbol) for e in structure.species]))).min(axis=1)
-        large = np.flatnonzero(room >= self.closest)
+        ratio = (distance / (radius(symbol) + np.array([radius(e.symbol) for e in structure.species]))).min(axis=1)
+        large = np.flatnonzero(ratio >= self.closest)
         if len(large) == 0:
             return None
         k = int(rng.choice(large))
         new = structure.copy()
         new.append(symbol, points[k], coords_are_cartesian=True)
-        return new, f"{symbol} interstitial at {room[k]:.2f} of the covalent sum"
+        return new, f"{symbol} interstitial at {ratio[k]:.2f} of the covalent sum"
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ class Supercell:
     The replaced atom makes the larger cell a crystal of its own rather than the same one described twice.
 
     Attributes:
-        elements: that may be put in.
-        max_atoms: larger supercells are given up.
-        mined: likelihoods from the ICSD; see :func:`~matgl_fill.generation.moves.replacements`.
-        volumes: of :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
+        elements: Elements that may be put in.
+        max_atoms: Larger supercells are given up.
+        mined: Take likelihoods from the ICSD; see :func:`~matgl_fill.generation.moves.replacements`.
+        volumes: Volumes from :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -142,7 +142,7 @@ class Supercell:
     keeps_symmetry: ClassVar[bool] = False
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Double along a random axis, or None where the result is too large or no element has a replacement."""
+        """Double along a random axis, or return None where the result is too large or no element has a replacement."""
         if 2 * len(structure) > self.max_atoms:
             return None
         times = np.ones(3, dtype=int)

@@ -81,11 +81,11 @@ def replacements(
     anions within ``MAX_ANION_MISMATCH``.
 
     Args:
-        symbol: element to be replaced.
-        allowed: elements that may replace it.
-        mined: likelihoods from the substitutions found in the ICSD (Hautier et al., doi 10.1021/ic102031h), summed
+        symbol: Element to be replaced.
+        allowed: Elements that may replace it.
+        mined: Take likelihoods from the substitutions found in the ICSD (Hautier et al., doi 10.1021/ic102031h), summed
             over shared oxidation states; else the closer in radius and electronegativity, the likelier.
-        anion: whether ``symbol`` has a negative state in the crystal.
+        anion: Whether ``symbol`` has a negative state in the crystal.
 
     Example:
         >>> [el for el, p in replacements("Ca", ("Ba", "Cl", "Mg", "Sr", "Zn"))]
@@ -124,9 +124,9 @@ class Substitute:
     Different elements stay different, so the crystal keeps its prototype and its space group.
 
     Attributes:
-        elements: elements that may be put in.
-        mined: likelihoods from the ICSD; see :func:`replacements`.
-        volumes: of :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
+        elements: Elements that may be put in.
+        mined: Take likelihoods from the ICSD; see :func:`replacements`.
+        volumes: Volumes from :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -142,7 +142,7 @@ class Substitute:
     keeps_symmetry: ClassVar[bool] = True
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Substitute, or None if no element has a replacement."""
+        """Substitute, or return None if no element has a replacement."""
         present = sorted({s.symbol for s in structure.elements})
         taken = set(present)
         mapping: dict[str, str] = {}
@@ -161,10 +161,11 @@ class Substitute:
 
 @dataclass(frozen=True)
 class Antisite:
-    """Two atoms of different elements change places.
+    """Two atoms of different elements are swapped.
 
     Attributes:
-        max_difference: of the Pauling electronegativities, so that cations do not change places with anions.
+        max_difference: Largest difference of the Pauling electronegativities, so that cations are not swapped with
+            anions.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -179,7 +180,7 @@ class Antisite:
     keeps_symmetry: ClassVar[bool] = False
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:
-        """Swap, or None where no pair is alike enough or there are two atoms, which inversion swaps as well."""
+        """Swap, or return None where no pair is alike enough or there are two atoms, which inversion swaps as well."""
         X = np.array([electronegativity(e.symbol) for e in structure.species])
         z = np.array(structure.atomic_numbers)
         alike = np.abs(X[:, None] - X) <= self.max_difference

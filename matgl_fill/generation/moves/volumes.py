@@ -19,10 +19,10 @@ def atomic_volumes(structures: Sequence[Structure]) -> dict[str, float]:
     as well. Both are non-negative least squares of relative errors.
 
     Args:
-        structures: (n) relaxed crystals.
+        structures: The n relaxed crystals.
 
     Returns:
-        Volume by symbol, of all elements that occur.
+        The volume by symbol, of all elements that occur.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -47,9 +47,10 @@ def scaled_volume(structure: Structure, symbols: Iterable[str], volumes: Mapping
     """Volume of ``structure`` with its atoms replaced by ``symbols``, filled to the same share, in cubic Angstrom.
 
     Args:
-        structure: (n) atoms.
-        symbols: (n) elements that take their places.
-        volumes: of :func:`atomic_volumes`; None, or an element without an entry, means the cube of covalent radii.
+        structure: Crystal of n atoms.
+        symbols: Elements of the n atoms that replace them.
+        volumes: Volumes from :func:`atomic_volumes`; None, or an element without an entry, means the cube of covalent
+            radii.
     """
     new = list(symbols)
     old = [e.symbol for e in structure.species]

@@ -7,19 +7,21 @@ import numpy as np
 from matgl_fill.roughness.landscape.surface import TINY, Surface, value_gradient
 
 MEMORY = 8
-"""Steps that the quasi-Newton model remembers."""
+"""Number of steps that the quasi-Newton model remembers."""
 MINIMISE_STEPS = 400
+"""Largest number of steps of a minimisation."""
 SUFFICIENT = 1e-4
 """Fall demanded of a step, relative to what the slope promises."""
 FIRST = 0.1
 """First step of a minimisation, relative to the longest."""
 DESCENT_STEPS = 2000
+"""Largest number of steps of a path of steepest descent."""
 SHORTEST = 0.01
 """Step at which a path of steepest descent ends, relative to the longest."""
 
 
 def free_coordinates(points: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """(m, d) false where a coordinate sits at a bound of the unit box and descent would leave the box."""
+    """Mask (m, d), false where a coordinate sits at a bound of the unit box and descent would leave the box."""
     return ~((points <= 0) & (gradient > 0) | (points >= 1) & (gradient < 0))
 
 
@@ -32,11 +34,11 @@ def minimise(
     one value and gradient a step, where a Newton step needs the curvatures.
 
     Args:
-        surface: the field.
-        points: (m, d) starts.
-        longest: step.
-        tolerance: gradient norm over the free coordinates at which a point is left alone.
-        steps: at most.
+        surface: The field.
+        points: Points (m, d) to start from.
+        longest: Length of the longest step.
+        tolerance: Gradient norm over the free coordinates at which a point is left alone.
+        steps: Largest number of steps.
 
     Returns:
         Ends (m, d); those that did not converge are near a minimum.
@@ -107,9 +109,9 @@ def descend(surface: Surface, points: np.ndarray, longest: float) -> np.ndarray:
     Steps along the gradient never exceed ``longest`` and halve whenever the value would rise.
 
     Args:
-        surface: the field.
-        points: (m, d) starts.
-        longest: step.
+        surface: The field.
+        points: Points (m, d) to start from.
+        longest: Length of the longest step.
 
     Returns:
         Feet (m, d) of the paths, near minima.

@@ -13,13 +13,16 @@ import torch
 from scipy.spatial import Delaunay, cKDTree
 
 from matgl_fill.roughness.landscape import descent, stationary
-from matgl_fill.roughness.landscape.batches import Arrays, Batches, one_blas_thread
+from matgl_fill.roughness.landscape.batches import Arrays, Batches
 from matgl_fill.roughness.landscape.descent import descend, free_coordinates, minimise
 from matgl_fill.roughness.landscape.stationary import Stationary, follow
 from matgl_fill.roughness.landscape.surface import Surface, ThinPlateSurface, distinct, value_gradient
 from matgl_fill.roughness.network import StationaryNetwork
+from matgl_fill.utils.checkpoint import Checkpoint
 from matgl_fill.utils.console import console
 from matgl_fill.utils.hashing import hash_parts
+from matgl_fill.utils.scaling import Scaling
+from matgl_fill.utils.threads import one_blas_thread
 
 SAME_DISTANCE = 0.02
 """Two stationary points are one if within this distance (range-scaled) ..."""
@@ -28,7 +31,7 @@ SAME_VALUE = 5e-2
 CONVERGED = 1e-5
 """Largest gradient norm of a stationary point, relative to the median gradient norm at the starts."""
 POLISHED = 1e-6
-"""Gradient norm that the searches aim at, relative likewise."""
+"""Gradient norm that the searches aim at, relative to the same."""
 REACHED = 0.1
 """Largest distance from the exact stationary point, in search radii."""
 HOP = 0.1
@@ -41,7 +44,7 @@ NEAREST = 12
 PAIRS = 256_000
 """... but between no more pairs than this over the dimension, nearest neighbours of all minima first."""
 IMAGES = 40
-"""Points on the line between two minima."""
+"""Number of points on the line between two minima."""
 DESCENT = 0.1
 """Longest step downhill from a transition state, in search radii: longer ones leave the path of steepest descent."""
 PUSH = 0.01
@@ -49,13 +52,14 @@ PUSH = 0.01
 LOW_DIMENSIONS = 6
 """Up to this many dimensions convex hulls are computed, and transition states are sought from the data points too."""
 BATCH = 256
-"""Searches that run together; a checkpoint is written after each batch."""
+"""Number of searches that run together; a checkpoint is written after each batch."""
 MINIMISATION, FOLLOWING = 60, 40
 """Steps of a minimisation and of an eigenvector following, for estimates of time."""
-FORMAT = 1
-"""Of the checkpoints."""
+FORMAT = 2
+"""Version of the checkpoints."""
 
 Inside = Callable[[np.ndarray], np.ndarray]
+"""A function of points (m, d) to their membership (m,) in a region."""
 
 
 def landscape_network(
@@ -74,24 +78,24 @@ def landscape_network(
     threads as ``torch.get_num_threads()``; the network does not depend on their number.
 
     Args:
-        Z: (n, d) latent points, finite. Dimensions without any range are ignored.
-        response: (n,) response; of points that coincide the first counts.
-        seed: of the basin-hopping steps.
-        progress: say on the terminal what runs and about how long, and draw bars.
-        checkpoint: ``.npz`` file written after every batch of searches. A run that finds it there goes on from it and
+        Z: Latent points (n, d), finite. Dimensions without any range are ignored.
+        response: Response (n,); of points that coincide the first counts.
+        seed: Seed of the basin-hopping steps.
+        progress: Say on the terminal what runs and about how long, and draw progress bars.
+        checkpoint: File that is written after every batch of searches. A run that finds it there goes on from it and
             ends with the bits of an uninterrupted one.
 
     Returns:
         The network in range-scaled coordinates, values in units of the response's range.
 
     Raises:
-        InputError: the points span fewer dimensions than they have, or the checkpoint is of other data, another seed
+        InputError: The points span fewer dimensions than they have, or the checkpoint is of other data, another seed
             or other settings.
     """
     Z, response = np.asarray(Z, dtype=float), np.asarray(response, dtype=float)
-    extent = np.ptp(Z, axis=0)
-    wide = extent >= 1e-12
-    X = (Z - Z.min(axis=0))[:, wide] / extent[wide]
+    scaling = Scaling.of_range(Z)
+    wide = np.isfinite(scaling.extent)
+    X = scaling(Z)[:, wide]
     kept = distinct(X)
     X, y = X[kept], response[kept] - response[kept].min()
     if y.max() > 0:
@@ -106,7 +110,7 @@ def landscape_network(
 
 
 def hull(points: np.ndarray) -> Inside | None:
-    """Test of membership in the convex hull of the points; None where it is not computable."""
+    """Test of membership in the convex hull of points (n, d); None where the hull is not computable."""
     if not 2 <= points.shape[1] <= LOW_DIMENSIONS:
         return None
     simplices = Delaunay(points)
@@ -126,29 +130,29 @@ def explore(
 
     Stationary points have a gradient norm of at most :data:`CONVERGED` times the median at the starts, over the
     coordinates not held by a bound of the box, and no (minima) or one (transition states) descending mode there.
-    Transition states are sought from the highest places of straight lines between near minima: relaxing the lines to
+    Transition states are sought from the highest points of straight lines between near minima: relaxing the lines to
     strings of images first found one more of the 620 published ones, and at most 3 % more in 128 dimensions, at 2.5
     to 14 times the processor time.
 
     Args:
-        surface: the field.
-        starts: (n, d) points in the unit box from which to search; for data, all of them.
-        seed: of the basin-hopping steps.
-        inside: membership (m,) of points (m, d) in the trusted region; minima elsewhere are left out unless a
-            transition state leads to them.
-        progress: say on the terminal what runs and about how long, and draw bars.
-        checkpoint: as in :func:`landscape_network`.
+        surface: The field.
+        starts: Points (n, d) in the unit box from which to search; for data, all of them.
+        seed: Seed of the basin-hopping steps.
+        inside: Membership in the trusted region; minima elsewhere are left out unless a transition state leads to them.
+        progress: Say on the terminal what runs and about how long, and draw progress bars.
+        checkpoint: File as in :func:`landscape_network`.
 
     Returns:
         The network. The same seed gives the same one.
 
     Raises:
-        InputError: the checkpoint is of another surface, other starts, another seed or other settings.
+        InputError: The checkpoint is of another surface, other starts, another seed or other settings.
     """
     with one_blas_thread():
         field = value_gradient(surface, starts)
-        identity = hash_parts(starts.shape, starts, *field, seed, inside is None, _settings())
-        search = Search.over(surface, starts, field[1], Batches(checkpoint, identity, progress))
+        key = hash_parts(starts.shape, starts, *field, seed, inside is None, _settings())
+        batches = Batches(Checkpoint(checkpoint, key, "an analysis of a landscape"), progress)
+        search = Search.over(surface, starts, field[1], batches)
         search.say(f"minima from {len(starts)} points in {starts.shape[1]} dimensions", starts, 2 * MINIMISATION, 1)
         minima = search.minima(starts, np.random.default_rng(seed))
         if inside is not None:
@@ -166,11 +170,11 @@ class Search:
     """A surface with the scales of a search on it.
 
     Attributes:
-        surface: the field.
-        radius: longest step.
-        hop: length of a basin-hopping step.
-        scale: median gradient norm.
-        batches: what runs the searches.
+        surface: The field.
+        radius: Length of the longest step.
+        hop: Length of a basin-hopping step.
+        scale: Median gradient norm at the starts.
+        batches: What runs the searches.
     """
 
     surface: Surface
@@ -221,7 +225,7 @@ class Search:
         return _distinct(Stationary(*self.batches.run("transition states", job, len(candidates), BATCH)))
 
     def lines(self, minima: Stationary) -> np.ndarray:
-        """Highest places (m, d) of the straight lines between each minimum and its nearest others."""
+        """Highest points (m, d) of the straight lines between each minimum and its nearest others."""
         pairs = near_pairs(minima.points)
         w = np.linspace(0, 1, IMAGES)[:, None]
 
@@ -288,10 +292,10 @@ def _settings() -> list[dict[str, object]]:
 class _Growing:
     """Distinct stationary points, looked up and extended one at a time."""
 
-    def __init__(self, points: np.ndarray, values: np.ndarray, room: int) -> None:
+    def __init__(self, points: np.ndarray, values: np.ndarray, capacity: int) -> None:
         self.count = len(points)
-        self._points = np.concatenate([points, np.empty((room, points.shape[1]))])
-        self._values = np.concatenate([values, np.empty(room)])
+        self._points = np.concatenate([points, np.empty((capacity, points.shape[1]))])
+        self._values = np.concatenate([values, np.empty(capacity)])
 
     @property
     def points(self) -> np.ndarray:

@@ -14,6 +14,7 @@ EXACT_DIMENSIONS = 256
 SUBSPACE = 24
 """... and above a Krylov space of this dimension stands for it."""
 STEPS = 150
+"""Largest number of Newton steps of a search."""
 FLAT = 1e-9
 """Curvature floor relative to the steepest curvature of the point."""
 QUIET = 1e-10
@@ -27,12 +28,12 @@ class Stationary:
     """Where a search ended.
 
     Attributes:
-        points: (m, d) inside the unit box.
-        values: (m,).
-        slope: (m,) gradient norm over the free coordinates, those not held by a bound.
-        distance: (m,) length of the next Newton step: about how far the stationary point still is.
-        curvature: (m, 2) the two lowest curvatures over the free coordinates; inf where there are none.
-        mode: (m, d) direction of the lowest curvature.
+        points: Points (m, d) inside the unit box.
+        values: Values (m,) there.
+        slope: Gradient norm (m,) over the free coordinates, those not held by a bound.
+        distance: Length (m,) of the next Newton step: about how far the stationary point still is.
+        curvature: The two lowest curvatures (m, 2) over the free coordinates; inf where there are none.
+        mode: Direction (m, d) of the lowest curvature.
     """
 
     points: np.ndarray
@@ -46,12 +47,12 @@ class Stationary:
         """Which points are stationary, with ``index`` descending modes.
 
         Args:
-            index: 0 or 1.
-            tolerance: largest gradient norm.
-            within: largest distance from the stationary point; without it, flat tails would pass.
+            index: Number of descending modes, 0 or 1.
+            tolerance: Largest gradient norm.
+            within: Largest distance from the stationary point; without it, flat tails would pass.
 
         Returns:
-            (m,) mask.
+            Mask (m,).
         """
         low, second = self.curvature.T
         bends = (low > 0) if index == 0 else ((low < 0) & (second > 0))
@@ -74,14 +75,14 @@ def modes(
     Exact up to :data:`EXACT_DIMENSIONS`; above, Ritz pairs of the Krylov space grown from gradient and guess.
 
     Args:
-        surface: the field.
-        points: (m, d).
-        gradient: (m, d).
-        free: (m, d) mask.
-        guess: (m, d) directions near the lowest mode.
+        surface: The field.
+        points: Points (m, d).
+        gradient: Gradients (m, d) there.
+        free: Mask (m, d) of the free coordinates.
+        guess: Directions (m, d) near the lowest mode.
 
     Returns:
-        curvatures (m, k), rising, inf for fixed coordinates, and directions (m, d, k).
+        Curvatures (m, k), rising, inf for fixed coordinates, and directions (m, d, k).
     """
     if points.shape[1] <= EXACT_DIMENSIONS:
         return _exact(surface, points, free)
@@ -132,12 +133,12 @@ def follow(
     are held, so that stationary points of the box's faces are found as well. Minimisation never accepts a rise.
 
     Args:
-        surface: the field.
-        points: (m, d) starts.
-        index: 0 or 1.
-        radius: first and longest step; about the size of the smallest basin.
-        tolerance: gradient norm at which a point is left alone.
-        steps: at most.
+        surface: The field.
+        points: Points (m, d) to start from.
+        index: Number of descending modes, 0 or 1.
+        radius: Length of the first and of the longest step; about the size of the smallest basin.
+        tolerance: Gradient norm at which a point is left alone.
+        steps: Largest number of steps.
 
     Returns:
         Where each search ended, converged or not.

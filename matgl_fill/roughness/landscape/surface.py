@@ -13,11 +13,11 @@ from scipy.spatial.distance import cdist
 from matgl_fill.errors import InputError
 
 SMOOTHING = 1e-4
-"""Of the thin-plate surface, as in the published analysis."""
+"""Smoothing of the thin-plate surface, as in the published analysis."""
 SAME_POINT = 1e-7
 """Data points closer than this (range-scaled) count once: the first stays."""
 BLOCK = 1_000_000
-"""Kernel entries held in memory at a time (8 MB each in double precision)."""
+"""Number of kernel entries held in memory at a time (8 MB in double precision)."""
 DIRECT = 16
 """Distances are summed from differences up to this dimension, and expanded to a matrix product above."""
 EXACT = 1e-4
@@ -67,12 +67,12 @@ class ThinPlateSurface:
     every data point, where minima and maxima therefore gather.
 
     Args:
-        points: (n, d) distinct data points, range-scaled.
-        values: (n,) values there.
-        smoothing: weight of the smoothing.
+        points: Distinct data points (n, d), range-scaled.
+        values: Values (n,) there.
+        smoothing: Weight of the smoothing.
 
     Raises:
-        InputError: the points span fewer than d dimensions.
+        InputError: The points span fewer than d dimensions.
 
     Example:
         >>> import numpy as np
