@@ -7,13 +7,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from pymatgen.core import Structure
 from torch import nn
 
-from matgl_fill import load_model
+from examples.benchmarks.common.printing import console, print_table
+from matgl_fill import load_model, read_structures
 from matgl_fill.adapters import get_adapter
 from matgl_fill.errors import MatglFillWarning, ModelError
 
@@ -78,3 +80,18 @@ def check_checkpoints(folder: Path, reference: Path, crystals: Mapping[str, Stru
     published = json.loads(reference.read_text())
     names = sorted(p.parent.name for p in folder.glob("*/model.json"))
     return [check_checkpoint(folder / n, published[n], crystals) for n in names if n in published]
+
+
+def legacy(
+    checkpoints: Annotated[Path, typer.Argument(help="Folder of checkpoints.")],
+    reference: Annotated[Path, typer.Argument(help="JSON of published predictions.")],
+    structures: Annotated[str, typer.Argument(help="Crystals they are of.")],
+) -> None:
+    """Every old checkpoint: upgraded, refused or used as it is, and its error against published predictions."""
+    pool = read_structures(structures)
+    results = check_checkpoints(checkpoints, reference, dict(zip(pool.ids, pool.structures, strict=True)))
+    shown = [[r.name, r.outcome, *("" if e is None else f"{e:.1e}" for e in (r.energy, r.force))] for r in results]
+    print_table("largest errors", ["checkpoint", "outcome", "energy (eV/atom)", "force (eV/A)"], shown)
+    for result in results:
+        if result.reason:
+            console.print(f"{result.name}: {result.reason}", highlight=False, markup=False)

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import platform
 import resource
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from matgl.ext.pymatgen import Structure2Graph
 from matgl.graph.data import MGLDataLoader, MGLDataset, collate_fn_graph
 from pymatgen.core import Structure
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from examples.benchmarks.common.printing import console, print_table
+from matgl_fill import load_model, read_structures
 from matgl_fill.adapters import core_of, evaluation_mode, get_adapter
 from matgl_fill.embedding.embed import embed
+from matgl_fill.embedding.pool import graph_or_problem
 from matgl_fill.structures import StructureSet
 
 ONE_BY_ONE = 200
 """Crystals that are timed one at a time; the rate is what counts."""
 BATCH = 64
+PROFILED = 500
+"""Crystals of the profile."""
 OPERATORS = 6
 """Operators that the profile names."""
 
@@ -125,3 +132,30 @@ def _one_by_one(model: nn.Module, crystals: list[Structure]) -> None:
     predict: Any = core_of(model).predict_structure
     for crystal in crystals:
         predict(crystal)
+
+
+def embed_command(
+    model: Annotated[str, typer.Argument(help="Model directory or hub name.")],
+    structures: Annotated[str, typer.Argument(help="Crystals.")],
+    n: Annotated[int, typer.Option(help="How many of them.")] = 2000,
+) -> None:
+    """Crystals per second against MatGL's loader and one-at-a-time prediction, what bounds it, and peak memory."""
+    loaded = load_model(model)
+    adapter = get_adapter(loaded)
+    found = read_structures(structures)
+    usable = [i for i, s in enumerate(found) if not isinstance(graph_or_problem(adapter, s), str)]
+    pool: StructureSet = found.subset(usable[:n])
+    once, often = memory_growth_mb(loaded, pool)
+    rates = throughput(loaded, pool)
+    title = f"{adapter.name}: {len(pool)} crystals, {torch.get_num_threads()} threads, {platform.machine()}"
+    rows = [
+        [r.way, str(r.crystals), f"{r.seconds:.2f}", f"{r.per_second:.0f}", f"{rates[0].per_second / r.per_second:.2f}"]
+        for r in rates
+    ]
+    print_table(title, ["way", "crystals", "seconds", "per second", "embed is faster by"], rows)
+    parts = bounds(loaded, pool.structures[:PROFILED])
+    total = sum(seconds for _, seconds in parts)
+    shares = [[part, f"{seconds:.2f}", f"{seconds / total:.0%}"] for part, seconds in parts]
+    print_table(f"one thread, {min(PROFILED, len(pool))} crystals", ["part", "seconds", "share"], shares)
+    text = f"peak memory {once:.0f} MB after {len(pool)} crystals, {often:.0f} MB after {10 * len(pool)}"
+    console.print(text, highlight=False)

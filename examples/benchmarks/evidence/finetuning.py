@@ -14,12 +14,12 @@ import torch
 import typer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from matgl.utils.training import ModelLightningModule
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 from examples.benchmarks.common.fitting import fit_quietly, split_loaders
 from examples.benchmarks.common.options import numbers, settings_of
+from examples.benchmarks.common.printing import console, new_table
 from examples.benchmarks.common.rows import Lines
 from examples.benchmarks.evidence.suite import PLAIN, Suite
 from matgl_fill import fill_tune, get_adapter, load_model, read_structures
@@ -30,7 +30,6 @@ from matgl_fill.training.data import unpack
 from matgl_fill.training.objectives import Standardiser, fitted_head
 from matgl_fill.utils.console import track
 
-console = Console(width=120)
 TUNED_ON = ("log K_VRH_2015_GPa", "heat_capacity_300K_per_atom_J_per_mol_K", "heat_of_formation_eV")
 """Tasks of the suite that are fine-tuned on: a mechanical, a vibrational and a thermodynamic one."""
 VALIDATION = 0.2
@@ -212,10 +211,9 @@ def compare_tuning(
 def _table(rows: Sequence[dict[str, Any]], seconds: float, size: int) -> Table:
     cost = float(np.mean([r["original"]["seconds"] for r in rows]))
     title = f"fill-tuning {seconds:.0f} s, standard fine-tuning on {size} labelled crystals {cost:.0f} s on average: "
-    table = Table(title=title + f"ratio {seconds / cost:.2f}", title_justify="left")
     columns = ("fine-tuned on", "test error", "from fill-tuned", "change %", "epochs", "seconds")
-    for k, column in enumerate((*columns, "other tasks, fine-tuned %", "other tasks, fill-tuned %")):
-        table.add_column(column, justify="left" if k == 0 else "right", overflow="fold")
+    others = ("other tasks, fine-tuned %", "other tasks, fill-tuned %")
+    table = new_table(title + f"ratio {seconds / cost:.2f}", (*columns, *others))
     for name in dict.fromkeys(r["task"] for r in rows):
         own = [r for r in rows if r["task"] == name]
         first, last = (np.array([r[arm]["error"] for r in own]) for arm in ("original", "filled"))

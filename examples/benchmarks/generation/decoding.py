@@ -14,9 +14,8 @@ import torch
 import typer
 from pymatgen.core import Structure
 from pymatgen.core.structure_matcher import StructureMatcher
-from rich.console import Console
-from rich.table import Table
 
+from examples.benchmarks.common.printing import console, print_table
 from examples.benchmarks.common.rows import Lines
 from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, Batch, Output
@@ -26,7 +25,6 @@ from matgl_fill.generation.candidate import Candidate
 from matgl_fill.generation.decoder import MAX_ATOMS, Decoder
 from matgl_fill.roughness import graph_roughness
 
-console = Console(width=120)
 PERCENTILES = (10, 25, 50, 75, 90)
 BEST = 5
 """Candidates among which the withheld crystal may be."""
@@ -193,15 +191,6 @@ def _shown(value: Any) -> str:
     return f"{value:.0%}" if isinstance(value, float) and value <= 1 else f"{value:g}"
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for k, name in enumerate(columns):
-        table.add_column(name, justify="right" if k else "left", no_wrap=k == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
 def decode(
     model: Annotated[str, typer.Argument(help="Model directory or hub name.")],
     pool: Annotated[str, typer.Argument(help="Crystals to decode from.")],
@@ -224,7 +213,7 @@ def decode(
     threads = torch.get_num_threads()
     title = f"{adapter.name}: decoding from {len(rest.structures)} crystals, seed {seed}, {threads} threads"
     shown = [[row, *(_shown(kind[row]) if row in kind else "" for kind in figures.values())] for row in rows]
-    _table(title, ["quantity", *figures], shown)
+    print_table(title, ["quantity", *figures], shown)
     console.print(
         "after search, after refinement: latent distance of the nearest candidate over that of the nearest pool "
         "crystal, median and, in brackets, percentiles 10, 25, 75 and 90.",

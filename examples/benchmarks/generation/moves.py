@@ -13,9 +13,9 @@ import numpy as np
 import typer
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-from rich.console import Console
 from rich.table import Table
 
+from examples.benchmarks.common.printing import console, new_table
 from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError
@@ -40,8 +40,6 @@ from matgl_fill.generation.moves import (
 from matgl_fill.structures import bundled
 from matgl_fill.utils.console import track
 
-app = typer.Typer(help="What every move does.")
-console = Console(width=150)
 MAX_PARENT = 24
 """Atoms of the crystals drawn from."""
 SYMMETRY_SAMPLE = 200
@@ -161,9 +159,8 @@ def _space_group(structure: Structure) -> int:
 def draw_table(counts: Sequence[DrawCount], title: str) -> Table:
     """The counts as shares of all draws."""
     hit = [name for name in NAMES if any(c.refused[name] for c in counts)]
-    table = Table(title=title, title_justify="left")
-    for column in ("move", "does not apply", *hit, "known", "accepted", "same group", "claimed", "ms"):
-        table.add_column(column, justify="left" if column == "move" else "right")
+    columns = ("move", "does not apply", *hit, "known", "accepted", "same group", "claimed", "ms")
+    table = new_table(title, columns)
     for c in counts:
         shares = [c.not_applicable, *(c.refused[name] for name in hit), c.duplicates, c.accepted]
         group = "" if np.isnan(c.same_group) else f"{c.same_group:.0%}"
@@ -238,7 +235,6 @@ def _draw_pair(before: Structure, after: Structure, name: str, record: str, path
     figure.savefig(path, dpi=110)
 
 
-@app.command()
 def draws(
     structures: Annotated[str, typer.Argument(help="Crystals; the bundled pool if left out.")] = "",
     model: Annotated[str, typer.Option(help="Model directory or hub name.")] = str(bundled.MODEL),
@@ -253,7 +249,3 @@ def draws(
     console.print(draw_table(counts, f"{n} draws per move from {len(pool)} crystals, {adapter.name}"))
     if gallery is not None:
         console.print(f"{len(draw_gallery(gallery, seed))} pictures in {gallery}", highlight=False)
-
-
-if __name__ == "__main__":
-    app()

@@ -16,9 +16,8 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
-from rich.console import Console
-from rich.table import Table
 
+from examples.benchmarks.common.printing import console, new_table
 from examples.benchmarks.common.rows import Lines
 from matgl_fill import load_model, propose, read_structures
 from matgl_fill.errors import InputError
@@ -28,7 +27,6 @@ from matgl_fill.training.build import covering
 from matgl_fill.training.labels.oracle import elemental_shifts, resolve
 from matgl_fill.utils.console import track
 
-console = Console(width=120)
 Rows = list[dict[str, Any]]
 TYPICAL_STEPS = 80
 """Of a proposal's relaxation, for the cost that is said first."""
@@ -241,9 +239,8 @@ def report(ledger: Ledger, structures: Mapping[str, Structure]) -> None:
     known = [list(x.values()) for x in (made, parents)]
     excess = [excess_energies(rows, list(references.values()), structures) for rows in known]
     by_id = {r["id"]: e for rows, (es, _) in zip(known, excess, strict=True) for r, e in zip(rows, es, strict=True)}
-    table = Table(title="relaxed with SevenNet: median (percentiles 10 and 90)", title_justify="left")
-    for name in ("quantity", "proposals", "parents"):
-        table.add_column(name, justify="left" if name == "quantity" else "right")
+    title = "relaxed with SevenNet: median (percentiles 10 and 90)"
+    table = new_table(title, ("quantity", "proposals", "parents"))
     columns = [_column(rows, es) for rows, (es, _) in zip(known, excess, strict=True)]
     for cells in zip(ROWS, *columns, strict=True):
         table.add_row(*cells)

@@ -12,13 +12,11 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from matgl.ext.ase import PESCalculator
 from pymatgen.io.ase import AseAtomsAdaptor
-from rich.console import Console
-from rich.table import Table
 
+from examples.benchmarks.common.printing import console, new_table
 from matgl_fill import FillCalculator, get_adapter, load_model, read_structures
 from matgl_fill.embedding.pool import graph_or_problem
 
-console = Console(width=120)
 RATTLE = 0.05
 """Standard deviation of displacements, Angstrom, so that there are forces."""
 REPEATS = 9
@@ -74,9 +72,8 @@ def calculator(
     console.print(f"largest differences on {len(frames)} crystals (eV, A): {text}", highlight=False)
     known = ours.reference
     title = f"{adapter.name}, {len(known.crystals.points)} known crystals, {len(known.atoms.points)} known atoms"
-    table = Table(title=f"{title}; processor time of all threads", title_justify="left")
-    for column in ("atoms", "PESCalculator (ms)", "FillCalculator (ms)", "overhead"):
-        table.add_column(column, justify="right")
+    columns = ("atoms", "PESCalculator (ms)", "FillCalculator (ms)", "overhead")
+    table = new_table(f"{title}; processor time of all threads", columns, left=())
     for k in range(1, cells + 1):
         atoms = frames[0].repeat(k)
         plain, full = seconds((theirs, ours), atoms)

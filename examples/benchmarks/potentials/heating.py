@@ -1,4 +1,4 @@
-"""A potential heated on crystals that it does not know: where it is on new ground, and what filling that teaches."""
+"""A potential heated on crystals that it does not know: where it is on new ground, and what filling that brings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ase import Atoms, units
 from ase.md.langevin import Langevin
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
-from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 from torch import nn
 
 from examples.benchmarks.common.options import settings_of
+from examples.benchmarks.common.printing import console, new_table
 from examples.benchmarks.common.rows import Lines
 from matgl_fill import FillCalculator, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
@@ -28,7 +28,6 @@ from matgl_fill.errors import InputError
 from matgl_fill.structures import StructureSet
 from matgl_fill.training import Labels, label, resolve
 
-console = Console(width=120)
 COLD, HOT = 300.0, 1500.0
 """Kelvin, at the start and at the end."""
 TIME_STEP, FRICTION = 2.0, 0.02
@@ -37,6 +36,8 @@ EVERY = 5
 """Steps from one look to the next."""
 ATOMS = 24
 """A cell is repeated until it has as many atoms."""
+BUDGET = 30
+"""Frames of a run that are labelled at most."""
 TESTED = 24
 """Frames of the second run that the oracle labels."""
 BINS = 4
@@ -112,56 +113,6 @@ def heat(
     return Heating(np.array(temperature), measures, frames)
 
 
-def heated(
-    calc: FillCalculator,
-    crystal: Structure,
-    oracle: Any,
-    steps: int = 600,
-    budget: int = 30,
-    seed: int = 0,
-    watch: dict[str, Any] | None = None,
-    settings: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Heat, fill what was met, and test on a second run.
-
-    The second run has another seed and is driven by the original potential; all potentials
-    are tested on the same frames of it. The control is taught as many frames of the first run, drawn at random in time.
-
-    Args:
-        calc: calculator of the potential, which is left as it was.
-        crystal: what is heated.
-        oracle: as in :func:`matgl_fill.fill_tune`.
-        steps: of each run.
-        budget: frames that are taught at most.
-        seed: of everything drawn at random.
-        watch: settings of the watcher.
-        settings: changes to :class:`matgl_fill.FillConfig`.
-
-    Returns:
-        ``heating`` (:class:`Heating` of the first run), ``collected`` (frames), ``test`` (:class:`SecondRun`),
-        ``errors`` ((n,) by arm, ``before``, ``watched``, ``control``) and ``guard`` of both lessons.
-    """
-    calc.undo()
-    calc.watchers.clear()
-    first = heat(calc, crystal, steps, seed, {"budget": budget, **(watch or {})})
-    collected = list(calc.watchers[0].frames)
-    second = heat(calc, crystal, steps, seed + 1)
-    _, source = resolve(oracle)
-    test = SecondRun.of(second, source)
-    rng = np.random.default_rng(seed)
-    drawn = sorted(rng.permutation(len(first.frames))[: len(collected)].tolist())
-    given = source.model if isinstance(source, Adapter) else source
-    errors, guard = {"before": test.errors(calc.original)}, {}
-    for arm, frames in (("watched", collected), ("control", [first.frames[i] for i in drawn])):
-        if frames:
-            lesson = calc.fill(given, frames=frames, seed=seed, config=settings)
-            errors[arm] = test.errors(lesson.model)
-            checks = {c["measure"]: c["value"] for c in lesson.report["guard"]}
-            guard[arm] = {"verdict": lesson.report["verdict"]["headline"], "accepted": lesson.accepted} | checks
-            calc.undo()
-    return {"heating": first, "collected": collected, "test": test, "errors": errors, "guard": guard}
-
-
 @dataclass(frozen=True)
 class SecondRun:
     """Frames of a run with an oracle's forces.
@@ -194,32 +145,92 @@ class SecondRun:
         return np.array([np.abs(a - b).mean() for a, b in zip(own.forces, self.labels.forces, strict=True)])
 
 
+@dataclass(frozen=True)
+class TwoRuns:
+    """What a first run met, and what filling it brought on a second one.
+
+    Attributes:
+        heating: the first run.
+        collected: frames of it that the watcher kept.
+        test: frames of the second run.
+        errors: (n,) force errors on these by arm: ``before``, ``watched`` and ``control``.
+        guard: verdict and measures of both arms.
+    """
+
+    heating: Heating
+    collected: list[Atoms]
+    test: SecondRun
+    errors: dict[str, np.ndarray]
+    guard: dict[str, dict[str, Any]]
+
+
+def heated(
+    calc: FillCalculator,
+    crystal: Structure,
+    oracle: Any,
+    steps: int = 600,
+    seed: int = 0,
+    watch: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+) -> TwoRuns:
+    """Heat, fill what was met, and test on a second run.
+
+    The second run has another seed and is driven by the original potential; all potentials
+    are tested on the same frames of it. The control learns as many frames of the first run, drawn at random in time.
+
+    Args:
+        calc: calculator of the potential, which is left as it was.
+        crystal: what is heated.
+        oracle: as in :func:`matgl_fill.fill_tune`.
+        steps: of each run.
+        seed: of everything drawn at random.
+        watch: settings of the watcher, with ``budget``, the frames that are labelled at most.
+        settings: changes to :class:`matgl_fill.FillConfig`.
+    """
+    calc.undo()
+    calc.watchers.clear()
+    first = heat(calc, crystal, steps, seed, {"budget": BUDGET, **(watch or {})})
+    collected = list(calc.watchers[0].frames)
+    second = heat(calc, crystal, steps, seed + 1)
+    _, source = resolve(oracle)
+    test = SecondRun.of(second, source)
+    rng = np.random.default_rng(seed)
+    drawn = sorted(rng.permutation(len(first.frames))[: len(collected)].tolist())
+    given = source.model if isinstance(source, Adapter) else source
+    errors: dict[str, np.ndarray] = {"before": test.errors(calc.original)}
+    guard: dict[str, dict[str, Any]] = {}
+    for arm, frames in (("watched", collected), ("control", [first.frames[i] for i in drawn])):
+        if frames:
+            result = calc.fill(given, frames=frames, seed=seed, config=settings)
+            errors[arm] = test.errors(result.model)
+            checks = {c["measure"]: c["value"] for c in result.report["guard"]}
+            guard[arm] = {"verdict": result.report["verdict"]["headline"], "accepted": result.accepted} | checks
+            calc.undo()
+    return TwoRuns(first, collected, test, errors, guard)
+
+
 def _parts(n: int) -> list[slice]:
     """Equal parts of a run of n looks."""
     edges = np.linspace(0, n, BINS + 1).round().astype(int)
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def _tables(name: str, result: dict[str, Any]) -> list[Table]:
-    first, test, errors = result["heating"], result["test"], result["errors"]
-    table = Table(title=f"{name}: heated from {COLD:g} to {HOT:g} K", title_justify="left")
-    for k, column in enumerate(("temperature (K)", *MEASURES, *(f"force error, {arm} (eV/A)" for arm in errors))):
-        table.add_column(column.replace("_", " "), justify="left" if k == 0 else "right")
+def _tables(name: str, result: TwoRuns) -> list[Table]:
+    first, test, errors = result.heating, result.test, result.errors
+    columns = ["temperature (K)", *MEASURES, *(f"force error, {arm} (eV/A)" for arm in errors)]
+    table = new_table(f"{name}: heated from {COLD:g} to {HOT:g} K", [c.replace("_", " ") for c in columns])
     for part, tested in zip(_parts(len(first.frames)), _parts(len(test.structures)), strict=True):
         cells = [f"{first.temperature[part].mean():.0f}", *(f"{first.measures[m][part].mean():.2f}" for m in MEASURES)]
         table.add_row(*cells, *(f"{e[tested].mean():.4f}" for e in errors.values()))
     table.add_section()
     table.add_row("rank correlation with it", *(f"{first.correlation(m):+.2f}" for m in MEASURES))
     table.add_row("all", *[""] * len(MEASURES), *(f"{e.mean():.4f}" for e in errors.values()))
-    lessons = Table(
-        title=f"{len(result['collected'])} frames taught, {len(test.structures)} tested", title_justify="left"
-    )
-    for k, column in enumerate(("frames", "change of the force error", *DRIFTS.values(), "verdict")):
-        lessons.add_column(column, justify="left" if k in (0, 4) else "right")
-    for arm, guard in result["guard"].items():
+    title = f"{len(result.collected)} frames labelled, {len(test.structures)} tested"
+    arms = new_table(title, ("frames", "change of the force error", *DRIFTS.values(), "verdict"), left=(0, 4))
+    for arm, guard in result.guard.items():
         change = 100 * (errors[arm].mean() / errors["before"].mean() - 1)
-        lessons.add_row(arm, f"{change:+.1f} %", *(f"{guard.get(m, 0.0):.4f}" for m in DRIFTS), guard["verdict"])
-    return [table, lessons]
+        arms.add_row(arm, f"{change:+.1f} %", *(f"{guard.get(m, 0.0):.4f}" for m in DRIFTS), guard["verdict"])
+    return [table, arms]
 
 
 def heating(
@@ -232,7 +243,7 @@ def heating(
     known: Annotated[int, typer.Option(help="Crystals of the pool, the first ones.")] = 1000,
     n: Annotated[int, typer.Option("-n", help="Crystals to heat, drawn at random from those of 2 to 8 atoms.")] = 3,
     steps: Annotated[int, typer.Option(help="Steps of each run, 2 fs each.")] = 600,
-    budget: Annotated[int, typer.Option(help="Frames that are taught at most.")] = 30,
+    budget: Annotated[int, typer.Option(help="Frames that are labelled at most.")] = 30,
     novelty: Annotated[float, typer.Option(help="Novelty from which frames are collected.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
     changes: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE of the config.")] = None,
@@ -244,15 +255,14 @@ def heating(
     unknown = _unknown(calc, read_structures(crystals))
     order = np.random.default_rng(seed).permutation(len(unknown))[:n]
     for name, crystal in (unknown[i] for i in order):
-        settings = {"steps": steps, "budget": budget, "seed": seed}
-        result = heated(
-            calc, crystal, oracle, **settings, watch={"novelty": novelty}, settings=settings_of(changes or [])
-        )
+        watch = {"novelty": novelty, "budget": budget}
+        result = heated(calc, crystal, oracle, steps, seed, watch, settings_of(changes or []))
         title = f"{name}, {crystal.composition.reduced_formula}"
         for table in _tables(title, result):
             console.print(table)
         if json is not None:
-            Lines(json).append({"model": model, "crystal": title, "novelty": novelty} | settings | _figures(result))
+            facts = {"model": model, "crystal": title, "steps": steps, "seed": seed}
+            Lines(json).append(facts | watch | _figures(result))
     text = "Force errors are mean absolute ones of a component against the oracle, in the same frames of a second run "
     text += (
         "with another seed, driven by the original. watched: the frames that the watcher collected in the first run; "
@@ -286,13 +296,13 @@ def _unknown(calc: FillCalculator, found: StructureSet) -> list[tuple[str, Struc
     return rows
 
 
-def _figures(result: dict[str, Any]) -> dict[str, Any]:
+def _figures(result: TwoRuns) -> dict[str, Any]:
     """What is kept of a result as a line."""
-    first, test, errors = result["heating"], result["test"], result["errors"]
+    first, test, errors = result.heating, result.test, result.errors
     return {
         "correlation": {m: round(first.correlation(m), 3) for m in MEASURES},
         "novelty_and_error": round(float(spearmanr(test.novelty, errors["before"]).statistic), 3),
-        "collected": len(result["collected"]),
+        "collected": len(result.collected),
         "force_error": {arm: round(float(e.mean()), 5) for arm, e in errors.items()},
-        "guard": result["guard"],
+        "guard": result.guard,
     }

@@ -1,4 +1,4 @@
-"""What generated crystals teach a potential about others like them, and what it forgets, by an oracle."""
+"""What labels of generated crystals bring to a potential on others like them, and what it forgets, by an oracle."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from ase.units import GPa
 from matgl.apps.pes import Potential
 from pymatgen.core import Structure
-from rich.console import Console
 from rich.table import Table
 
 from examples.benchmarks.common.options import settings_of
+from examples.benchmarks.common.printing import console, new_table
 from examples.benchmarks.common.rows import Lines
 from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
@@ -31,9 +31,8 @@ from matgl_fill.structures import StructureSet
 from matgl_fill.training import Labels, Source, elemental_shifts, label, resolve
 from matgl_fill.utils.files import atomic_folder
 
-console = Console(width=120)
 LEAST_SEEN = 4
-"""Teaching crystals with an element below which it has no reference, so that energies of it are not compared."""
+"""Labelled crystals with an element below which it has no reference, so that energies of it are not compared."""
 OPEN: dict[str, float] = {
     "max_prediction_drift": 1e9,
     "max_energy_shift": 1e9,
@@ -108,11 +107,11 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What became of a potential that was taught.
+class Outcome:
+    """What became of a potential that was trained.
 
     Attributes:
-        errors: on the crystals that it was not taught.
+        errors: on the crystals of the test set.
         verdict: of the guard, in words.
         guard: its measures and budgets.
         seconds: wall time, pool, oracle and guard included.
@@ -128,6 +127,27 @@ class Lesson:
     def drift(self, measure: str) -> float | None:
         """Value of one of the guard's measures; None where nothing was learnt that it could judge."""
         return next((float(check["value"]) for check in self.guard if check["measure"] == measure), None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A potential trained on half of some crystals, with and without replay and guard.
+
+    Attributes:
+        oracle: its name.
+        training: crystals of the training set.
+        test: crystals of the test set.
+        before: errors of the potential as it was.
+        tuned: with replay and guard.
+        naive: without.
+    """
+
+    oracle: str
+    training: int
+    test: int
+    before: Errors
+    tuned: Outcome
+    naive: Outcome
 
 
 def read_proposals(adapter: Adapter, source: Any) -> list[Proposal]:
@@ -152,20 +172,20 @@ def read_proposals(adapter: Adapter, source: Any) -> list[Proposal]:
 
 def oracle_errors(
     adapter: Adapter,
-    taught: tuple[Sequence[Structure], Labels],
-    tested: tuple[Sequence[Structure], Labels],
+    training: tuple[Sequence[Structure], Labels],
+    test: tuple[Sequence[Structure], Labels],
 ) -> Errors:
-    """How far a potential is from the oracle on crystals that it was not taught.
+    """How far a potential is from the oracle on the crystals of the test set.
 
     Args:
         adapter: of the potential.
-        taught: crystals with the oracle's labels, on which least squares fit the elemental references.
-        tested: crystals with the oracle's labels.
+        training: crystals with the oracle's labels, on which least squares fit the elemental references.
+        test: crystals with the oracle's labels.
     """
-    counts = Counter(e.symbol for s in taught[0] for e in s.elements)
-    own = label(taught[0], adapter)
-    shifts, _ = elemental_shifts(taught[0], taught[1].energy - own.energy, adapter.element_types)
-    structures, labels = tested
+    counts = Counter(e.symbol for s in training[0] for e in s.elements)
+    own = label(training[0], adapter)
+    shifts, _ = elemental_shifts(training[0], training[1].energy - own.energy, adapter.element_types)
+    structures, labels = test
     own = label(structures, adapter)
     known = np.array([all(counts[e.symbol] >= LEAST_SEEN for e in s.elements) for s in structures])
     references = np.array([sum(shifts[e.symbol] for e in s.species) for s in structures])
@@ -186,7 +206,7 @@ def _labelled(structures: Sequence[Structure], source: Source) -> tuple[list[Str
     return [structures[i] for i in good], labels.subset(good)
 
 
-def taught(
+def compare_labels(
     model: Any,
     pool: StructureSet,
     crystals: Any,
@@ -194,8 +214,8 @@ def taught(
     seed: int = 0,
     settings: dict[str, Any] | None = None,
     out: Path | None = None,
-) -> dict[str, Any]:
-    """Teach a potential half of the crystals, with and without replay and guard, and test it on the other half.
+) -> Comparison:
+    """Train a potential on half of the crystals, with and without replay and guard, and test it on the other half.
 
     Args:
         model: MatGL ``Potential``, left as it is.
@@ -205,10 +225,6 @@ def taught(
         seed: of the halves and of the training.
         settings: changes to :class:`matgl_fill.FillConfig`, for both.
         out: folder for the models ``tuned`` and ``naive``.
-
-    Returns:
-        ``oracle``, ``taught`` and ``tested`` (numbers of crystals), ``before`` (:class:`Errors`), ``tuned`` and
-        ``naive`` (:class:`Lesson`).
 
     Raises:
         InputError: the model is no potential, or fewer than two crystals can be used.
@@ -223,71 +239,70 @@ def taught(
     proposals = read_proposals(adapter, crystals)
     order = np.random.default_rng(seed).permutation(len(proposals))
     first, second = ([proposals[i] for i in sorted(half)] for half in np.array_split(order, 2))
-    tested = _labelled([p.structure for p in second], source)
-    known = _labelled([p.structure for p in first], source)
-    result: dict[str, Any] = {"oracle": name, "taught": len(known[0]), "tested": len(tested[0])}
-    result["before"] = oracle_errors(adapter, known, tested)
-    given = source.model if isinstance(source, Adapter) else source
-    for arm, changes in (("tuned", {}), ("naive", NAIVE)):
+    test = _labelled([p.structure for p in second], source)
+    training = _labelled([p.structure for p in first], source)
+    before = oracle_errors(adapter, training, test)
+    oracle_given = source.model if isinstance(source, Adapter) else source
+
+    def outcome(arm: str, changes: dict[str, Any]) -> Outcome:
         start = time.perf_counter()
         config = {**(settings or {}), **changes}
-        lesson = fill_tune(model, pool, oracle=given, seed=seed, config=config, proposals=first)
+        result = fill_tune(model, pool, oracle=oracle_given, seed=seed, config=config, proposals=first)
         seconds = round(time.perf_counter() - start, 1)
         if out is not None:
-            save: Any = lesson.model.save
-            atomic_folder(out / arm, partial(save, metadata=lesson.metadata))
-        errors = oracle_errors(get_adapter(lesson.model), known, tested)
-        report = lesson.report
+            save: Any = result.model.save
+            atomic_folder(out / arm, partial(save, metadata=result.metadata))
+        errors = oracle_errors(get_adapter(result.model), training, test)
+        report = result.report
         verdict, stages = report["verdict"]["headline"], report["run"]["stages"]
-        result[arm] = Lesson(errors, verdict, report["guard"], seconds, stages["train"])
-    return result
+        return Outcome(errors, verdict, report["guard"], seconds, stages["train"])
+
+    sizes = len(training[0]), len(test[0])
+    return Comparison(name, *sizes, before, outcome("tuned", {}), outcome("naive", NAIVE))
 
 
-def _table(result: dict[str, Any]) -> Table:
-    before, lessons = result["before"], (result["tuned"], result["naive"])
-    title = f"{result['taught']} crystals taught by {result['oracle']}, tested on {result['tested']} others"
-    table = Table(title=title, title_justify="left")
-    for k, column in enumerate(("measure", "before", "replay and guard", "naive", "budget")):
-        table.add_column(column, justify="left" if k == 0 else "right", overflow="fold")
+def _table(found: Comparison) -> Table:
+    before, outcomes = found.before, (found.tuned, found.naive)
+    title = f"{found.training} crystals labelled by {found.oracle}, tested on {found.test} others"
+    table = new_table(title, ("measure", "before", "replay and guard", "naive", "budget"))
     rows = (
         (f"energy, {before.compared} crystals (meV/atom)", "energy", 1e3),
         ("forces (eV/A)", "forces", 1.0),
         ("stress (GPa)", "stress", 1.0),
     )
     for words, field, unit in rows:
-        values = [unit * getattr(e, field) for e in (before, *(lesson.errors for lesson in lessons))]
+        values = [unit * getattr(e, field) for e in (before, *(outcome.errors for outcome in outcomes))]
         table.add_row(f"error of {words}", *(f"{v:.4g}" for v in values), "")
     table.add_section()
-    budgets = {check["measure"]: f"{check['budget']:g} {check['unit']}" for check in lessons[0].guard}
+    budgets = {check["measure"]: f"{check['budget']:g} {check['unit']}" for check in outcomes[0].guard}
     for measure, words in DRIFTS.items():
-        drifts = ["" if (v := lesson.drift(measure)) is None else f"{v:.3g}" for lesson in lessons]
+        drifts = ["" if (v := outcome.drift(measure)) is None else f"{v:.3g}" for outcome in outcomes]
         if any(drifts):
             table.add_row(words, "", *drifts, budgets.get(measure, ""))
     table.add_section()
-    table.add_row("verdict", "", lessons[0].verdict, "no guard", "")
-    table.add_row("seconds, of them training", "", *(f"{x.seconds:.0f}, {x.training:.0f}" for x in lessons), "")
+    table.add_row("verdict", "", outcomes[0].verdict, "no guard", "")
+    table.add_row("seconds, of them training", "", *(f"{x.seconds:.0f}, {x.training:.0f}" for x in outcomes), "")
     return table
 
 
-def teach(
+def labels_command(
     model: Annotated[str, typer.Argument(help="Directory or hub name of a potential.")],
     pool: Annotated[str, typer.Argument(help="Known crystals, on which nothing is to change.")],
-    proposals: Annotated[Path, typer.Option(help="Crystals that matgl-fill propose wrote; half of them teach.")],
+    proposals: Annotated[Path, typer.Option(help="Crystals that matgl-fill propose wrote; half train, half test.")],
     oracle: Annotated[str, typer.Option(help="sevennet, chgnet, directory of a potential, or module:factory.")],
     seed: Annotated[int, typer.Option(help="Of the halves and of the training.")] = 0,
     changes: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE of the config.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the models tuned and naive.")] = Path("taught"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the models tuned and naive.")] = Path("labels"),
     json: Annotated[Path | None, typer.Option(help="File to which the figures are appended as a line.")] = None,
 ) -> None:
-    """What half of the proposed crystals teach a potential about the other half, with and without replay and guard."""
+    """What labels of half of the proposed crystals bring on the other half, with and without replay and guard."""
     settings = settings_of(changes or [])
-    result = taught(load_model(model), read_structures(pool), proposals, oracle, seed, settings, out)
-    console.print(_table(result))
+    found = compare_labels(load_model(model), read_structures(pool), proposals, oracle, seed, settings, out)
+    console.print(_table(found))
     text = "Errors are mean absolute ones against the oracle; energies without elemental references, which least "
-    text += "squares fit on the teaching half for each model. Drifts are of the model that is handed over, of a "
+    text += "squares fit on the training set for each model. Drifts are of the model that is handed over, of a "
     text += "refused one at the smallest weight tried. The oracle's answers to the first are remembered for the second."
     console.print(text, highlight=False)
     if json is not None:
-        figures = {k: v if isinstance(v, str | int) else asdict(v) for k, v in result.items()}
         facts = {"model": Path(model).name, "pool": Path(pool).name, "seed": seed, "settings": settings}
-        Lines(json).append(facts | figures)
+        Lines(json).append(facts | asdict(found))

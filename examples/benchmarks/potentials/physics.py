@@ -21,9 +21,8 @@ from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
-from rich.console import Console
-from rich.table import Table
 
+from examples.benchmarks.common.printing import console, new_table
 from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, evaluation_mode
 from matgl_fill.errors import InputError
@@ -32,7 +31,6 @@ from matgl_fill.structures.formats import items_in
 from matgl_fill.training import label
 from matgl_fill.utils.console import track
 
-console = Console(width=120)
 RATTLE = 0.05
 """Standard deviation in Angstrom by which atoms are displaced before forces are compared, so that there are some."""
 STEP = 1e-3
@@ -324,9 +322,7 @@ def physics(
 ) -> None:
     """Forces, repulsion, equations of state, energy conservation and errors against DFT, before and after tuning."""
     found = compare_physics(load_model(before), load_model(after), read_structures(structures), n, dft, steps)
-    table = Table(title=f"{Path(before).name} and {Path(after).name}", title_justify="left")
-    for k, column in enumerate(("measure", "before", "after")):
-        table.add_column(column, justify="left" if k == 0 else "right")
+    table = new_table(f"{Path(before).name} and {Path(after).name}", ("measure", "before", "after"))
     for field in fields(Physics):
         values = [getattr(p, field.name) for p in found]
         if None not in values:

@@ -9,13 +9,12 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 from scipy.stats import rankdata
 from sklearn.cluster import KMeans
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
+from examples.benchmarks.common.printing import console, new_table
 from matgl_fill import embed, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.embedding.pool import Pool, prepare_pool
@@ -32,7 +31,6 @@ from matgl_fill.structures import describe_structures
 from matgl_fill.utils.console import track
 
 app = typer.Typer(no_args_is_help=True, help="Measures of embeddings, and what roughness says about errors.")
-console = Console(width=150)
 REGIONS = 30
 """Clusters of latent space."""
 MIN_REGION = 5
@@ -242,7 +240,7 @@ def models(
         columns.append(measured(pool, landscapes(adapter, pool, seed), bootstrap, seed))
         console.print(f"{path.name}: {len(pool.structures)} crystals, {adapter.dim} dimensions", highlight=False)
     title = f"measures, 95 % intervals from {bootstrap} half-samples"
-    table = _table(title, "measure", "response", "better", *(p.name for p in paths))
+    table = new_table(title, ("measure", "response", "better", *(p.name for p in paths)))
     for key, first in columns[0].items():
         shown = [_spread(c[key].value, c[key].low, c[key].high, ".3g") for c in columns]
         table.add_row(key[0], key[1], first.better, *shown)
@@ -265,7 +263,8 @@ def errors(
         rankings = rank_errors(adapter, pool, landscapes(adapter, pool, seed), tasks, seed)
         title = f"{path.name}, landscapes of {len(pool.structures)} crystals: Spearman correlation with held-out error"
         kinds = ("mean over tasks", "tasks + / -", "given distance", "by region", "by region, given distance")
-        table, each = _table(title, "quantity", *kinds), _table("on each task", "quantity", *(t.name for t in tasks))
+        table = new_table(title, ("quantity", *kinds))
+        each = new_table("on each task", ("quantity", *(t.name for t in tasks)))
         for r in rankings:
             low, high = np.percentile(r.by_task[:, 1:], [2.5, 97.5], axis=1)
             columns = (r.by_task, r.given_distance, r.by_region, r.by_region_given_distance)
@@ -274,14 +273,6 @@ def errors(
             each.add_row(r.predictor, *(f"{v:+.2f}" for v in r.by_task[:, 0]))
         console.print(table)
         console.print(each)
-
-
-def _table(title: str, first: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(first, no_wrap=True)
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    return table
 
 
 def _drawn(text: str, rows: int) -> Task:
@@ -295,7 +286,3 @@ def _drawn(text: str, rows: int) -> Task:
     if len(label) == 1 or part.name.startswith("log "):
         return part
     return replace(part, name=f"log {part.name}", unit=f"log10 {part.unit}", y=np.log10(part.y))
-
-
-if __name__ == "__main__":
-    app()

@@ -29,24 +29,24 @@ def alloy():
     return Structure(Lattice.cubic(3.75), ["Au", "Cu", "Cu", "Cu"], sites)
 
 
-def test_a_heated_crystal_gets_newer_and_what_it_met_teaches(calc, alloy):
-    watch = {"novelty": None, "per_atom": 1e-3, "spacing": 0.01}
-    result = heated(calc, alloy, EMT(), steps=120, budget=8, watch=watch)
-    first, test, errors = result["heating"], result["test"], result["errors"]
+def test_a_heated_crystal_gets_newer_and_what_it_met_is_learnt(calc, alloy):
+    watch = {"novelty": None, "per_atom": 1e-3, "spacing": 0.01, "budget": 8}
+    result = heated(calc, alloy, EMT(), steps=120, watch=watch)
+    first, test, errors = result.heating, result.test, result.errors
     assert len(first.frames[0]) == 32
     assert first.temperature[0] == pytest.approx(COLD)
     assert first.temperature[-1] == pytest.approx(HOT)
     assert first.correlation("max_novelty_per_atom") > 0.5
-    assert len(result["collected"]) == 8
+    assert len(result.collected) == 8
     assert (
-        np.mean([f.info["max_novelty_per_atom"] for f in result["collected"]])
+        np.mean([f.info["max_novelty_per_atom"] for f in result.collected])
         > first.measures["max_novelty_per_atom"].mean()
     )
     assert len(test.structures) == len(test.labels.energy) == 24
     assert not np.allclose(test.structures[-1].cart_coords, first.frames[-1].positions)
     assert errors["watched"].mean() < 0.8 * errors["before"].mean()
     assert errors["control"].shape == errors["watched"].shape == errors["before"].shape
-    assert all(result["guard"][arm]["accepted"] for arm in ("watched", "control"))
+    assert all(result.guard[arm]["accepted"] for arm in ("watched", "control"))
     assert calc.potential is calc.original
 
 

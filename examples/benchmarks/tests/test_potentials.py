@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import matgl_fill as mf
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.potentials.labels import Remembering, taught
+from examples.benchmarks.potentials.labels import Remembering, compare_labels
 from examples.benchmarks.potentials.physics import (
     DIMER,
     VOLUMES,
@@ -37,7 +37,7 @@ from matgl_fill.generation.moves import Rattle
 from matgl_fill.training import label
 
 ORACLE = "helpers:lennard_jones"
-LESSON = LENIENT | {
+WEAKLY_HELD = LENIENT | {
     "steps": 100, "lr": 1e-2, "batch_size": 6, "replay_batch": 4, "align_size": 10, "oracle_copies": 0, "copies": 0,
     "descriptor_weight": 0.0, "response_weight": 0.0, "replay_weight": 0.01, "prediction_weight": 1e-4,
     "max_prediction_drift": 1e9, "max_force_drift": 1e9,
@@ -61,7 +61,7 @@ class _Made(Calculator):
 
 
 @pytest.fixture(scope="module")
-def student():
+def potential():
     return fresh_tensornet()
 
 
@@ -75,30 +75,31 @@ def rattled(pool):
 
 
 @pytest.fixture(scope="module")
-def lesson(student, pool, rattled, tmp_path_factory):
-    out = tmp_path_factory.mktemp("taught")
-    return taught(student, pool.subset(range(100)), rattled, ORACLE, seed=1, settings=LESSON, out=out), out
+def comparison(potential, pool, rattled, tmp_path_factory):
+    out = tmp_path_factory.mktemp("labels")
+    known = pool.subset(range(100))
+    return compare_labels(potential, known, rattled, ORACLE, seed=1, settings=WEAKLY_HELD, out=out), out
 
 
-def test_what_half_of_the_crystals_teach_holds_for_the_others(lesson, rattled):
-    result, _ = lesson
-    assert (result["taught"], result["tested"]) == (len(rattled) // 2, len(rattled) // 2)
-    before = result["before"]
+def test_what_is_learnt_on_half_of_the_crystals_holds_for_the_others(comparison, rattled):
+    found, _ = comparison
+    assert (found.training, found.test) == (len(rattled) // 2, len(rattled) // 2)
+    before = found.before
     assert before.compared == len(rattled) // 2
-    errors = result["tuned"].errors
+    errors = found.tuned.errors
     assert errors.energy < 0.75 * before.energy
     assert errors.forces < 0.8 * before.forces
     assert errors.stress < 0.9 * before.stress
 
 
-def test_replay_keeps_what_naive_tuning_loses(lesson):
-    result, _ = lesson
+def test_replay_keeps_what_naive_tuning_loses(comparison):
+    found, _ = comparison
     for measure in ("prediction drift", "mean energy shift", "force drift"):
-        assert result["tuned"].drift(measure) < 0.5 * result["naive"].drift(measure)
+        assert found.tuned.drift(measure) < 0.5 * found.naive.drift(measure)
 
 
-def test_forces_are_gradients_after_tuning(lesson, pool):
-    _, out = lesson
+def test_forces_are_gradients_after_tuning(comparison, pool):
+    _, out = comparison
     for arm in ("tuned", "naive"):
         model = mf.load_model(out / arm)
         with double_precision(model) as exact:
@@ -170,9 +171,9 @@ def test_an_oracle_that_remembers_is_asked_once(crystals):
     np.testing.assert_array_equal(first.energy, again.energy)
 
 
-def test_one_potential_twice_measures_the_same(student, pool, tmp_path):
+def test_one_potential_twice_measures_the_same(potential, pool, tmp_path):
     atoms = AseAtomsAdaptor.get_atoms(pool.structures[0], msonable=False)
-    atoms.calc = PESCalculator(student, stress_unit="eV/A3")
+    atoms.calc = PESCalculator(potential, stress_unit="eV/A3")
     structure = {
         "lattice": pool.structures[0].lattice.matrix.tolist(),
         "species": [e.symbol for e in pool.structures[0].species],
@@ -183,36 +184,36 @@ def test_one_potential_twice_measures_the_same(student, pool, tmp_path):
     rows = [unknown, {"structure": structure, "forces_eV_per_A": shifted}]
     path = tmp_path / "dft.jsonl"
     path.write_text("\n".join(json.dumps(r) for r in rows))
-    before, after = compare_physics(student, student, pool, n=2, dft=path, steps=5)
+    before, after = compare_physics(potential, potential, pool, n=2, dft=path, steps=5)
     assert before == after
     assert before.dft == pytest.approx(0.25, abs=1e-4)
     assert before.force_error < 1e-4
     assert before.one_minimum + before.no_minimum + before.more_minima == 2
     path.write_text(json.dumps(unknown))
     with pytest.raises(InputError, match="both models can take"):
-        read_dft(path, [mf.get_adapter(student)])
+        read_dft(path, [mf.get_adapter(potential)])
 
 
-def test_a_property_model_is_refused(model, student, pool, rattled):
+def test_a_property_model_is_refused(model, potential, pool, rattled):
     with pytest.raises(InputError, match="give a MatGL Potential"):
-        taught(model, pool, rattled, ORACLE)
+        compare_labels(model, pool, rattled, ORACLE)
     with pytest.raises(InputError, match="give a MatGL Potential"):
-        compare_physics(student, model, pool)
+        compare_physics(potential, model, pool)
 
 
-def test_the_command_teaches_and_appends_a_line(student, pool, rattled, tmp_path):
-    student.save(tmp_path / "student")
+def test_the_command_trains_and_appends_a_line(potential, pool, rattled, tmp_path):
+    potential.save(tmp_path / "potential")
     mf.structures.write_structures(rattled[:6], tmp_path / "new.extxyz")
     mf.structures.write_structures(pool.subset(range(40)), tmp_path / "pool.extxyz")
-    paths = [str(tmp_path / name) for name in ("student", "pool.extxyz")]
-    command = ["teach", *paths, "--proposals", str(tmp_path / "new.extxyz"), "--oracle", ORACLE, "-o", str(tmp_path)]
+    paths = [str(tmp_path / name) for name in ("potential", "pool.extxyz")]
+    command = ["labels", *paths, "--proposals", str(tmp_path / "new.extxyz"), "--oracle", ORACLE, "-o", str(tmp_path)]
     quick = ["--set", "steps=2", "--set", "align_size=10", "--set", "copies=1", "--json", str(tmp_path / "line.jsonl")]
     done = CliRunner().invoke(app, [*command, *quick], catch_exceptions=False)
     assert "error of forces" in done.output
     line = json.loads((tmp_path / "line.jsonl").read_text())
-    assert line["taught"] == line["tested"] == 3
+    assert line["training"] == line["test"] == 3
     assert line["settings"]["steps"] == "2"
     assert f"{line['naive']['errors']['forces']:.4g}" in done.output
-    assert isinstance(mf.load_model(tmp_path / "tuned"), type(student))
+    assert isinstance(mf.load_model(tmp_path / "tuned"), type(potential))
     with pytest.raises(InputError, match="FIELD=VALUE"):
         CliRunner().invoke(app, [*command, "--set", "steps"], catch_exceptions=False)
