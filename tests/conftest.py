@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from fixtures import adapter, crystals, model, pool  # noqa: F401
 
-from matgl_fill.training import checkpoint as checkpoint_module
-from matgl_fill.training import fit
+from matgl_fill.training import fit, module
+from matgl_fill.utils.checkpoint import Checkpoint
 
 LONG = (
     "test_contract", "test_examples", "test_pipeline", "test_training", "test_dgl", "test_heating",
@@ -21,17 +21,17 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def stop_after(monkeypatch):
     """Trains until a step has been saved, every step being saved, and no further."""
-    monkeypatch.setattr(checkpoint_module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "SAVE_SECONDS", 0.0)
 
     def stop(steps, parts, path, *more):
-        class Interrupted(checkpoint_module.TrainingCheckpoint):
+        class Interrupted(Checkpoint):
             def save(self, state):
                 super().save(state)
                 if state["step"] == steps:
                     raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("matgl_fill.training.module.TrainingCheckpoint", Interrupted)
+            patch.setattr("matgl_fill.training.module.Checkpoint", Interrupted)
             with pytest.raises(KeyboardInterrupt):
                 fit(*parts, path, *more)
 

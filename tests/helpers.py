@@ -18,9 +18,12 @@ from pymatgen.io.ase import AseAtomsAdaptor
 import matgl_fill as mf
 from matgl_fill import cli
 from matgl_fill.adapters import backend
+from matgl_fill.embedding.pool import Pool
 from matgl_fill.structures import bundled
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+SAVED = Path(__file__).with_name("saved_by_0_1")
+"""Runs and models that version 0.1.0 saved before the package had rooms."""
 DGL = backend.NAME == "DGL"
 FOLDER = "models_legacy" if DGL else "models"
 """Of shared/: MatGL 4 reads the upgraded copies, MatGL 2.2.1 on DGL the checkpoints of its own time."""
@@ -104,6 +107,13 @@ LENIENT = QUICK | {
 
 def lennard_jones() -> LennardJones:
     return LennardJones(sigma=2.2, epsilon=0.5, rc=6.0, smooth=True)
+
+
+def pool_of(adapter, structures) -> Pool:
+    """Crystals with all that is computed once per crystal, however few."""
+    graphs = adapter.graphs(structures)
+    ids = [str(k) for k in range(len(graphs))]
+    return Pool(list(structures), ids, graphs, *adapter.embed_graphs(graphs), mf.describe(structures), [], 0.0)
 
 
 def dft_frames(structures, per_atom: float = 0.0):

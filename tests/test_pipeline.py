@@ -23,7 +23,7 @@ import matgl_fill as mf
 from matgl_fill.cli import app
 from matgl_fill.errors import InputError, MatglFillError
 from matgl_fill.evaluation import make_task, read_tasks
-from matgl_fill.structures import bundled, write_structures
+from matgl_fill.structures import Skipped, bundled, write_structures
 
 QUICK = "steps = 10\ncopies = 1\nreplay_size = 60\nalign_size = 20\n"
 
@@ -69,7 +69,7 @@ def test_report_holds_what_was_measured(finished):
     ]
     assert {"prediction drift", "proxy probe: pair stiffness"} <= {c["measure"] for c in report["guard"]}
     assert set(report["history"]) == {"descriptor", "replay"}
-    assert report["config"]["steps"] == 10
+    assert report["config"]["training"]["steps"] == 10
     assert len(report["proposals"]) == 6
 
 
@@ -118,7 +118,7 @@ def test_every_shared_model_runs_on_the_shared_pool(name, tmp_path):
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
     assert type(result.model) is type(model)
     assert [c.task for c in result.comparison.changes] == ["log last phdos peak"]
-    assert result.report["run"]["objective"] == ["descriptor"]
+    assert result.report.run.objective == ["descriptor"]
     again = matgl.load_model(str(tmp_path / "out" / "model"))
     some = pool.subset(range(20))
     np.testing.assert_array_equal(mf.embed(again, some), mf.embed(result.model, some))
@@ -218,8 +218,8 @@ def test_tasks_lose_what_the_model_cannot_take_and_the_report_says_so(model, poo
     task = make_task("volume", crystals, np.array([s.volume for s in crystals]))
     result = mf.fill_tune(model, pool, n=3, config={"steps": 1, "copies": 0, "replay_size": 20}, tasks=[task])
     assert [c.n for c in result.comparison.changes] == [60]
-    lost = {"where": f"task '{task.name}', Po1", "reason": "element Po is unknown to the model"}
-    assert result.report["skipped"] == [lost]
+    lost = Skipped(f"task '{task.name}', Po1", "element Po is unknown to the model")
+    assert result.report.skipped == [lost]
 
 
 def test_bad_structures_among_good_ones_are_skipped_with_reasons(pool):
@@ -228,17 +228,17 @@ def test_bad_structures_among_good_ones_are_skipped_with_reasons(pool):
     unknown = Structure(np.eye(3) * 3.3, ["Po"], [[0, 0, 0]])
     mixed = [*pool.structures[:60], nan, unknown, ISOLATED]
     result = mf.fill_tune(model, mixed, n=3, config={"steps": 1, "copies": 0, "replay_size": 20})
-    reasons = [s["reason"] for s in result.report["skipped"]]
+    reasons = [s.reason for s in result.report.skipped]
     assert len(reasons) == 3
     assert any("coordinates" in r for r in reasons)
     assert "element Po is unknown to the model" in reasons
     assert any("atom 0 (Cs) has no neighbour within" in r for r in reasons)
-    assert result.report["run"]["n_pool"] == 60
+    assert result.report.run.n_pool == 60
 
 
 def test_default_call_needs_nothing_but_a_model():
     result = mf.fill_tune(mf.load_model(bundled.MODEL), n=3, config={"steps": 1, "copies": 0})
-    assert result.report["run"]["n_pool"] == 300
+    assert result.report.run.n_pool == 300
 
 
 def test_every_error_is_one_of_ours(pool):

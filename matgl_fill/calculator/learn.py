@@ -14,7 +14,7 @@ from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.calculator.reference import LatentReference
-from matgl_fill.config.config import FillConfig
+from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError, MatglFillWarning, OracleError
 from matgl_fill.generation import Proposal
 from matgl_fill.pipeline import fill_tune
@@ -22,49 +22,49 @@ from matgl_fill.report.result import FillResult
 from matgl_fill.structures import Skipped, StructureSet, read_each
 from matgl_fill.training import label, resolve
 from matgl_fill.training.correction.solve import can_correct
-from matgl_fill.training.run_state import oracle_fact
+from matgl_fill.training.run_state import oracle_fingerprint
 from matgl_fill.utils.hashing import hash_structure
 
 BATCH_ATOMS = 200
 """Atoms of the frames in a training step, unless the config says how many frames."""
 Settings = FillConfig | dict[str, Any] | str | Path | None
-Answers = dict[bytes, dict[str, Any]]
-"""Oracles' results by crystal and oracle; what failed is asked again."""
+OracleResults = dict[bytes, dict[str, Any]]
+"""Energy, forces and stress by crystal and oracle; what failed is asked again."""
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a potential is to learn.
+class FrameSet:
+    """Frames of simulations by which a potential is to be filled.
 
     Attributes:
         adapter: of the potential.
         reference: of its latent space.
         pool: known crystals.
-        frames: to learn from.
-        answers: what oracles were asked already; more is added.
+        frames: the frames.
+        results: what oracles have calculated already; more is added.
     """
 
     adapter: Adapter
     reference: LatentReference
     pool: StructureSet
     frames: Sequence[Atoms]
-    answers: Answers
+    results: OracleResults
 
-    def learn(self, oracle: Any, seed: int, config: Settings, out: str | Path | None) -> FillResult:
+    def fill(self, oracle: Any, seed: int, config: Settings, out: str | Path | None) -> FillResult:
         """:func:`matgl_fill.fill_tune` on the frames; arguments and errors as there."""
         settings = FillConfig.make(config)
-        if "batch_size" not in settings.model_fields_set:
+        if not settings.says("batch_size"):
             atoms = sum(len(frame) for frame in self.frames) / len(self.frames)
-            settings = settings.model_copy(update={"batch_size": max(1, round(BATCH_ATOMS / atoms))})
+            settings = settings.changed(batch_size=max(1, round(BATCH_ATOMS / atoms)))
         given: dict[str, Any] = {"seed": seed, "config": settings, "out": out, "n": len(self.frames)}
         if oracle is None:
             return fill_tune(self.adapter.model, self.pool, proposals=self.proposals(), **given)
-        if "form" not in settings.model_fields_set and can_correct(self.adapter):
-            given["config"] = settings.model_copy(update={"form": "correct"})
+        if not settings.says("form") and can_correct(self.adapter):
+            given["config"] = settings.changed(form="correct")
         return fill_tune(self.adapter.model, self.pool, labelled=self.labelled(oracle), **given)
 
     def proposals(self) -> list[Proposal]:
-        """The frames as proposals of their own places."""
+        """The frames as proposals for the latent points where they are."""
         crystals = [crystal for _, crystal in self.crystals()]
         Z = self.adapter.embed_graphs(self.adapter.graphs(crystals))[0]
         rows = zip(crystals, Z, self.reference.crystals.distance(Z), self.reference.roughness.local(Z), strict=True)
@@ -80,19 +80,19 @@ class Lesson:
             OracleError: it is missing, or it fails on more than half of them.
         """
         name, source = resolve(oracle)
-        crystals, asked = self.crystals(), oracle_fact(source)
+        crystals, asked = self.crystals(), oracle_fingerprint(source)
         keys = [hash_structure(crystal, asked) for _, crystal in crystals]
-        new = [i for i, key in enumerate(keys) if key not in self.answers]
+        new = [i for i, key in enumerate(keys) if key not in self.results]
         labels = label([crystals[i][1] for i in new], source)
         for k, (i, good) in enumerate(zip(new, labels.usable(), strict=True)):
             if good:
                 found = {"energy": labels.energy[k], "forces": labels.forces[k], "stress": labels.stress[k]}
-                self.answers[keys[i]] = found
+                self.results[keys[i]] = found
         out = []
         for (k, _), key in zip(crystals, keys, strict=True):
-            if key in self.answers:
+            if key in self.results:
                 atoms = self.frames[k].copy()
-                atoms.calc = SinglePointCalculator(atoms, **self.answers[key])
+                atoms.calc = SinglePointCalculator(atoms, **self.results[key])
                 atoms.info = {"id": f"frame-{k + 1:04d}"}
                 out.append(atoms)
         if len(out) < len(crystals) / 2:
@@ -100,7 +100,7 @@ class Lesson:
         return out
 
     def crystals(self) -> list[tuple[int, Structure]]:
-        """Number and crystal of each frame that is one; the others are told.
+        """Number and crystal of each frame that is one; a warning tells the others.
 
         Raises:
             InputError: none is.

@@ -15,15 +15,15 @@ from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 
 from matgl_fill.adapters import Adapter, Batch, backend, get_adapter
-from matgl_fill.calculator.learn import Answers, Lesson
+from matgl_fill.calculator.learn import FrameSet, OracleResults
 from matgl_fill.calculator.reference import LatentReference, embed_atoms
 from matgl_fill.calculator.watch import Watcher
-from matgl_fill.config.config import FillConfig
-from matgl_fill.embedding.pool import Pool, prepare_pool
+from matgl_fill.config import FillConfig
+from matgl_fill.embedding.pool import prepare_pool
 from matgl_fill.errors import InputError
 from matgl_fill.report.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
-from matgl_fill.structures import bundled_pool, read_frames, read_structures
+from matgl_fill.structures import StructureSet, bundled_pool, read_frames, read_structures
 
 LATENT = ("roughness", "novelty", "roughness_per_atom", "novelty_per_atom")
 """Results beyond MatGL's own."""
@@ -74,13 +74,13 @@ class FillCalculator(PESCalculator):
         self.implemented_properties = [*self.implemented_properties, *LATENT]
         self.original = potential
         self.learnt: list[Atoms] = []
-        """Frames that the present model was taught."""
+        """Frames by which the present model was filled."""
         self.watchers: list[Watcher] = []
         self.embedding: tuple[np.ndarray, np.ndarray]
         """Structure (d,) and atom (N, d) embedding of the last calculation."""
         self._given = roughness
         self._source = pool
-        self._answers: Answers = {}
+        self._results: OracleResults = {}
         self._first: LatentReference | None = None
         self._use(potential)
 
@@ -94,15 +94,15 @@ class FillCalculator(PESCalculator):
         self.reset()
 
     @cached_property
-    def known(self) -> Any:
-        """The pool as it was given, read."""
+    def pool(self) -> StructureSet:
+        """Known crystals, as they were read."""
         return read_structures(bundled_pool(self._adapter.element_types) if self._source is None else self._source)
 
     @cached_property
     def reference(self) -> LatentReference:
         """What roughness and novelty are measured by; made at the first call, with the frames that were learnt."""
-        crystals = [*self.known.structures, *read_structures(self.learnt).structures] if self.learnt else self.known
-        pool: Pool = prepare_pool(self._adapter, crystals)
+        crystals = [*self.pool.structures, *read_structures(self.learnt).structures] if self.learnt else self.pool
+        pool = prepare_pool(self._adapter, crystals)
         given = self._given if self.potential is self.original else None
         roughness = graph_roughness(pool.Z, pool.D) if given is None else given
         return LatentReference(roughness, pool.Z, *embed_atoms(self._adapter, pool.graphs))
@@ -201,8 +201,8 @@ class FillCalculator(PESCalculator):
             raise InputError(self._without_frames())
         self._first = self._first or self.reference
         everything = [*self.learnt, *chosen]
-        lesson = Lesson(get_adapter(self.original), self._first, self.known, everything, self._answers)
-        result = lesson.learn(oracle, seed, config, out)
+        frame_set = FrameSet(get_adapter(self.original), self._first, self.pool, everything, self._results)
+        result = frame_set.fill(oracle, seed, config, out)
         if result.accepted:
             self.learnt = everything
             self._use(result.model)

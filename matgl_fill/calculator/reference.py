@@ -1,4 +1,4 @@
-"""How rough and how new a place of latent space is, measured by the crystals that are known."""
+"""How rough and how new a point of latent space is, measured by the crystals that are known."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SAMPLE = 2_000
 
 
 @dataclass(frozen=True)
-class Known:
-    """Known points of latent space: crystals, or atoms.
+class ReferenceSet:
+    """Points of latent space by which others are measured: known crystals, or their atoms.
 
     Attributes:
         origin: (d,) mean of the points, in latent coordinates.
@@ -40,7 +40,7 @@ class Known:
     levels: np.ndarray
 
     @classmethod
-    def of(cls, Z: np.ndarray, owner: np.ndarray, roughness: RoughnessResult) -> Known:
+    def of(cls, Z: np.ndarray, owner: np.ndarray, roughness: RoughnessResult) -> ReferenceSet:
         """Standardise, drop repeated points of a crystal, measure.
 
         Args:
@@ -83,7 +83,7 @@ class Known:
 
 
 class LatentReference:
-    r"""What is known of a model's latent space, and how far or rough a place is by that measure.
+    r"""What is known of a model's latent space, and how far or rough a point is by that measure.
 
     **Novelty** of a crystal with embedding z is the distance to the nearest known crystal over the distance that known
     crystals typically have from each other,
@@ -100,7 +100,7 @@ class LatentReference:
     Atoms are read off the same surface. That has a meaning because the structure embedding of a potential is the mean
     of its atoms': an atom stands where a crystal of its like would.
 
-    The surface is a sum over places among the known crystals and falls to nothing away from all of them. Roughness says
+    The surface is a sum over points among the known crystals and falls to nothing away from all of them. Roughness says
     that crystals around here are told apart badly, novelty that there are none.
 
     Args:
@@ -116,8 +116,8 @@ class LatentReference:
     def __init__(self, roughness: RoughnessResult, Z: np.ndarray, atoms: np.ndarray, owner: np.ndarray) -> None:
         roughness.check_width(Z.shape[1])
         self.roughness = roughness
-        self.crystals = Known.of(Z, np.arange(len(Z)), roughness)
-        self.atoms = Known.of(atoms, owner, roughness)
+        self.crystals = ReferenceSet.of(Z, np.arange(len(Z)), roughness)
+        self.atoms = ReferenceSet.of(atoms, owner, roughness)
 
     def measure(self, z: np.ndarray, atoms: np.ndarray) -> dict[str, float | np.ndarray]:
         """Roughness and novelty of one crystal.

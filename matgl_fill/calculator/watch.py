@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import ase.db
 import ase.io
 import numpy as np
 from ase import Atoms
+from matgl.apps.pes import Potential
 
+from matgl_fill.calculator.reference import LatentReference
 from matgl_fill.errors import InputError
 from matgl_fill.structures import read_frames
 from matgl_fill.utils.files import atomic_write
 
-if TYPE_CHECKING:
-    from matgl_fill.calculator.pes import FillCalculator
+
+class LatentCalculator(Protocol):
+    """What a watcher asks a calculator, as :class:`~matgl_fill.calculator.FillCalculator` answers."""
+
+    potential: Potential
+    embedding: tuple[np.ndarray, np.ndarray]
+    """Structure (d,) and atom (N, d) embedding of the last calculation."""
+
+    @property
+    def reference(self) -> LatentReference:
+        """What novelty is measured by."""
+
+    def get_property(self, name: str, atoms: Atoms) -> Any:
+        """A result, calculated only if it was not yet."""
 
 
 class Watcher:
@@ -53,7 +67,7 @@ class Watcher:
 
     def __init__(
         self,
-        calc: FillCalculator,
+        calc: LatentCalculator,
         atoms: Atoms | None = None,
         novelty: float | None = 1.0,
         per_atom: float | None = 1.0,
@@ -75,7 +89,7 @@ class Watcher:
         self.frames: list[Atoms] = []
         self.calls = self.seen = 0
         self.nearest = 0.0
-        self._places: list[np.ndarray] = []
+        self._atoms: list[np.ndarray] = []
         self._measured_by = calc.potential
         self._learnt: list[Atoms] = []
         if self.path is not None and self.path.exists():
@@ -104,8 +118,8 @@ class Watcher:
         if excess < 1:
             return False
         self.seen += 1
-        place = self.calc.embedding[1]
-        others = list(self._places)
+        atoms_now = self.calc.embedding[1]
+        others = list(self._atoms)
         full = len(self.frames) >= self.budget
         if full:
             least = int(np.argmin([self._excess(frame.info) for frame in self.frames]))
@@ -114,10 +128,10 @@ class Watcher:
             del others[least]
         if others:
             known = self.calc.reference.atoms
-            if known.distance(place, known.standard(np.concatenate(others))).max() < self.spacing:
+            if known.distance(atoms_now, known.standard(np.concatenate(others))).max() < self.spacing:
                 return False
         if full:
-            del self.frames[least], self._places[least]
+            del self.frames[least], self._atoms[least]
         self._add(bare(atoms), facts, self.calls)
         if self.path is not None:
             self._write(self.path)
@@ -126,11 +140,11 @@ class Watcher:
     def clear(self) -> None:
         """Start anew; what was written stays in the file."""
         self._learnt += self.frames
-        self.frames, self._places, self.nearest = [], [], 0.0
+        self.frames, self._atoms, self.nearest = [], [], 0.0
 
     def _measure_again(self) -> None:
-        """Take the kept frames' measures and places from the calculator's present model."""
-        kept, self.frames, self._places = self.frames, [], []
+        """Take the kept frames' measures and embeddings from the calculator's present model."""
+        kept, self.frames, self._atoms = self.frames, [], []
         for frame in kept:
             self._add(frame, measured(self.calc, frame), frame.info["call"])
         self._measured_by = self.calc.potential
@@ -142,7 +156,7 @@ class Watcher:
     def _add(self, frame: Atoms, facts: dict[str, float], call: int) -> None:
         frame.info = facts | {"call": call}
         self.frames.append(frame)
-        self._places.append(self.calc.embedding[1])
+        self._atoms.append(self.calc.embedding[1])
 
     def _write(self, path: Path) -> None:
         """Put everything that was kept in the file."""
@@ -163,7 +177,7 @@ def bare(atoms: Atoms) -> Atoms:
     return Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
-def measured(calc: FillCalculator, atoms: Atoms) -> dict[str, float]:
+def measured(calc: LatentCalculator, atoms: Atoms) -> dict[str, float]:
     """Roughness and novelty of a frame, and the largest of its atoms; calculated only if it was not yet."""
     values = {name: calc.get_property(name, atoms) for name in ("roughness", "novelty")}
     for name in ("roughness", "novelty"):

@@ -14,7 +14,7 @@ from matgl_fill.config.file import settings_toml
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation import tasks_named
 from matgl_fill.pipeline import fill_tune
-from matgl_fill.structures import Skipped, bundled
+from matgl_fill.structures import bundled
 from matgl_fill.utils.files import atomic_write
 
 PANEL = "Fill-tuning"
@@ -152,5 +152,5 @@ def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] |
         say("interrupted; the same call with --resume goes on")
         raise typer.Exit(INTERRUPTED) from None
     console.print(result)
-    print_skipped([Skipped(**row) for row in result.report["skipped"] or []], ", all in report.json")
-    say(f"{result.report['run']['wall_seconds']} s; report: {out / 'report.html'}")
+    print_skipped(result.report.skipped or [], ", all in report.json")
+    say(f"{result.report.run.wall_seconds} s; report: {out / 'report.html'}")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 import textwrap
 import tomllib
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
 from matgl_fill.errors import InputError
-
-if TYPE_CHECKING:
-    from matgl_fill.config.config import FillConfig
 
 WIDTH = 100
 
@@ -47,53 +43,49 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     return found
 
 
-def check_names(names: Any, model: type[BaseModel]) -> None:
-    """Refuse names that are no fields of ``model``.
+def check_names(given: Iterable[Any], names: Sequence[str]) -> None:
+    """Refuse settings that there are not.
 
     Raises:
         InputError: with the nearest name there is.
     """
-    for name in map(str, names):
-        if name not in model.model_fields:
-            near = get_close_matches(name, model.model_fields, 1)
-            there = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(model.model_fields)}."
+    for name in map(str, given):
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            there = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}."
             raise InputError(f"config: no setting '{name}'; {there}")
 
 
-def field_docs(model: type[BaseModel]) -> dict[str, str]:
-    """What the ``Attributes`` section of a class's docstring says of each field."""
-    section = inspect.cleandoc(model.__doc__ or "").partition("Attributes:\n")[2]
-    entries = re.split(r"^    (?=\w[\w, ]*: )", section, flags=re.MULTILINE)[1:]
-    return {name: " ".join(text.split()) for name, _, text in (e.partition(": ") for e in entries)}
-
-
-def settings_toml(config: FillConfig, explain: bool = True) -> str:
-    r"""A config as TOML; fields that are left open are commented out.
+def settings_toml(config: BaseModel, explain: bool = True) -> str:
+    r"""A config as TOML, a table for each group of settings; those that are left open are commented out.
 
     Args:
-        config: any.
-        explain: say in a comment what each field means.
+        config: groups of settings, as :class:`matgl_fill.FillConfig` is.
+        explain: say in a comment what each setting means.
 
-    >>> from matgl_fill.config.config import FillConfig
-    >>> print(settings_toml(FillConfig(choice="random")).partition("\n\n")[0])
-    # where to fill: maxima of the local roughness and, where these are few, the roughest crystals of
-    # other regions, or one of three controls: pool crystals at random, those farthest from each other,
-    # or those that resemble their latent neighbours least. One of "roughness", "random", "farthest",
-    # "dissimilar".
-    choice = "random"
+    Example:
+        >>> from matgl_fill.config import FillConfig
+        >>> print(settings_toml(FillConfig(choice="random"), explain=False).partition("\n\n")[0])
+        [search]
+        choice = "random"
+        neighbours = 10
     """
-    docs = field_docs(type(config)) if explain else {}
-    lines = []
-    for name, value in config.model_dump().items():
-        lines += _comment(docs[name], type(config).model_fields[name].annotation) if explain else []
-        lines += [f"# {name} = (left open)" if value is None else f"{name} = {json.dumps(value)}"]
-        lines += [""] if explain else []
-    return "\n".join(lines).rstrip() + "\n"
+    tables = []
+    for group in type(config).model_fields:
+        settings = getattr(config, group)
+        lines = [f"[{group}]"]
+        for name, value in settings.model_dump().items():
+            field = type(settings).model_fields[name]
+            lines += _comment(field.description or "", field.annotation) if explain else []
+            lines += [f"# {name} = (left open)" if value is None else f"{name} = {json.dumps(value)}"]
+            lines += [""] if explain else []
+        tables.append("\n".join(lines).rstrip())
+    return "\n\n".join(tables) + "\n"
 
 
 def _comment(text: str, kind: Any) -> list[str]:
     """Lines that say what a field of a kind means and, where few words are allowed, which."""
-    text = text.replace("``", "")
+    text = " ".join(text.replace("``", "").split())
     if get_origin(kind) is Literal:
         text += " One of " + ", ".join(map(json.dumps, get_args(kind))) + "."
     return textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ")

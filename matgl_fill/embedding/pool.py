@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,33 @@ class Pool:
     D: np.ndarray
     skipped: list[Skipped]
     seconds_per_edge: float
+
+    def __len__(self) -> int:
+        """Number of crystals."""
+        return len(self.structures)
+
+    @cached_property
+    def n_atoms(self) -> np.ndarray:
+        """(n,) atoms of each crystal."""
+        return np.array([len(s) for s in self.structures])
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Symbols of all elements that occur, sorted."""
+        return tuple(sorted({e.symbol for s in self.structures for e in s.elements}))
+
+    def subset(self, rows: Sequence[int] | np.ndarray) -> Pool:
+        """Some of the crystals, in the order of ``rows``; ``skipped`` still tells what the whole reading left out."""
+        index = np.asarray(rows, dtype=int)
+        return replace(
+            self,
+            structures=[self.structures[i] for i in index],
+            ids=[self.ids[i] for i in index],
+            graphs=[self.graphs[i] for i in index],
+            Z=self.Z[index],
+            y=self.y[index],
+            D=self.D[index],
+        )
 
 
 def graph_or_problem(adapter: Adapter, structure: Structure) -> Graph | str:

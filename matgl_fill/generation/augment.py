@@ -7,17 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from pymatgen.core import Structure
 
-from matgl_fill.config.config import FillConfig
+from matgl_fill.config import ResolvedTraining
 from matgl_fill.generation.filters import MIN_DISTANCE, closest_ratio
 from matgl_fill.generation.moves import Rattle, Strain, Substitute
 
 ATTEMPTS = 5
 """Number of tries before an augmentation whose atoms come too close is given up."""
-
-
-def elements_of(structures: Sequence[Structure]) -> tuple[str, ...]:
-    """Sorted symbols of all elements that occur."""
-    return tuple(sorted({e.symbol for s in structures for e in s.elements}))
 
 
 def augmentations(
@@ -60,7 +55,7 @@ def training_augmentations(
     crystals: Sequence[Structure],
     pool: Sequence[Structure],
     elements: tuple[str, ...],
-    config: FillConfig,
+    settings: ResolvedTraining,
     rng: np.random.Generator,
 ) -> list[Structure]:
     """Augmentations of the generated crystals first, then of the pool's where these are few and trained on too.
@@ -69,9 +64,9 @@ def training_augmentations(
         crystals: Generated crystals.
         pool: Crystals of the pool that are trained on.
         elements: Elements that may be put in.
-        config: Settings of the run; ``copies`` and ``enlarge_pool`` say how many augmentations are made.
+        settings: How many augmentations are made (``copies``, ``enlarge_pool``), and how strong they are.
         rng: Generator of all random choices.
     """
-    how = (rng, config.rattle, config.strain, config.redecorate, elements)
-    of_each = min(config.copies, config.enlarge_pool // len(pool) - 1) if config.pool_descriptor_weight else 0
-    return augmentations(crystals, config.copies, *how) + augmentations(pool, of_each, *how)
+    how = (rng, settings.rattle, settings.strain, settings.redecorate, elements)
+    of_each = min(settings.copies, settings.enlarge_pool // len(pool) - 1) if settings.pool_descriptor_weight else 0
+    return augmentations(crystals, settings.copies, *how) + augmentations(pool, of_each, *how)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from pymatgen.core import Structure
 from scipy.stats import norm
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from matgl_fill.adapters import Adapter, Graph, KernelCorrection
-from matgl_fill.config.config import FillConfig
+from matgl_fill.adapters import Adapter, KernelCorrection
+from matgl_fill.config import GuardConfig
+from matgl_fill.embedding.pool import Pool
 from matgl_fill.guard.proxies import NAMES, proxies
-from matgl_fill.training.data import force_scale, small_rows
+from matgl_fill.guard.scales import force_scale, small_rows
 
 ALPHAS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
 """Weights tried between the original (0) and the tuned model (1), largest first."""
@@ -83,7 +82,7 @@ def probe_errors(Z: np.ndarray, Y: np.ndarray) -> np.ndarray:
     return np.abs(cross_val_predict(model, Z.astype(float), Y, cv=folds) - Y).T
 
 
-def resolved_loss(before: np.ndarray, after: np.ndarray, judged: int = 1) -> float:
+def significant_loss(before: np.ndarray, after: np.ndarray, judged: int = 1) -> float:
     """Rise of the mean error in percent, as far as it is statistically resolved.
 
     The lower end of a one-sided interval of the paired difference: on few held-out crystals a probe moves by several
@@ -118,35 +117,24 @@ class Guard:
 
     Args:
         adapter: of the original model.
-        structures: held-out pool crystals; neither objectives nor replay saw them.
-        graphs: their graphs.
-        Z: (n, dim) original embedding.
-        y: (n,) original predictions.
-        config: budgets.
+        pool: n held-out pool crystals, with the original's embedding and predictions; neither objectives nor replay saw
+            them.
+        budgets: what may change.
     """
 
-    def __init__(
-        self,
-        adapter: Adapter,
-        structures: Sequence[Structure],
-        graphs: Sequence[Graph],
-        Z: np.ndarray,
-        y: np.ndarray,
-        config: FillConfig,
-    ) -> None:
-        self.config, self.graphs, self.Z, self.y = config, list(graphs), Z, y
-        self.atoms = np.array([len(s) for s in structures])
-        every = proxies(structures)
+    def __init__(self, adapter: Adapter, pool: Pool, budgets: GuardConfig) -> None:
+        self.pool, self.budgets = pool, budgets
+        every = proxies(pool.structures)
         varies = np.ptp(every, axis=0) > VARIES * np.abs(every).max(axis=0)
         self.names, self.proxies = np.array(NAMES)[varies].tolist(), every[:, varies]
-        self.proxy_errors = probe_errors(Z, self.proxies)
-        self.small = [self.graphs[i] for i in small_rows(self.atoms, FORCE_ATOMS, FORCE_LEAST)[:FORCE_SAMPLE]]
+        self.proxy_errors = probe_errors(pool.Z, self.proxies)
+        self.small = [pool.graphs[i] for i in small_rows(pool.n_atoms, FORCE_ATOMS, FORCE_LEAST)[:FORCE_SAMPLE]]
         self.forces = adapter.forces(self.small) if adapter.is_potential else None
 
     @cached_property
     def recoverable(self) -> float:
         """R2 with which the original embedding is recovered from itself."""
-        return recovery(self.Z, self.Z)
+        return recovery(self.pool.Z, self.pool.Z)
 
     def checks(self, adapter: Adapter) -> tuple[Check, ...]:
         """Every measure of one candidate model; one alone where its training diverged."""
@@ -154,34 +142,36 @@ class Guard:
 
     def _measured(self, adapter: Adapter) -> tuple[tuple[Check, ...], np.ndarray]:
         """Checks of one candidate model and (k, n) errors of its proxy probes, none where its training diverged."""
-        Z, y = adapter.embed_graphs(self.graphs)
+        Z, y = adapter.embed_graphs(self.pool.graphs)
         if lost := int((~np.isfinite(Z)).sum() + (~np.isfinite(y)).sum()):
             return (_at_most(DIVERGED, lost, 0, "values"),), np.empty((0, len(y)))
-        c, out = self.config, []
-        before = adapter.intensive(self.y, self.atoms)
-        drift, spread = adapter.intensive(y, self.atoms) - before, float(np.std(before))
+        budgets, out = self.budgets, []
+        before = adapter.intensive(self.pool.y, self.pool.n_atoms)
+        drift, spread = adapter.intensive(y, self.pool.n_atoms) - before, float(np.std(before))
         relative = float(np.abs(drift).mean()) / max(spread, 1e-9)
-        out.append(_at_most("prediction drift", relative, c.max_prediction_drift, "of its deviation"))
+        out.append(_at_most("prediction drift", relative, budgets.max_prediction_drift, "of its deviation"))
         if self.forces is not None:
             shift = abs(float(drift.mean()))
-            out.append(_at_most("mean energy shift", shift, c.max_energy_shift, "eV/atom"))
+            out.append(_at_most("mean energy shift", shift, budgets.max_energy_shift, "eV/atom"))
             change = np.abs(adapter.forces(self.small) - self.forces).mean() / force_scale(self.forces)
-            out.append(_at_most("force drift", float(change), c.max_force_drift, "of the mean force"))
+            out.append(_at_most("force drift", float(change), budgets.max_force_drift, "of the mean force"))
         if len(adapter.cores) == 1:  # with two, the original embedding is part of the new one
-            kept = recovery(Z, self.Z) / self.recoverable
-            out.append(Check("original embedding recovered", kept, c.min_recovery, "of R2", kept >= c.min_recovery))
+            kept = recovery(Z, self.pool.Z) / self.recoverable
+            out.append(
+                Check("original embedding recovered", kept, budgets.min_recovery, "of R2", kept >= budgets.min_recovery)
+            )
         errors = probe_errors(Z, self.proxies)
         pairs = zip(self.names, self.proxy_errors, errors, strict=True)
-        losses = {name: resolved_loss(was, now, judged=len(errors)) for name, was, now in pairs}
+        losses = {name: significant_loss(was, now, judged=len(errors)) for name, was, now in pairs}
         if losses:
-            losses["mean of all"] = resolved_loss(self.proxy_errors, errors)
+            losses["mean of all"] = significant_loss(self.proxy_errors, errors)
         for name, loss in losses.items():
-            out.append(_at_most(f"proxy probe: {name}", loss, c.max_proxy_loss, "% MAE, resolved"))
+            out.append(_at_most(f"proxy probe: {name}", loss, budgets.max_proxy_loss, "% MAE, significant"))
         return tuple(out), errors
 
-    def errors_beside(self, branch: Adapter) -> np.ndarray:
+    def errors_with(self, branch: Adapter) -> np.ndarray:
         """(k, n) errors of the proxy probes on original ⊕ ``branch``; (0, n) where an embedding is not finite."""
-        Z = np.hstack([self.Z, branch.embed_graphs(self.graphs)[0]])
+        Z = np.hstack([self.pool.Z, branch.embed_graphs(self.pool.graphs)[0]])
         return probe_errors(Z, self.proxies) if np.isfinite(Z).all() else np.empty((0, len(Z)))
 
     def judge(
@@ -197,7 +187,7 @@ class Guard:
 
         Args:
             original: adapter of the original model.
-            tuned: adapter of the tuned one, which replaces the original or is attached to it (``config.form``).
+            tuned: adapter of the tuned one, which replaces the original or, where it is a branch, is attached to it.
             correction: of the energies, which is scaled by the same weight.
 
         Returns:
@@ -210,7 +200,7 @@ class Guard:
             candidate = self._candidate(alpha, original, tuned, correction)
             checks, errors = self._measured(candidate)
             tried[alpha] = tuple(c.measure for c in checks if not c.passed)
-            if best and (tried[alpha] or resolved_loss(errors, best[2]) <= 0):
+            if best and (tried[alpha] or significant_loss(errors, best[2]) <= 0):
                 break
             if not tried[alpha]:
                 best = candidate, Verdict(True, alpha, checks, tried), errors
@@ -223,7 +213,7 @@ class Guard:
     ) -> Adapter:
         """The model of one weight; arguments as of :meth:`judge`."""
         candidate = None if tuned is None else interpolate(original, tuned, alpha)
-        if candidate is None or self.config.form == "add":
+        if candidate is None or candidate.is_branch:
             return original.filled(candidate, correction.scaled(alpha) if correction else None)
         return candidate
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 import numbers
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, UndefinedError
+from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from pymatgen.core import Structure
 
-from matgl_fill.config.config import FillConfig
-from matgl_fill.config.file import settings_toml
+from matgl_fill.config import settings_toml
 from matgl_fill.errors import InputError
+from matgl_fill.guard import Check
+from matgl_fill.report.model import RunReport
 from matgl_fill.report.pictures import draw_pictures
 from matgl_fill.report.reproduce import command_line, python_call
 from matgl_fill.report.thumbnails import thumbnail
@@ -26,12 +26,12 @@ NONE = "–"
 
 
 def write_report(
-    report: Mapping[str, Any], out: Path, pictures: Mapping[str, str], thumbnails: Mapping[str, str] | None = None
+    report: RunReport, out: Path, pictures: Mapping[str, str], thumbnails: Mapping[str, str] | None = None
 ) -> Path:
     """Write ``report.html``.
 
     Args:
-        report: everything measured, as in ``report.json``; a section that is missing or None is left out.
+        report: everything measured; a section that is None is left out.
         out: folder; made if missing.
         pictures: SVG text by name, from :func:`matgl_fill.report.pictures.draw_pictures`.
         thumbnails: SVG text of the generated crystals by id.
@@ -42,7 +42,7 @@ def write_report(
     Raises:
         OSError: the page cannot be written; an older one is then still whole.
     """
-    probes = dict.fromkeys(p for task in report.get("tasks") or [] for p in task.get("probes") or {})
+    probes = dict.fromkeys(p for task in report.tasks or [] for p in task.probes)
     page = (
         _environment()
         .get_template("report.html.jinja")
@@ -51,8 +51,8 @@ def write_report(
             pictures={name: Markup(svg) for name, svg in pictures.items()},
             thumbnails={name: Markup(svg) for name, svg in (thumbnails or {}).items()},
             probes=list(probes),
-            commands=[c for c in (command_line(report), python_call(report)) if c],
-            settings=settings_text(report),
+            commands=[c for c in (command_line(report.call), python_call(report.call)) if c],
+            settings=_settings_text(report),
         )
     )
     path = Path(out) / "report.html"
@@ -76,15 +76,10 @@ def rebuild_report(out: str | Path) -> Path:
     out = Path(out)
     if not (out / "report.json").is_file():
         raise InputError(f"no report.json in '{out}'; give the folder that 'matgl-fill run' wrote.")
-    try:
-        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-        if not isinstance(report["run"], dict):
-            raise TypeError("it tells nothing of a run")
-        crystals = read_structures(out / "proposals.extxyz") if (out / "proposals.extxyz").is_file() else None
-        drawn = dict(zip(crystals.ids, crystals.structures, strict=True)) if crystals else {}
-        return write_report(report, out, draw_pictures(report), draw_thumbnails(drawn))
-    except (ValueError, TypeError, KeyError, AttributeError, UndefinedError) as error:
-        raise InputError(f"'{out / 'report.json'}' is no report of matgl_fill: {error}.") from error
+    report = RunReport.read(out / "report.json")
+    crystals = read_structures(out / "proposals.extxyz") if (out / "proposals.extxyz").is_file() else None
+    drawn = dict(zip(crystals.ids, crystals.structures, strict=True)) if crystals else {}
+    return write_report(report, out, draw_pictures(report), draw_thumbnails(drawn))
 
 
 def draw_thumbnails(crystals: Mapping[str, Structure]) -> dict[str, str]:
@@ -92,29 +87,21 @@ def draw_thumbnails(crystals: Mapping[str, Structure]) -> dict[str, str]:
     return {name: thumbnail(structure, name) for name, structure in crystals.items()}
 
 
-def model_card(report: Mapping[str, Any]) -> str:
-    """What was done to a model, as Markdown for its folder or its page on a hub.
-
-    Args:
-        report: everything measured, as in ``report.json``.
-    """
+def model_card(report: RunReport) -> str:
+    """What was done to a model, as Markdown for its folder or its page on a hub."""
+    command = command_line(report.call) or python_call(report.call)
     page = _environment().get_template("model_card.md.jinja")
-    return page.render(
-        report=report, command=command_line(report) or python_call(report), settings=settings_text(report)
-    )
+    return page.render(report=report, command=command, settings=_settings_text(report))
 
 
-def notebook_summary(report: Mapping[str, Any]) -> str:
+def notebook_summary(report: RunReport) -> str:
     """The verdict and the figures behind it as a piece of HTML, for notebooks."""
     return _environment().get_template("summary.html.jinja").render(report=report)
 
 
-def settings_text(report: Mapping[str, Any]) -> str | None:
-    """The settings of a run as TOML; None where the report has none that this version knows."""
-    try:
-        return settings_toml(FillConfig.make(report["config"]), explain=False) if report.get("config") else None
-    except InputError:
-        return None
+def _settings_text(report: RunReport) -> str | None:
+    """The settings of a run as TOML, if the report has any."""
+    return settings_toml(report.config, explain=False) if report.config else None
 
 
 def _environment() -> Environment:
@@ -126,7 +113,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (significant, signed, count, duration, relative, sentence, limit, used, cell, pretty)
+    filters = (significant, signed, count, duration, relative, sentence, limit, used, cell)
     environment.filters |= {f.__name__: f for f in filters} | {"sig": significant}
     return environment
 
@@ -171,18 +158,18 @@ def sentence(text: object) -> str:
     return words[:1].upper() + words[1:]
 
 
-def limit(check: Mapping[str, Any]) -> str:
+def limit(check: Check) -> str:
     """Budget of a guard measure with its direction: a measure that passed above its budget has a lower limit."""
-    at_most = (check["value"] <= check["budget"]) == check["passed"]
-    return f"{'≤' if at_most else '≥'}\N{NO-BREAK SPACE}{significant(check['budget'])}"
+    at_most = (check.value <= check.budget) == check.passed
+    return f"{'≤' if at_most else '≥'}\N{NO-BREAK SPACE}{significant(check.budget)}"
 
 
-def used(check: Mapping[str, Any]) -> float | None:
+def used(check: Check) -> float | None:
     """Share of a guard measure's budget that was used, percent; of a measure with a lower limit, that towards 1."""
-    value, budget = check["value"], check["budget"]
+    value, budget = check.value, check.budget
     if not (_is_number(value) and _is_number(budget)):
         return None
-    if (value <= budget) != check["passed"]:
+    if (value <= budget) != check.passed:
         value, budget = 1 - value, 1 - budget
     return 100 * max(value, 0.0) / budget if budget > 0 else None
 
@@ -190,11 +177,6 @@ def used(check: Mapping[str, Any]) -> float | None:
 def cell(text: object) -> str:
     """Text that a cell of a Markdown table can hold."""
     return " ".join(str(text).split()).replace("|", "\\|")
-
-
-def pretty(value: object) -> str:
-    """Indented JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
 def _is_number(value: object) -> bool:

@@ -1,145 +1,220 @@
-"""What a run's report says, from what the run measured."""
+"""What a run's report says, as types; ``report.json`` is their dump."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from torch import nn
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from matgl_fill.adapters import Adapter
-from matgl_fill.evaluation import Comparison
-from matgl_fill.generation import Proposal
-from matgl_fill.roughness import RoughnessResult
-from matgl_fill.roughness.plots import project
-from matgl_fill.training import Verdict
-from matgl_fill.training.build import Made
-from matgl_fill.utils.machine import machine_facts
-
-MAP_POINTS = 4000
-"""Pool crystals that a latent map shows at most."""
+from matgl_fill.config import FillConfig
+from matgl_fill.errors import InputError
+from matgl_fill.guard import Check
+from matgl_fill.structures import Skipped
 
 
-def headline(verdict: Verdict, comparison: Comparison | None, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """Verdict of the guard in words, with mean and worst change.
+class _Section(BaseModel):
+    """NaN and infinity are written as words, so that the file is JSON; what other versions wrote is passed by."""
 
-    Args:
-        verdict: of the guard.
-        comparison: of the downstream tasks, if there are any.
-        notes: what else did not go as it should.
-    """
-    failed = {a: names for a, names in verdict.tried.items() if names and a > verdict.alpha}
-    reasons = [f"at weight {a:g}: {', '.join(names)} outside the budget" for a, names in failed.items()]
-    reasons += notes
-    if verdict.accepted:
-        words = "accepted" if verdict.alpha == 1 else f"accepted, interpolated back to weight {verdict.alpha:g}"
-    else:
-        words = "not accepted: the original model is returned"
-    worst = comparison.worst if comparison else None
-    return {
-        "accepted": verdict.accepted,
-        "headline": words,
-        "reasons": reasons,
-        "alpha": verdict.alpha,
-        "mean_change_percent": comparison.mean if comparison else None,
-        "worst_task": worst.task if worst else None,
-        "worst_change_percent": worst.change_percent if worst else None,
-    }
+    model_config = ConfigDict(ser_json_inf_nan="strings", extra="ignore", use_attribute_docstrings=True)
 
 
-def proposal_row(p: Proposal) -> dict[str, Any]:
-    """One generated crystal as a plain row."""
-    return {
-        "id": p.id,
-        "formula": p.structure.composition.reduced_formula,
-        "parent": p.parent,
-        "moves": p.moves,
-        "distance": p.distance,
-        "roughness": p.roughness,
-    }
+class VerdictSection(_Section):
+    """Verdict of the guard in words, with mean and worst change."""
+
+    accepted: bool
+    headline: str
+    reasons: list[str] = []
+    alpha: float
+    """Weight of the tuned model; 0 is the original."""
+    mean_change_percent: float | None = None
+    worst_task: str | None = None
+    worst_change_percent: float | None = None
 
 
-def run_facts(
-    model: nn.Module,
-    adapter: Adapter,
-    accepted: Adapter,
-    n_pool: int,
-    n: int,
-    seed: int,
-    made: Made,
-    stages: dict[str, float],
-) -> dict[str, Any]:
+class RunSection(_Section):
     """What was run, on what, what became of the embedding, and how long each stage took."""
-    added = f"original ⊕ tuned, {adapter.dim} + {accepted.dim - adapter.dim} dimensions"
-    correction = accepted.core.correction if accepted.is_filled else None
-    return {
-        "model": type(model).__name__,
-        "architecture": adapter.name,
-        "n_pool": n_pool,
-        "n": n,
-        "seed": seed,
-        "objective": [o.name for o in made.objectives] or ["correction"],
-        "oracle": made.oracle,
-        "embedding": added if accepted.dim > adapter.dim else f"{adapter.dim} dimensions",
-        "correction": f"{correction.size[0]} environments" if correction else None,
-        "wall_seconds": round(sum(stages.values()), 1),
-        "stages": stages,
-    } | machine_facts()
+
+    model: str
+    architecture: str
+    n_pool: int
+    n: int
+    seed: int
+    objective: list[str]
+    oracle: str | None = None
+    embedding: str = ""
+    correction: str | None = None
+    wall_seconds: float = 0.0
+    stages: dict[str, float] = {}
+    """Seconds by stage."""
+    versions: dict[str, str]
+    machine: str
 
 
-class Landscape(NamedTuple):
-    """Roughness of a pool, the pool's embedding and that of the generated crystals."""
+class GivenObject(_Section):
+    """An argument that was no number, text or path."""
 
-    roughness: RoughnessResult
-    pool: np.ndarray
-    crystals: np.ndarray
+    type: str
 
 
-def roughness_table(before: Landscape, after: Landscape) -> list[dict[str, Any]]:
-    """Frustration of the pool's landscape, and local roughness averaged over the pool and the new crystals."""
-    columns = [
-        {
-            "frustration": x.roughness.frustration,
-            "mean response (neighbour similarity)": x.roughness.response.mean(),
-            "local roughness, pool mean": x.roughness.local(x.pool).mean(),
-            "local roughness, generated crystals": x.roughness.local(x.crystals).mean(),
+Argument = str | int | GivenObject | None
+
+
+class CallSection(_Section):
+    """The arguments of the call."""
+
+    model: Argument = None
+    structures: Argument = None
+    proposals: Argument = None
+    labelled: Argument = None
+    n: int
+    objective: str = "auto"
+    oracle: Argument = None
+    seed: int
+
+    @classmethod
+    def of(cls, n: int, seed: int, objective: str, **given: Any) -> CallSection:
+        """From arguments of any kind."""
+        plain = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
+        told = {
+            k: v if isinstance(v, str | int | None) else GivenObject(type=type(v).__name__) for k, v in plain.items()
         }
-        for x in (before, after)
-    ]
-    return [{"measure": m, "before": float(columns[0][m]), "after": float(columns[1][m])} for m in columns[0]]
+        return cls(n=n, seed=seed, objective=objective, **told)
 
 
-def call_facts(**given: Any) -> dict[str, Any]:
-    """The arguments of a call as plain values; an object that is neither number, text nor path leaves its type."""
-    plain = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
-    return {k: v if isinstance(v, str | int | None) else {"type": type(v).__name__} for k, v in plain.items()}
+class TaskRow(_Section):
+    """Change of the probes' error on one downstream task; positive is better."""
+
+    name: str
+    unit: str
+    n: int
+    mae_before: float
+    mae_after: float
+    change_percent: float
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    probes: dict[str, float]
 
 
-def latent_plane(landscape: Landscape, targets: Sequence[np.ndarray] = ()) -> dict[str, Any]:
-    """The latent map of a landscape as plain lists of four significant digits.
+class RoughnessRow(_Section):
+    """One measure of the pool's landscape."""
 
-    Args:
-        landscape: pool and generated crystals.
-        targets: latent points that were to be filled.
+    measure: str
+    before: float
+    after: float
 
-    Returns:
-        ``pool`` (n, 2), at most ``MAP_POINTS`` of it, evenly taken; ``roughness`` (n,); ``proposals`` (k, 2);
-        ``targets`` (m, 2), each once; ``axes``, the names of the two.
+
+class ProposalRow(_Section):
+    """One generated crystal."""
+
+    id: str
+    formula: str
+    parent: str
+    moves: str
+    distance: float
+    roughness: float
+
+
+class AlignmentSection(_Section):
+    """How the oracle's level of theory was aligned, see :class:`matgl_fill.training.Alignment`."""
+
+    unexplained_eV_per_atom: float  # noqa: N815, the unit is part of the name in the file
+    shifts_eV_per_atom: dict[str, float]  # noqa: N815
+    crystals: int
+
+
+class CorrectionSection(_Section):
+    """How a correction was chosen, see :class:`matgl_fill.training.correction.solve.CorrectionFacts`."""
+
+    width: float | None = None
+    ridge: float | None = None
+    scale: float | None = None
+    crystals: int
+    reference_crystals: Annotated[int, Field(validation_alias=AliasChoices("reference_crystals", "known_crystals"))]
+    """Version 0.1.0 wrote ``known_crystals``."""
+    environments: int | None = None
+    force_error_left_out_before: float
+    force_error_left_out_after: float
+
+
+class LatentMap(_Section):
+    """Pool and generated crystals in a plane of the latent space."""
+
+    pool: list[tuple[float, float]]
+    roughness: list[float]
+    targets: list[tuple[float, float]]
+    proposals: list[tuple[float, float]]
+    axes: tuple[str, str]
+
+
+class Maps(_Section):
+    """The latent map before and, of an accepted model, after."""
+
+    before: LatentMap | None = None
+    after: LatentMap | None = None
+
+
+class RunReport(_Section):
+    """Everything that a run measured; a section that a run does not have is None.
+
+    Attributes:
+        format_version: of the file.
+        title: of the page.
+        run: what was run.
+        call: the arguments.
+        config: every setting.
+        verdict: of the guard, in words.
+        tasks: downstream tasks before and after.
+        guard: every measure of the guard with its budget.
+        alignment: of an oracle's level of theory.
+        correction: of a potential's energies.
+        history: weighted loss of every term over the training, None where it was not finite.
+        proposals: the crystals.
+        roughness: of the pool's landscape before and after.
+        maps: of the latent space.
+        skipped: what was left out, and why.
     """
-    shown = np.unique(np.linspace(0, len(landscape.pool) - 1, MAP_POINTS).astype(int))
-    wanted = np.unique(np.array(targets), axis=0).reshape(-1, landscape.pool.shape[1])
-    plane, (crystals, wanted), axes = project(landscape.pool, [landscape.crystals, wanted])
-    return {
-        "pool": _digits(plane[shown]),
-        "roughness": _digits(landscape.roughness.local(landscape.pool[shown])),
-        "targets": _digits(wanted),
-        "proposals": _digits(crystals),
-        "axes": list(axes),
-    }
 
+    format_version: Literal[1] = 1
+    title: str = "Fill-tuning report"
+    run: RunSection
+    verdict: VerdictSection
+    call: CallSection | None = None
+    config: FillConfig | None = None
+    tasks: list[TaskRow] | None = None
+    guard: list[Check] | None = None
+    alignment: AlignmentSection | None = None
+    correction: CorrectionSection | None = None
+    history: dict[str, list[float | None]] | None = None
+    proposals: list[ProposalRow] | None = None
+    roughness: list[RoughnessRow] | None = None
+    maps: Maps | None = None
+    skipped: list[Skipped] | None = None
 
-def _digits(values: np.ndarray) -> list[Any]:
-    """As nested lists, rounded to four significant digits."""
-    return np.vectorize(lambda x: float(f"{x:.4g}"), otypes=[float])(values).tolist()
+    def timed(self, stages: dict[str, float]) -> RunReport:
+        """The same with the seconds that every stage of the run took."""
+        times = {"stages": stages, "wall_seconds": round(sum(stages.values()), 1)}
+        return self.model_copy(update={"run": self.run.model_copy(update=times)})
+
+    def to_json(self) -> str:
+        """Indented JSON with each list of numbers on one line."""
+        text = self.model_dump_json(indent=2)
+        return re.sub(r"\[\n[\d\s,.eE+-]+\]", lambda found: " ".join(found[0].split()), text) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> RunReport:
+        """The report in a ``report.json``.
+
+        Raises:
+            InputError: it is no report of this package.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"'{path}' is no report of matgl_fill: {where}: {first['msg']}.") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"'{path}' is no report of matgl_fill: {error}.") from error

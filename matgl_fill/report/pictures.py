@@ -19,6 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from matgl_fill.errors import InputError
+from matgl_fill.report.model import RunReport
 from matgl_fill.roughness.plots import BLUE, DARK, WIDTH, draw_map, house_style
 
 DOTS = 220  # per inch, of the one layer that is not drawn as vectors
@@ -32,17 +33,17 @@ PANEL = "#eef1f4"
 LINES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#222222", ":"), ("#cc79a7", (0, (5, 1, 1, 1, 1, 1))))
 
 
-def draw_pictures(report: Mapping[str, Any]) -> dict[str, str]:
+def draw_pictures(report: RunReport) -> dict[str, str]:
     """Every picture that a report has the data for, by name."""
     pictures = {}
-    for when, plane in (report.get("maps") or {}).items():
-        if plane:
-            pictures[f"map_{when}"] = latent_map(**plane, when=when)
-    if tasks := report.get("tasks"):
-        columns = [[t[k] for t in tasks] for k in ("name", "change_percent", "low", "high")]
+    for when, plane in report.maps or ():
+        if plane is not None:
+            pictures[f"map_{when}"] = latent_map(**dict(plane), when=when)
+    if tasks := report.tasks:
+        columns = [[getattr(t, k) for t in tasks] for k in ("name", "change_percent", "low", "high")]
         pictures["task_bars"] = task_bars(*columns)
-    if history := report.get("history"):
-        pictures["loss_curves"] = loss_curves(history)
+    if report.history:
+        pictures["loss_curves"] = loss_curves(report.history)
     return pictures
 
 

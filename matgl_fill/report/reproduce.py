@@ -3,49 +3,46 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
+
+from matgl_fill.report.model import CallSection, GivenObject
 
 
-def command_line(report: Mapping[str, Any]) -> str | None:
+def command_line(call: CallSection | None) -> str | None:
     """The command of a run whose model, crystals and oracle were all given by name; None for others.
 
     Args:
-        report: as in ``report.json``; its configuration is taken to be in ``config.toml``.
+        call: of the report; the settings are taken to be in ``config.toml``.
 
-    >>> command_line({"call": {"model": "default", "structures": None, "n": 100, "seed": 0, "objective": "auto"}})
+    >>> command_line(CallSection(model="default", n=100, seed=0))
     'matgl-fill run default --config config.toml -n 100 --seed 0 -o out'
     """
-    call = report.get("call") or {}
-    if not call or any(isinstance(value, Mapping) for value in call.values()):
+    if call is None or any(isinstance(value, GivenObject) for _, value in call):
         return None
-    labelled = call.get("labelled")
-    words = ["matgl-fill", "tune" if labelled else "run", call["model"], call.get("structures")]
-    words += ["--config", "config.toml", "-n", str(call["n"]), "--seed", str(call["seed"])]
+    words = ["matgl-fill", "tune" if call.labelled else "run", call.model, call.structures]
+    words += ["--config", "config.toml", "-n", str(call.n), "--seed", str(call.seed)]
     for name in ("oracle", "labelled"):
-        words += [f"--{name}", call[name]] if call.get(name) else []
-    if call["objective"] != "auto" and not labelled:
-        words += ["--objective", call["objective"]]
-    return shlex.join([w for w in words if w] + ["-o", "out"])
+        words += [f"--{name}", given] if (given := getattr(call, name)) else []
+    if call.objective != "auto" and not call.labelled:
+        words += ["--objective", call.objective]
+    return shlex.join([str(w) for w in words if w] + ["-o", "out"])
 
 
-def python_call(report: Mapping[str, Any]) -> str | None:
+def python_call(call: CallSection | None) -> str | None:
     """The call of :func:`matgl_fill.fill_tune`; objects that were given stand by their argument's name.
 
-    >>> call = {"model": {"type": "MEGNet"}, "structures": {"type": "list"}, "n": 5, "seed": 1, "oracle": None}
-    >>> print(python_call({"call": call}))
+    >>> print(python_call(CallSection(model=GivenObject(type="MEGNet"), structures="pool.cif", n=5, seed=1)))
     import matgl_fill as mf
     <BLANKLINE>
-    # model: MEGNet; structures: list
-    result = mf.fill_tune(model, structures=structures, n=5, seed=1, config="config.toml")
+    # model: MEGNet
+    result = mf.fill_tune(model, structures='pool.cif', n=5, objective='auto', seed=1, config="config.toml")
     """
-    call = dict(report.get("call") or {})
-    if not call:
+    if call is None:
         return None
-    objects = {k: v["type"] for k, v in call.items() if isinstance(v, Mapping)}
+    given = dict(call)
+    objects = {name: value.type for name, value in given.items() if isinstance(value, GivenObject)}
     told = "; ".join(f"{name}: {kind}" for name, kind in objects.items())
-    model = "model" if "model" in objects else f"mf.load_model({call['model']!r})"
-    given = {k: k if k in objects else repr(v) for k, v in call.items() if k != "model" and v is not None}
-    arguments = ", ".join([model, *(f"{k}={v}" for k, v in given.items()), 'config="config.toml"'])
+    model = "model" if "model" in objects else f"mf.load_model({call.model!r})"
+    others = {k: k if k in objects else repr(v) for k, v in given.items() if k != "model" and v is not None}
+    arguments = ", ".join([model, *(f"{k}={v}" for k, v in others.items()), 'config="config.toml"'])
     comment = f"# {told}\n" if told else ""
     return f"import matgl_fill as mf\n\n{comment}result = mf.fill_tune({arguments})"

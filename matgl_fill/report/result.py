@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
-from matgl_fill.config.config import FillConfig
-from matgl_fill.config.file import settings_toml
+from matgl_fill.config import FillConfig, settings_toml
 from matgl_fill.evaluation import Comparison
 from matgl_fill.generation import Proposal
 from matgl_fill.report.html import draw_thumbnails, model_card, notebook_summary, write_report
+from matgl_fill.report.model import RunReport
 from matgl_fill.report.pictures import draw_pictures
 from matgl_fill.structures import file_names, write_cifs, write_structures
 from matgl_fill.utils.files import atomic_folder, atomic_write, remove_others
@@ -38,7 +36,6 @@ class FillResult:
     Attributes:
         model: the tuned model, the same kind as was given; a copy of the original if the guard refused.
         original: the caller's own model object, untouched.
-        accepted: the guard's verdict.
         report: everything measured, as written to ``report.json``.
         proposals: the generated crystals.
         comparison: downstream changes, if tasks were given.
@@ -46,10 +43,14 @@ class FillResult:
 
     model: nn.Module
     original: nn.Module
-    accepted: bool
-    report: dict[str, Any]
+    report: RunReport
     proposals: list[Proposal]
     comparison: Comparison | None
+
+    @property
+    def accepted(self) -> bool:
+        """The guard's verdict."""
+        return self.report.verdict.accepted
 
     def undo(self) -> nn.Module:
         """The original model, bitwise as it was given."""
@@ -63,8 +64,8 @@ class FillResult:
     @property
     def metadata(self) -> dict[str, Any]:
         """What ``model.json`` says of the run."""
-        told = {name: self.report["run"][name] for name in TOLD}
-        verdict = {name: self.report["verdict"][name] for name in ("accepted", "alpha")}
+        told = self.report.run.model_dump(include=set(TOLD))
+        verdict = self.report.verdict.model_dump(include={"accepted", "alpha"})
         return {"matgl_fill": package_facts() | told | verdict}
 
     def save(self, directory: str | Path) -> Path:
@@ -79,12 +80,14 @@ class FillResult:
         out.mkdir(parents=True, exist_ok=True)
         atomic_folder(out / "model", self._save_model)
         crystals = {p.id: p.structure for p in self.proposals}
-        write_structures(crystals.values(), out / "proposals.extxyz", info=self.report["proposals"])
+        write_structures(
+            crystals.values(), out / "proposals.extxyz", info=[dict(row) for row in self.report.proposals or []]
+        )
         names = file_names(list(crystals))
         write_cifs(crystals.values(), out / "cif", names)
         remove_others(out.glob("cif/fill-*.cif"), names)
-        atomic_write(out / "config.toml", settings_toml(FillConfig.make(self.report["config"])))
-        atomic_write(out / "report.json", _compact(self.report))
+        atomic_write(out / "config.toml", settings_toml(self.report.config or FillConfig()))
+        atomic_write(out / "report.json", self.report.to_json())
         write_report(self.report, out, draw_pictures(self.report), draw_thumbnails(crystals))
         return out
 
@@ -112,16 +115,16 @@ class FillResult:
 
     def __rich__(self) -> Group:
         """Summary for the terminal."""
-        run, verdict = self.report["run"], self.report["verdict"]
-        objective = " + ".join(run["objective"])
-        head = f"{run['architecture']}: {run['n']} crystals, objective {objective}, guard: {verdict['headline']}"
-        head += f"; embedding: {run['embedding']}"
+        run, verdict = self.report.run, self.report.verdict
+        objective = " + ".join(run.objective)
+        head = f"{run.architecture}: {run.n} crystals, objective {objective}, guard: {verdict.headline}"
+        head += f"; embedding: {run.embedding}"
         table = Table(title="roughness")
         for name in ("measure", "before", "after"):
             table.add_column(name, justify="left" if name == "measure" else "right")
-        for row in self.report["roughness"]:
-            table.add_row(row["measure"], f"{row['before']:.4g}", f"{row['after']:.4g}")
-        parts: list[Any] = [Text(head, style="bold"), *(Text(r) for r in verdict["reasons"]), table]
+        for row in self.report.roughness or []:
+            table.add_row(row.measure, f"{row.before:.4g}", f"{row.after:.4g}")
+        parts: list[Any] = [Text(head, style="bold"), *(Text(r) for r in verdict.reasons), table]
         return Group(*parts, *([self.comparison] if self.comparison else []))
 
     def __str__(self) -> str:
@@ -131,16 +134,10 @@ class FillResult:
         return text.get().rstrip()
 
     def __repr__(self) -> str:
-        run, verdict = self.report["run"], self.report["verdict"]
         tasks = "" if self.comparison is None else f", tasks {self.comparison.mean:+.1f} %"
-        return f"<FillResult of {run['architecture']}, {run['n']} crystals: {verdict['headline']}{tasks}>"
+        run, verdict = self.report.run, self.report.verdict
+        return f"<FillResult of {run.architecture}, {run.n} crystals: {verdict.headline}{tasks}>"
 
     def _repr_html_(self) -> str:
         """Summary for notebooks."""
         return notebook_summary(self.report)
-
-
-def _compact(report: dict[str, Any]) -> str:
-    """Indented JSON with each list of numbers on one line."""
-    text = json.dumps(report, indent=2)
-    return re.sub(r"\[\n[\d\s,.eE+-]+\]", lambda found: " ".join(found[0].split()), text) + "\n"

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from matgl_fill.guard.guard import Check, Guard, Verdict
-from matgl_fill.training.labels.labelled import LabelledCrystals, read_labelled
-from matgl_fill.training.labels.oracle import Labels, Source, elemental_shifts, label, resolve
+from matgl_fill.training.build import Alignment, ObjectiveSet, build_objectives
+from matgl_fill.training.labels import (
+    LabelledCrystals,
+    LabelledSet,
+    Labels,
+    Oracle,
+    Source,
+    elemental_shifts,
+    label,
+    read_labelled,
+    resolve,
+)
 from matgl_fill.training.module import FillModule, fit
 from matgl_fill.training.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
-from matgl_fill.training.registry import Material, objective_names, register_objective
+from matgl_fill.training.registry import ObjectiveContext, objective_names, register_objective
 from matgl_fill.training.replay import Replay
+from matgl_fill.training.train import Judgement, TrainingOutcome, train_copy
 
 __all__ = [
-    "Check",
+    "Alignment",
     "FillModule",
-    "Guard",
+    "Judgement",
     "LabelledCrystals",
+    "LabelledSet",
     "Labels",
-    "Material",
     "Objective",
+    "ObjectiveContext",
+    "ObjectiveSet",
+    "Oracle",
     "OracleObjective",
     "ReadoutObjective",
     "Replay",
     "Source",
     "Standardiser",
-    "Verdict",
+    "TrainingOutcome",
+    "build_objectives",
     "elemental_shifts",
     "fit",
     "label",
@@ -31,4 +45,5 @@ __all__ = [
     "read_labelled",
     "register_objective",
     "resolve",
+    "train_copy",
 ]

@@ -4,152 +4,205 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from pymatgen.core import Structure
 
-from matgl_fill.adapters import Adapter
-from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import MatglFillWarning, OracleError
-from matgl_fill.training.labels.oracle import Labels, Source, elemental_shifts
-from matgl_fill.training.labels.stiffness import responses
-from matgl_fill.training.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
-from matgl_fill.training.registry import Material, label_free
+from matgl_fill.training.labels import LabelledSet, Oracle, Responses, Source, elemental_shifts
+from matgl_fill.training.objectives import Objective, OracleObjective, ReadoutObjective
+from matgl_fill.training.registry import ObjectiveContext, label_free
 
 ALIGN_ATOMS = 12
 """Pool crystals up to this size align the oracle and start its head."""
-GIVEN = "labelled crystals"
+SUPPLIED = "labelled crystals"
 """What the oracle is called where the labels came with the crystals."""
 COVERED = 3
 """Of them at least so many hold each element of the crystals that are learnt from."""
 
 
+class Ask(Protocol):
+    """Asks a source about crystals, as :func:`matgl_fill.training.labels.responses` does."""
+
+    def __call__(self, structures: Sequence[Structure], source: Source, *, plain: bool = False) -> Responses:
+        """What the source says; only its labels, without responses, if ``plain``."""
+
+
 @dataclass(frozen=True)
-class Made:
+class Alignment:
+    """How an oracle's level of theory was aligned to the model's.
+
+    Attributes:
+        unexplained_eV_per_atom: root mean square of what elemental energies leave unexplained.
+        shifts_eV_per_atom: elemental energies that were taken off, by symbol.
+        crystals: that they were fitted to.
+    """
+
+    unexplained_eV_per_atom: float  # noqa: N815, the unit is part of the name in the report
+    shifts_eV_per_atom: dict[str, float]  # noqa: N815
+    crystals: int
+
+
+@dataclass(frozen=True)
+class ObjectiveSet:
     """Objectives, and where their labels come from.
 
     Attributes:
         objectives: terms of the loss.
         oracle: name of the oracle, if one was used.
-        alignment: what aligning the oracle's level of theory found, if one was used.
-        lesson: labelled crystals and their aligned labels, if there are any.
+        alignment: of the oracle's level of theory, if one was used.
+        labelled: crystals with aligned labels, if there are any.
     """
 
     objectives: list[Objective]
     oracle: str | None = None
-    alignment: dict[str, Any] | None = None
-    lesson: tuple[list[Structure], Labels] | None = None
+    alignment: Alignment | None = None
+    labelled: LabelledSet | None = None
 
 
-def make_objectives(
-    adapter: Adapter,
-    pool: Sequence[Structure],
-    Z: np.ndarray,
-    y: np.ndarray,
-    D: np.ndarray,
-    fill: list[Structure],
-    copies: list[Structure],
-    objective: str,
-    oracle: tuple[str, Source] | None,
-    config: FillConfig,
-    rng: np.random.Generator,
-    respond: Callable[..., tuple[np.ndarray, Labels]] = responses,
-    labels: Labels | None = None,
-) -> Made:
-    """Objectives for the crystals ``fill``.
+def build_objectives(context: ObjectiveContext, objective: str, oracle: Oracle | None, ask: Ask) -> ObjectiveSet:
+    """Objectives for a training set.
 
     Args:
-        adapter: of the original model.
-        pool: (n) known crystals.
-        Z: (n, dim) their embedding.
-        y: (n,) their predictions.
-        D: (n, k) their descriptors.
-        fill: crystals that an oracle labels.
-        copies: altered copies of them, which only label-free terms see besides.
+        context: of the copy that is trained.
         objective: as in :func:`matgl_fill.fill_tune`.
-        oracle: its name and what labels, from :func:`matgl_fill.training.resolve`, if there is one.
-        config: weights and sizes, resolved.
-        rng: draws the pool crystals that align the oracle.
-        respond: asks the oracle, as :func:`matgl_fill.training.labels.stiffness.responses` does.
-        labels: of ``fill``, where they are known already; then no oracle is asked.
+        oracle: that labels, if there is one.
+        ask: asks it.
 
     Raises:
         OracleError: the oracle fails on more than half of the crystals.
     """
-    if config.form == "correct":
-        return _lesson(adapter, pool, y, fill, oracle, config, rng, respond, labels)
-    scale = Standardiser(Z)
-    objectives = label_free(objective, Material(adapter, scale, pool, Z, D, fill, copies, config, rng))
+    form, labels = context.settings.form, context.training_set.labels
+    if form == "correct":
+        return _labels_alone(context, oracle, ask)
+    objectives = label_free(objective, context)
     if labels is not None:
-        term, unexplained = _labelled(adapter, scale, fill, labels, config)
-        return Made([*objectives, term], GIVEN, unexplained, (fill, term.labels))
-    if oracle is None and not (adapter.is_potential and config.form == "overwrite"):
-        return Made(objectives)
-    name, source = oracle or (None, adapter)
-    sample = alignment_sample(pool, fill, config.align_size, rng)
-    usable, Y, labels = _usable(*respond(fill, source), name or "model itself")
-    good, Y_known, known_labels = _usable(*respond([pool[i] for i in sample], source), name or "model itself")
-    sample = [sample[i] for i in good]
-    crystals, alignment, lesson = [fill[i] for i in usable], None, None
+        supplied = LabelledSet(context.training_set.crystals, labels)
+        term, alignment = _supplied_term(context, supplied)
+        return ObjectiveSet([*objectives, term], SUPPLIED, alignment, LabelledSet(supplied.structures, term.labels))
     if oracle is not None:
-        known_crystals = [pool[i] for i in sample]
-        energy, known_energy, alignment = _aligned(adapter, known_crystals, known_labels, y[sample], crystals, labels)
-        aligned = Labels(energy, labels.forces, labels.stress)
-        lesson = (crystals, aligned)
-        head = None if adapter.is_potential else (Z[sample], _per_atom(known_energy, known_crystals))
-        objectives.append(OracleObjective("oracle", crystals, aligned, config.oracle_weight or 0.0, scale, head))
-        Y, Y_known = (
-            np.column_stack([Y, _per_atom(energy, crystals)]),
-            np.column_stack([Y_known, _per_atom(known_energy, known_crystals)]),
-        )
-    else:
-        held = OracleObjective("force replay", crystals, labels, config.force_replay_weight, scale, None)
-        objectives.append(held)
-    objectives.append(
-        ReadoutObjective("response", scale, (Z[sample], Y_known), crystals, Y, config.response_weight or 0.0)
-    )
-    return Made(objectives, name, alignment, lesson)
+        return _with_oracle(context, objectives, oracle, ask)
+    if context.adapter.is_potential and form == "overwrite":
+        return ObjectiveSet([*objectives, *_held_terms(context, ask)])
+    return ObjectiveSet(objectives)
 
 
-def _lesson(
-    adapter: Adapter,
-    pool: Sequence[Structure],
-    y: np.ndarray,
-    fill: list[Structure],
-    oracle: tuple[str, Source] | None,
-    config: FillConfig,
-    rng: np.random.Generator,
-    respond: Callable[..., tuple[np.ndarray, Labels]],
-    labels: Labels | None,
-) -> Made:
-    """Aligned labels alone, for a correction without objectives; arguments as of :func:`make_objectives`."""
+def _labels_alone(context: ObjectiveContext, oracle: Oracle | None, ask: Ask) -> ObjectiveSet:
+    """Aligned labels without objectives, for a correction; arguments as of :func:`build_objectives`."""
+    crystals, labels = context.training_set.crystals, context.training_set.labels
     if labels is not None:
-        own = adapter.embed_graphs(adapter.graphs(fill))[1]
-        energy, _, alignment = _aligned(adapter, fill, labels, own, fill, labels)
-        return Made([], GIVEN, alignment, (fill, Labels(energy, labels.forces, labels.stress)))
+        own = context.adapter.embed_graphs(context.adapter.graphs(crystals))[1]
+        supplied = LabelledSet(crystals, labels)
+        aligned, _, alignment = _aligned(context, supplied, own, supplied)
+        return ObjectiveSet([], SUPPLIED, alignment, aligned)
     assert oracle is not None
-    name, source = oracle
-    sample = alignment_sample(pool, fill, config.align_size, rng)
-    usable, _, labels = _usable(*respond(fill, source, plain=True), name)
-    good, _, known_labels = _usable(*respond([pool[i] for i in sample], source, plain=True), name)
-    sample, crystals = [sample[i] for i in good], [fill[i] for i in usable]
-    known = [pool[i] for i in sample]
-    energy, _, alignment = _aligned(adapter, known, known_labels, y[sample], crystals, labels)
-    return Made([], name, alignment, (crystals, Labels(energy, labels.forces, labels.stress)))
+    new, reference, rows = _asked(context, oracle.name, oracle.source, ask, plain=True)
+    aligned, _, alignment = _aligned(context, reference.labelled, context.pool.y[rows], new.labelled)
+    return ObjectiveSet([], oracle.name, alignment, aligned)
 
 
-def _labelled(
-    adapter: Adapter, scale: Standardiser, crystals: list[Structure], labels: Labels, config: FillConfig
-) -> tuple[OracleObjective, dict[str, Any]]:
+def _with_oracle(context: ObjectiveContext, objectives: list[Objective], oracle: Oracle, ask: Ask) -> ObjectiveSet:
+    """Label-free objectives, the oracle's labels, and the responses that it gives."""
+    new, reference, rows = _asked(context, oracle.name, oracle.source, ask)
+    aligned, known, alignment = _aligned(context, reference.labelled, context.pool.y[rows], new.labelled)
+    head = None if context.adapter.is_potential else (context.pool.Z[rows], known.energy_per_atom)
+    term = OracleObjective(
+        "oracle", aligned.structures, aligned.labels, context.settings.oracle_weight, context.scale, head
+    )
+    Y = np.column_stack([new.values, aligned.energy_per_atom])
+    Y_known = np.column_stack([reference.values, known.energy_per_atom])
+    response = _response_term(context, rows, Y_known, aligned.structures, Y)
+    return ObjectiveSet([*objectives, term, response], oracle.name, alignment, aligned)
+
+
+def _held_terms(context: ObjectiveContext, ask: Ask) -> list[Objective]:
+    """What holds an overwritten potential: its own energies, forces, stresses and responses."""
+    new, reference, rows = _asked(context, "model itself", context.adapter, ask)
+    labels, weight = new.labelled.labels, context.settings.force_replay_weight
+    held = OracleObjective("force replay", new.labelled.structures, labels, weight, context.scale, None)
+    return [held, _response_term(context, rows, reference.values, new.labelled.structures, new.values)]
+
+
+def _response_term(
+    context: ObjectiveContext, rows: np.ndarray, known: np.ndarray, crystals: list[Structure], values: np.ndarray
+) -> ReadoutObjective:
+    """The objective of responses: of the pool crystals ``rows`` (n, k), to start the head, and of new ones (m, k)."""
+    weight = context.settings.response_weight
+    return ReadoutObjective("response", context.scale, (context.pool.Z[rows], known), crystals, values, weight)
+
+
+def _supplied_term(context: ObjectiveContext, supplied: LabelledSet) -> tuple[OracleObjective, Alignment]:
     """The term of crystals that came with labels, whose own energies align the level of theory and start the head."""
-    Z, y = adapter.embed_graphs(adapter.graphs(crystals))
-    energy, _, alignment = _aligned(adapter, crystals, labels, y, crystals, labels)
-    head = None if adapter.is_potential else (Z, _per_atom(energy, crystals))
-    aligned = Labels(energy, labels.forces, labels.stress)
-    return OracleObjective("labels", crystals, aligned, config.oracle_weight or 0.0, scale, head), alignment
+    adapter = context.adapter
+    Z, y = adapter.embed_graphs(adapter.graphs(supplied.structures))
+    aligned, _, alignment = _aligned(context, supplied, y, supplied)
+    head = None if adapter.is_potential else (Z, aligned.energy_per_atom)
+    weight = context.settings.oracle_weight
+    return OracleObjective("labels", aligned.structures, aligned.labels, weight, context.scale, head), alignment
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a source said of the crystals that it could label."""
+
+    labelled: LabelledSet
+    values: np.ndarray
+
+
+def _asked(
+    context: ObjectiveContext, name: str, source: Source, ask: Ask, plain: bool = False
+) -> tuple[_Answer, _Answer, np.ndarray]:
+    """What a source says of the training set and of pool crystals to align it by, and the rows of these in the pool."""
+    pool, crystals = context.pool.structures, context.training_set.crystals
+    sample = np.array(alignment_sample(pool, crystals, context.settings.align_size, context.rng))
+    new, usable = _usable(ask(crystals, source, plain=plain), name)
+    reference, good = _usable(ask([pool[i] for i in sample], source, plain=plain), name)
+    rows = sample[good]
+    return (
+        _Answer(LabelledSet([crystals[i] for i in usable], new.labels), new.values),
+        _Answer(LabelledSet([pool[i] for i in rows], reference.labels), reference.values),
+        rows,
+    )
+
+
+def _usable(responses: Responses, name: str) -> tuple[Responses, np.ndarray]:
+    """What was said of the crystals that could be labelled, and their indices."""
+    good, n = np.flatnonzero(responses.usable()), len(responses)
+    if len(good) < n / 2:
+        raise OracleError(f"the oracle {name} gave usable labels for {len(good)} of {n} crystals only.")
+    if len(good) < n:
+        warnings.warn(
+            f"{n - len(good)} of {n} crystals dropped: {name} failed on them or its forces are extreme.",
+            MatglFillWarning,
+            stacklevel=2,
+        )
+    return responses.subset(good), good
+
+
+def _aligned(
+    context: ObjectiveContext, reference: LabelledSet, own: np.ndarray, new: LabelledSet
+) -> tuple[LabelledSet, LabelledSet, Alignment]:
+    """New crystals and the reference's without elemental energies, and what these leave unexplained.
+
+    For potentials the shifts take the oracle to the potential's level of theory; otherwise they take out what the
+    elements alone explain.
+
+    Args:
+        context: of the model.
+        reference: crystals that the shifts are fitted to.
+        own: (n,) the model's energies of them, eV per cell.
+        new: crystals to be shifted too.
+    """
+    adapter = context.adapter
+    zero = own if adapter.is_potential else np.zeros(len(reference))
+    difference = reference.labels.energy - zero
+    shifts, rest = elemental_shifts(reference.structures, difference, adapter.element_types)
+    present = sorted({e.symbol for s in reference.structures for e in s.elements})
+    alignment = Alignment(rest, {e: round(shifts[e], 4) for e in present}, len(reference))
+    return new.shifted(shifts), reference.shifted(shifts), alignment
 
 
 def covering(
@@ -193,50 +246,3 @@ def alignment_sample(
     wanted = {e.symbol for s in crystals for e in s.elements}
     seen = Counter(e.symbol for i in chosen for e in pool[i].elements)
     return chosen + covering(pool, rest, wanted, COVERED, seen)
-
-
-def _per_atom(energy: np.ndarray, structures: Sequence[Structure]) -> np.ndarray:
-    return energy / np.array([len(s) for s in structures])
-
-
-def _usable(Y: np.ndarray, labels: Labels, name: str) -> tuple[np.ndarray, np.ndarray, Labels]:
-    """Indices of the crystals that could be labelled, their responses and their labels."""
-    good = np.flatnonzero(labels.usable() & np.isfinite(Y).all(axis=1))
-    if len(good) < len(Y) / 2:
-        raise OracleError(f"the oracle {name} gave usable labels for {len(good)} of {len(Y)} crystals only.")
-    if len(good) < len(Y):
-        lost = len(Y) - len(good)
-        warnings.warn(
-            f"{lost} of {len(Y)} crystals dropped: {name} failed on them or its forces are extreme.",
-            MatglFillWarning,
-            stacklevel=2,
-        )
-    return good, Y[good], labels.subset(good)
-
-
-def _aligned(
-    adapter: Adapter,
-    known: list[Structure],
-    known_labels: Labels,
-    own: np.ndarray,
-    crystals: list[Structure],
-    labels: Labels,
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Energies (eV per cell) of both sets without elemental shifts, and what the shifts leave unexplained.
-
-    For potentials the shifts take the oracle to the potential's level of theory; otherwise they take out what the
-    elements alone explain.
-    """
-    reference = own if adapter.is_potential else np.zeros(len(known))
-    shifts, rest = elemental_shifts(known, known_labels.energy - reference, adapter.element_types)
-    moved = [
-        lab.energy - np.array([sum(shifts[e.symbol] for e in s.species) for s in group])
-        for lab, group in ((labels, crystals), (known_labels, known))
-    ]
-    present = sorted({e.symbol for s in known for e in s.elements})
-    alignment = {
-        "unexplained_eV_per_atom": rest,
-        "shifts_eV_per_atom": {e: round(shifts[e], 4) for e in present},
-        "crystals": len(known),
-    }
-    return moved[0], moved[1], alignment

@@ -1,4 +1,9 @@
-"""Early stop on the guard's measure."""
+"""Early stop on the guard's measure.
+
+Lightning's ``EarlyStopping`` waits for a logged number that no longer improves. Here a training ends only where the
+guard's probes are significantly worse than before the first step, a training that merely stands still goes on, and what
+was best has to come back from other processes and from a saved training: so it is no callback of Lightning's.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from matgl_fill.guard.guard import resolved_loss
+from matgl_fill.guard import significant_loss
 
 CHECKS = 5
 """In a whole training, evenly spaced."""
@@ -21,7 +26,7 @@ class EarlyStop:
     """Ends a training that spoils the embedding, and goes back to where it was best.
 
     The guard's probes are taken before the first step and :data:`CHECKS` times during training. A check is bad where
-    they err more than before the first step, by a resolved amount (:func:`matgl_fill.guard.guard.resolved_loss`), or
+    they err more than before the first step, significantly (:func:`matgl_fill.guard.significant_loss`), or
     where embeddings are no numbers any more. A training that merely gains nothing more goes on: its rate falls to zero
     over a fixed number of steps, of which half are worth less.
 
@@ -62,7 +67,7 @@ class EarlyStop:
         if self._first is None or not len(self._first) or step not in moments:
             return
         first, now = self._first.numpy(), self._errors()
-        self._bad = self._bad + 1 if not len(now) or resolved_loss(first, now) > 0 else 0
+        self._bad = self._bad + 1 if not len(now) or significant_loss(first, now) > 0 else 0
         if len(now) and (mean := float((now.mean(axis=1) / first.mean(axis=1)).mean())) < self._least:
             self._least, self.best = mean, step
             self._keep(core)

@@ -7,7 +7,6 @@ from itertools import chain
 from typing import Any
 
 import lightning as pl
-import numpy as np
 import torch
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from matgl.graph.data import MGLDataLoader, MGLDataset, collate_fn_graph
@@ -15,9 +14,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from matgl_fill.adapters import Adapter, Batch, Graph
-
-LEAST_FORCE = 0.01
-"""Mean force component, eV/Angstrom, below which forces count as vanishing: those of elements and of rock salts do."""
 
 
 class CrystalDataset(MGLDataset):
@@ -57,22 +53,6 @@ def batch_rows(n: int, size: int, steps: int, seed: int) -> Tensor:
     batches = n // size
     epochs = [torch.randperm(n, generator=generator)[: batches * size] for _ in range(-(-steps // batches))]
     return torch.cat(epochs).reshape(-1, size)[:steps]
-
-
-def small_rows(sizes: np.ndarray, most: int, least: int) -> np.ndarray:
-    """Rows of crystals of at most ``most`` atoms, by their sizes (n,); of fewer than ``least``, the smallest instead.
-
-    Example:
-        >>> small_rows(np.array([8, 40, 2]), 10, 2).tolist(), small_rows(np.array([8, 40, 2]), 2, 2).tolist()
-        ([0, 2], [2, 0])
-    """
-    rows = np.flatnonzero(sizes <= most)
-    return rows if len(rows) >= least else np.argsort(sizes, kind="stable")[:least]
-
-
-def force_scale(forces: np.ndarray) -> float:
-    """Mean force component, eV/Angstrom, that changes are measured by; of vanishing forces more than their rounding."""
-    return max(float(np.abs(forces).mean()), LEAST_FORCE)
 
 
 def loader(graphs: Sequence[Graph], rows: Tensor) -> DataLoader:

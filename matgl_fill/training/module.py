@@ -1,12 +1,19 @@
-"""The Lightning module and loop of continued pretraining."""
+"""The Lightning module and loop of continued pretraining.
+
+An interrupted training goes on to the bits of one that was not. Lightning's own checkpoints go on at the start of an
+epoch, and this training is one epoch whose batches are known beforehand; its ``WeightAveraging`` copies the whole
+module with all crystals, and what it averaged is not in what is saved here. So the state is saved by a
+:class:`~matgl_fill.utils.checkpoint.Checkpoint`, and weights are averaged by PyTorch's ``AveragedModel``, which that
+callback wraps too.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import multiprocessing
 import os
 import signal
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,16 +24,17 @@ from typing import Any
 import lightning as pl
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_swa_avg_fn
 
-from matgl_fill.adapters import Adapter, Batch, Graph, deterministic
-from matgl_fill.config.config import FillConfig
+from matgl_fill.adapters import Adapter, Batch, deterministic
+from matgl_fill.config import ResolvedTraining
 from matgl_fill.training.callbacks import EarlyStop
-from matgl_fill.training.checkpoint import TrainingCheckpoint
 from matgl_fill.training.data import Crystals, batch_rows, unpack
 from matgl_fill.training.objectives import Objective, ReadoutObjective
 from matgl_fill.training.replay import Replay
+from matgl_fill.utils.checkpoint import Checkpoint
 from matgl_fill.utils.console import console
-from matgl_fill.utils.hashing import hash_model, hash_structure
+from matgl_fill.utils.hashing import hash_model, hash_parts, hash_structure
 
 WARM_UP = 0.2
 """Fraction of the one-cycle schedule in which the learning rate rises."""
@@ -39,6 +47,8 @@ PARTS = 2
 sums would bring, is what training makes much of."""
 HISTORY_POINTS = 50
 """Points of each loss curve."""
+SAVE_SECONDS = 20.0
+"""Between two saves: what an interruption costs at most."""
 
 
 class FillModule(pl.LightningModule):
@@ -50,7 +60,7 @@ class FillModule(pl.LightningModule):
         adapter: of the model, which is trained in place.
         objectives: terms of the loss.
         replay: one more term.
-        config: steps, rates and weights, resolved.
+        settings: steps, rates and weights.
         seed: of the training.
         path: file to which the training is saved, and from which an interrupted one goes on.
         stop: ends it early.
@@ -64,21 +74,22 @@ class FillModule(pl.LightningModule):
         adapter: Adapter,
         objectives: Sequence[Objective],
         replay: Replay,
-        config: FillConfig,
+        settings: ResolvedTraining,
         seed: int,
         path: Path | None = None,
         stop: EarlyStop | None = None,
     ) -> None:
         super().__init__()
-        self.steps = config.steps
-        self.adapter, self.objectives, self.replay, self.config = adapter, objectives, replay, config
+        self.steps = settings.steps
+        self.adapter, self.objectives, self.replay, self.settings = adapter, objectives, replay, settings
         self.core, self.stop = adapter.core, stop
+        adapter.release()
+        self.average = AveragedModel(adapter.core, avg_fn=get_swa_avg_fn()).requires_grad_(False)
         self.heads = torch.nn.ParameterList([p for o in objectives for p in o.parameters()])
         self.history: dict[str, list[float]] = {}
         self._recent: list[dict[str, float]] = []
-        self._average: dict[str, Tensor] = {}
-        self._averaged = 0
-        self._checkpoint = TrainingCheckpoint(path, self._key(seed))
+        self._checkpoint = Checkpoint(path, self._key(seed), "a training")
+        self._saved_at = time.monotonic()
         self._saved = self._checkpoint.load()
         self.before: int = self._saved["step"] if self._saved else 0
         """Steps that an interrupted training has done."""
@@ -88,12 +99,8 @@ class FillModule(pl.LightningModule):
     def _key(self, seed: int) -> str:
         """What the training depends on; the heads were fitted to pool and targets."""
         weights = hash_model(torch.nn.ModuleList([self.core, self.heads]))
-        digest = hashlib.sha256(f"{weights} {self.config.model_dump_json()} {seed}".encode())
-        for objective in self.objectives:
-            digest.update(objective.name.encode())
-            for structure in objective.structures:
-                digest.update(hash_structure(structure))
-        return digest.hexdigest()
+        crystals = [x for o in self.objectives for x in (o.name, *map(hash_structure, o.structures))]
+        return hash_parts(weights, self.settings.model_dump_json(), seed, *crystals)
 
     def _state(self, step: int) -> dict[str, Any]:
         """All that the rest of the training depends on."""
@@ -108,22 +115,21 @@ class FillModule(pl.LightningModule):
 
     def get_extra_state(self) -> dict[str, Any]:
         """What belongs to the weights in a checkpoint, and comes back with them from other processes."""
-        kept = {"average": self._average, "averaged": self._averaged}
-        kept |= {"stop": self.stop.state() if self.stop else None}
-        return kept | {"history": self.history, "recent": self._recent}
+        stop = self.stop.state() if self.stop else None
+        return {"stop": stop, "history": self.history, "recent": self._recent}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`get_extra_state` gave."""
-        self._average, self._averaged = state["average"], state["averaged"]
         self.history, self._recent = state["history"], state["recent"]
         if self.stop:
             self.stop.go_on(state["stop"])
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
-        rate = self.config.lr or 0.0
-        epsilon = EPSILON_HELD if self.config.prediction_weight or self.config.replay_weight else EPSILON
-        optimizer = torch.optim.AdamW(self.parameters(), lr=rate, eps=epsilon, weight_decay=0.0)
+        rate, settings = self.settings.lr, self.settings
+        epsilon = EPSILON_HELD if settings.prediction_weight or settings.replay_weight else EPSILON
+        trained = [*self.core.parameters(), *self.heads]
+        optimizer = torch.optim.AdamW(trained, lr=rate, eps=epsilon, weight_decay=0.0)
         warm_up = WARM_UP if WARM_UP * self.steps > 1 else 0.0  # one step cannot rise; PyTorch divides by zero there
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.steps, pct_start=warm_up)
         if self._saved:
@@ -195,16 +201,15 @@ class FillModule(pl.LightningModule):
                 value = sum(r[name] for r in self._recent) / len(self._recent)
                 self.history.setdefault(name, []).append(value)
             self._recent.clear()
-        if step > self.config.average_from * steps:
-            self._averaged += 1
-            for name, p in self.core.named_parameters():
-                mean = self._average.setdefault(name, torch.zeros_like(p))
-                mean += (p.detach() - mean) / self._averaged
+        if step > self.settings.average_from * steps:
+            self.average.update_parameters(self.core)
         if self.stop:
             self.stop.check(self.core, step, steps)
         self.trainer.should_stop = self.stopped
-        if self.trainer.is_global_zero and (self._checkpoint.due or step == steps or self.stopped):
+        due = time.monotonic() - self._saved_at >= SAVE_SECONDS
+        if self.trainer.is_global_zero and (due or step == steps or self.stopped):
             self._checkpoint.save(self._state(step))
+            self._saved_at = time.monotonic()
 
     @property
     def stopped(self) -> bool:
@@ -213,7 +218,9 @@ class FillModule(pl.LightningModule):
 
     def take_result(self) -> None:
         """Put the averaged weights in, or the best where training ended early."""
-        result = self.stop.weights if self.stop and self.stopped else self._average
+        result: dict[str, Tensor] = dict(self.average.module.named_parameters()) if self.average.n_averaged else {}
+        if self.stop and self.stopped:
+            result = self.stop.weights
         with torch.no_grad():
             for name, p in self.core.named_parameters():
                 p.copy_(result.get(name, p))
@@ -223,8 +230,7 @@ def fit(
     adapter: Adapter,
     objectives: Sequence[Objective],
     replay: Replay,
-    held: Sequence[Graph],
-    config: FillConfig,
+    settings: ResolvedTraining,
     seed: int,
     checkpoint: Path | None = None,
     stop: EarlyStop | None = None,
@@ -238,8 +244,7 @@ def fit(
         adapter: of the model.
         objectives: terms of the loss.
         replay: one more term.
-        held: graphs of the replayed crystals.
-        config: resolved.
+        settings: steps, rates and weights.
         seed: of the order of the crystals.
         checkpoint: file to which the training is saved, and from which an interrupted one goes on to the same bits.
         stop: ends a training that spoils the embedding, and says after which step.
@@ -250,29 +255,29 @@ def fit(
     Raises:
         InputError: the checkpoint is of another training.
     """
-    if not config.steps or not config.lr:
+    if not settings.steps or not settings.lr:
         return {}
     if not any(p.requires_grad for p in adapter.core.parameters()):
         adapter.core.requires_grad_(True)
-    module = FillModule(adapter, objectives, replay, config, seed, checkpoint, stop)
-    if module.before < config.steps and not module.stopped:
+    module = FillModule(adapter, objectives, replay, settings, seed, checkpoint, stop)
+    if module.before < settings.steps and not module.stopped:
         if module.before:
             console.print(f"going on after step {module.before}", highlight=False)
-        _train(module, held, seed)
+        _train(module, seed)
     module.take_result()
     adapter.release()
     return module.history
 
 
-def _train(module: FillModule, held: Sequence[Graph], seed: int) -> None:
+def _train(module: FillModule, seed: int) -> None:
     """The steps that are left."""
-    adapter, config = module.adapter, module.config
+    adapter, settings, replayed = module.adapter, module.settings, module.replay.graphs
     graphs = {o.name: adapter.graphs(o.structures) for o in module.objectives}
-    rows = {name: batch_rows(len(g), config.batch_size, module.steps, seed) for name, g in graphs.items()}
-    graphs["replay"] = list(held)
-    rows["replay"] = batch_rows(len(held), config.replay_batch or 1, module.steps, seed + 1)
+    rows = {name: batch_rows(len(g), settings.batch_size, module.steps, seed) for name, g in graphs.items()}
+    graphs["replay"] = replayed
+    rows["replay"] = batch_rows(len(replayed), settings.replay_batch, module.steps, seed + 1)
     smallest = min(r.shape[1] for r in rows.values())
-    processes = min(config.processes, smallest)
+    processes = min(settings.processes, smallest)
     parts = max(processes, min(PARTS, smallest))
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

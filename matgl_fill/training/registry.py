@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.config.config import FillConfig
+from matgl_fill.config import ResolvedTraining
+from matgl_fill.embedding.pool import Pool
 from matgl_fill.errors import InputError
 from matgl_fill.structures import describe_structures
 from matgl_fill.training.denoise import denoising
 from matgl_fill.training.objectives import Objective, ReadoutObjective, Standardiser
+from matgl_fill.training.training_set import TrainingSet
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a label-free objective is made from.
+class ObjectiveContext:
+    """What an objective is made from.
 
     Attributes:
-        adapter: of the original model.
-        scale: standardises its embedding.
-        pool: (n) known crystals.
-        Z: (n, dim) their embedding.
-        D: (n, k) their descriptors.
-        fill: crystals to learn from.
-        copies: altered copies of them.
-        config: weights and sizes, resolved.
+        adapter: of the copy that is trained.
+        pool: known crystals, with the copy's embedding ``Z`` (n, dim), the original's predictions ``y`` (n,) and
+            descriptors ``D`` (n, k).
+        training_set: crystals to learn from.
+        settings: weights and sizes.
         rng: for whatever is drawn.
     """
 
     adapter: Adapter
-    scale: Standardiser
-    pool: Sequence[Structure]
-    Z: np.ndarray
-    D: np.ndarray
-    fill: Sequence[Structure]
-    copies: Sequence[Structure]
-    config: FillConfig
+    pool: Pool
+    training_set: TrainingSet
+    settings: ResolvedTraining
     rng: np.random.Generator
 
+    @cached_property
+    def scale(self) -> Standardiser:
+        """Standardises the embedding."""
+        return Standardiser(self.pool.Z)
 
-Maker = Callable[[Material], Objective]
+
+Maker = Callable[[ObjectiveContext], Objective]
 _MAKERS: dict[str, Maker] = {}
 
 
@@ -58,9 +58,10 @@ def register_objective(name: str) -> Callable[[Maker], Maker]:
 
     Example:
         >>> @register_objective("density")
-        ... def density(material):
-        ...     known, new = (np.array([[s.density] for s in x]) for x in (material.pool, material.fill))
-        ...     return ReadoutObjective("density", material.scale, (material.Z, known), material.fill, new, 1.0)
+        ... def density(context):
+        ...     new = context.training_set.crystals
+        ...     targets, known = (np.array([[s.density] for s in x]) for x in (new, context.pool.structures))
+        ...     return ReadoutObjective("density", context.scale, (context.pool.Z, known), new, targets, 1.0)
         >>> "density" in objective_names()
         True
         >>> del _MAKERS["density"]
@@ -82,10 +83,10 @@ def objective_names() -> list[str]:
     return ["auto", "oracle", *_MAKERS]
 
 
-def label_free(objective: str, material: Material) -> list[Objective]:
+def label_free(objective: str, context: ObjectiveContext) -> list[Objective]:
     """The label-free terms of a checked objective."""
     names = ["descriptor"] if objective == "auto" else objective.split("+")
-    return [_MAKERS[name](material) for name in names if name != "oracle"]
+    return [_MAKERS[name](context) for name in names if name != "oracle"]
 
 
 def check_objective(objective: str, labels: bool) -> None:
@@ -112,13 +113,14 @@ def check_objective(objective: str, labels: bool) -> None:
 
 
 @register_objective("descriptor")
-def _descriptor(m: Material) -> Objective:
-    crystals = [*m.fill, *m.copies]
+def _descriptor(context: ObjectiveContext) -> Objective:
+    crystals, settings = context.training_set.all, context.settings
     targets = describe_structures(crystals)
-    weights = m.config.descriptor_weight, m.config.pool_descriptor_weight or 0.0
-    return ReadoutObjective("descriptor", m.scale, (m.Z, m.D), crystals, targets, *weights)
+    weights = settings.descriptor_weight, settings.pool_descriptor_weight
+    return ReadoutObjective("descriptor", context.scale, (context.pool.Z, context.pool.D), crystals, targets, *weights)
 
 
 @register_objective("denoise")
-def _denoise(m: Material) -> Objective:
-    return denoising(m.adapter, m.scale, m.fill, m.config.denoise_weight, m.rng)
+def _denoise(context: ObjectiveContext) -> Objective:
+    crystals, weight = context.training_set.crystals, context.settings.denoise_weight
+    return denoising(context.adapter, context.scale, crystals, weight, context.rng)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from matgl_fill.adapters import Adapter, Batch, Output
+from matgl_fill.embedding.pool import Pool
 from matgl_fill.training.objectives import Standardiser
 
 FLOOR = 0.05
@@ -21,21 +22,25 @@ class Replay:
     downstream probes of small energy differences live on; here they count as much as the large ones.
 
     Args:
-        Z_pool: (m, dim) original embedding of the whole pool, for the metric.
+        adapter: of the original model.
+        pool: m crystals, with the embedding and predictions that are held; the metric is that of the whole embedding.
         rows: (n) of the replayed crystals in the pool.
-        y: (n,) original predictions for them, per atom where they are extensive.
-        weights: of the embedding, and of the predictions, whose change is taken over their deviation.
+        embedding_weight: of changes of the embedding.
+        prediction_weight: of changes of the prediction (per atom where it is extensive), over its deviation.
     """
 
-    def __init__(self, Z_pool: np.ndarray, rows: np.ndarray, y: np.ndarray, weights: tuple[float, float]) -> None:
-        self._weights = weights
-        scale = Standardiser(Z_pool)
-        X = scale(torch.tensor(Z_pool))
+    def __init__(
+        self, adapter: Adapter, pool: Pool, rows: np.ndarray, embedding_weight: float, prediction_weight: float
+    ) -> None:
+        self._weights = embedding_weight, prediction_weight
+        self.graphs = [pool.graphs[i] for i in rows]
+        scale = Standardiser(pool.Z)
+        X = scale(torch.tensor(pool.Z))
         variance, directions = torch.linalg.eigh(torch.cov(X.T))
         self._metric = directions / torch.sqrt(variance.clamp_min(FLOOR)) / scale.std[:, None]
         self.rows = torch.tensor(rows)
-        self._Z = torch.tensor(Z_pool[rows])
-        self._y = torch.tensor(y, dtype=torch.float32)
+        self._Z = torch.tensor(pool.Z[rows])
+        self._y = torch.tensor(adapter.intensive(pool.y[rows], pool.n_atoms[rows]), dtype=torch.float32)
         self._y_scale = max(float(self._y.std()), 1e-6) if len(rows) > 1 else 1.0
 
     def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:

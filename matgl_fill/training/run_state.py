@@ -7,60 +7,67 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pymatgen.core import Structure
 from torch import nn
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.embedding.pool import Pool
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
-from matgl_fill.training import Labels, Source
 from matgl_fill.training.correction.tangents import Tangents
-from matgl_fill.training.labels.stiffness import responses
+from matgl_fill.training.labels import Labels, Responses, Source, responses
+from matgl_fill.training.request import FillRequest
+from matgl_fill.training.supplied import SuppliedCrystals
+from matgl_fill.utils.checkpoint import Checkpoint
 from matgl_fill.utils.console import console
-from matgl_fill.utils.files import atomic_write, read_arrays, write_arrays
-from matgl_fill.utils.hashing import hash_model, hash_structure
+from matgl_fill.utils.files import atomic_write
+from matgl_fill.utils.hashing import hash_model, hash_parts, hash_structure
 from matgl_fill.utils.machine import machine_facts
 
 FOLDER = "run.partial"
 """Name in the run's folder."""
 SEARCH, TRAINING = "search.pt", "training.pt"
 """Files that search and training write themselves."""
-FACTS, PROPOSALS = "run.json", "proposals.npz"
+FACTS, PROPOSALS = "run.json", "proposals.pt"
 TOGETHER = 10
 """Crystals that are labelled, nine calculations each, before their labels are saved."""
 
 
-def what_it_depends_on(
-    model: nn.Module, structures: Sequence[Structure], ids: Sequence[str], oracle: Source | None, **settings: Any
-) -> dict[str, Any]:
+def run_fingerprint(request: FillRequest, pool: Pool, supplied: SuppliedCrystals | None) -> dict[str, Any]:
     """All that a run depends on, by name, as JSON has it.
 
     Args:
-        model: to be tuned.
-        structures: (n) usable crystals of the pool.
-        ids: (n) their ids.
-        oracle: that labels, as :func:`matgl_fill.training.resolve` gives it.
-        settings: whatever else matters.
+        request: what is asked for.
+        pool: known crystals.
+        supplied: crystals that came with the call, if any did.
     """
-    pool = hashlib.sha256(json.dumps(list(ids)).encode())
-    for structure in structures:
-        pool.update(hash_structure(structure))
-    facts = {
+    model = request.adapter.model
+    return model_and_pool(model, pool.structures, pool.ids) | {
+        "oracle": oracle_fingerprint(request.oracle.source if request.oracle else None),
+        "n": request.n,
+        "seed": request.seed,
+        "objective": request.objective,
+        "settings": request.settings.model_dump(),
+        "crystals": supplied.fingerprint() if supplied else None,
+        "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
+    }
+
+
+def model_and_pool(model: nn.Module, structures: Sequence[Structure], ids: Sequence[str]) -> dict[str, Any]:
+    """Hashes of a model and of n crystals with their ids, and the versions that shape what is made of them."""
+    return {
         "model": hash_model(model),
-        "pool": pool.hexdigest(),
-        "oracle": oracle_fact(oracle),
+        "pool": hash_parts(json.dumps(list(ids)), *map(hash_structure, structures)),
         "versions": machine_facts()["versions"] | {"matgl_fill": version("matgl_fill")},
     }
-    return facts | settings
 
 
-def oracle_fact(oracle: Source | None) -> str:
+def oracle_fingerprint(oracle: Source | None) -> str:
     """What an oracle's labels depend on: weights of its networks, class and, as far as JSON holds them, parameters."""
     if oracle is None:
         return str(None)
@@ -77,35 +84,35 @@ class RunState:
 
     Args:
         out: folder of the run, in which they are kept in :data:`FOLDER`; None keeps nothing.
-        facts: what the run depends on, from :func:`what_it_depends_on`.
+        fingerprint: what the run depends on, from :func:`run_fingerprint`.
         resume: go on from what is there; otherwise it is removed.
 
     Raises:
         InputError: what is there belongs to another run.
     """
 
-    def __init__(self, out: str | Path | None, facts: dict[str, Any], resume: bool) -> None:
+    def __init__(self, out: str | Path | None, fingerprint: dict[str, Any], resume: bool) -> None:
         self._folder = None if out is None else Path(out) / FOLDER
         if self._folder is None:
             return
         path = self._folder / FACTS
         if resume and path.exists():
-            self._check(path, facts)
+            self._check(path, fingerprint)
             console.print(f"going on from {self._folder}", highlight=False)
             return
         if path.exists():
             console.print(f"starting over; the unfinished run in {self._folder} is dropped", highlight=False)
         self.remove()
-        atomic_write(path, json.dumps(facts, indent=2) + "\n")
+        atomic_write(path, json.dumps(fingerprint, indent=2) + "\n")
 
     @staticmethod
-    def _check(path: Path, facts: dict[str, Any]) -> None:
+    def _check(path: Path, fingerprint: dict[str, Any]) -> None:
         """Refuse the state of another run."""
         try:
             saved = dict(json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
             raise InputError(f"{path} does not say what was run; remove {path.parent} to start over.") from error
-        given = json.loads(json.dumps(facts))
+        given = json.loads(json.dumps(fingerprint))
         if other := [name for name in given if saved.get(name) != given[name]]:
             raise InputError(
                 f"{path.parent} belongs to a run with another {', another '.join(other)}; "
@@ -124,26 +131,19 @@ class RunState:
 
     def proposals(self, make: Callable[[], list[Proposal]]) -> list[Proposal]:
         """The saved crystals, or those that ``make`` gives, which are then saved."""
-        path = self.file(PROPOSALS)
-        if path is not None and path.exists():
-            saved = read_arrays(path, "a state of a run")
-            rows = zip(json.loads(saved["rows"].item()), saved["targets"], strict=True)
-            return [Proposal(structure=Structure.from_dict(r.pop("structure")), target=t, **r) for r, t in rows]
+        checkpoint = self._checkpoint(PROPOSALS)
+        if (saved := checkpoint.load()) is not None:
+            return [Proposal(**row | {"structure": Structure.from_dict(row["structure"])}) for row in saved["rows"]]
         made = make()
-        if path is not None:
-            kept = ("id", "parent", "moves", "target_row", "distance", "roughness")
-            table = [{k: getattr(p, k) for k in kept} | {"structure": p.structure.as_dict()} for p in made]
-            write_arrays(path, {"rows": json.dumps(table), "targets": np.array([p.target for p in made])})
+        checkpoint.save({"rows": [vars(p) | {"structure": p.structure.as_dict()} for p in made]})
         return made
 
-    def responses(
-        self, structures: Sequence[Structure], source: Source, plain: bool = False
-    ) -> tuple[np.ndarray, Labels]:
-        """As :func:`matgl_fill.training.labels.stiffness.responses`, saved after every :data:`TOGETHER` crystals.
+    def responses(self, structures: Sequence[Structure], source: Source, *, plain: bool = False) -> Responses:
+        """As :func:`matgl_fill.training.labels.responses`, saved after every :data:`TOGETHER` crystals.
 
         What is left is told after the first that had to be calculated.
         """
-        parts: list[tuple[np.ndarray, Labels]] = []
+        parts: list[Responses] = []
         told = False
         for first in range(0, len(structures), TOGETHER):
             start = time.perf_counter()
@@ -155,33 +155,29 @@ class RunState:
                 seconds = (time.perf_counter() - start) / len(some) * left
                 console.print(f"labelling {left} more crystals, about {seconds:.0f} s", highlight=False)
                 told = True
-        Y = np.concatenate([y for y, _ in parts])
-        energy, stress = (np.concatenate([getattr(x, k) for _, x in parts]) for k in ("energy", "stress"))
-        return Y, Labels(energy, [f for _, x in parts for f in x.forces], stress)
+        return Responses.joined(parts)
 
     def _responses(
         self, structures: Sequence[Structure], source: Source, seed: int, plain: bool
-    ) -> tuple[tuple[np.ndarray, Labels], bool]:
+    ) -> tuple[Responses, bool]:
         """Responses of a few crystals, and whether they had been saved."""
-        key = hashlib.sha256(f"{seed} {plain}".encode() + b"".join(hash_structure(s) for s in structures))
-        path = self.file(f"labels-{key.hexdigest()[:20]}.npz")
-        if path is not None and path.exists():
-            saved = read_arrays(path, "a state of a run")
-            forces = np.split(saved["forces"], np.cumsum([len(s) for s in structures])[:-1])
-            return (saved["Y"], Labels(saved["energy"], forces, saved["stress"])), True
-        Y, labels = responses(structures, source, seed, plain)
-        if path is not None:
-            joined = np.concatenate(labels.forces)
-            write_arrays(path, {"Y": Y, "energy": labels.energy, "forces": joined, "stress": labels.stress})
-        return (Y, labels), False
+        key = hashlib.sha256(f"{seed} {plain}".encode() + b"".join(map(hash_structure, structures))).hexdigest()
+        checkpoint = self._checkpoint(f"labels-{key[:20]}.pt")
+        if (saved := checkpoint.load()) is not None:
+            return Responses(saved["values"], Labels(saved["energy"], saved["forces"], saved["stress"])), True
+        found = responses(structures, source, seed, plain)
+        checkpoint.save({"values": found.values} | vars(found.labels))
+        return found, False
 
     def tangents(self, number: int, make: Callable[[], Tangents]) -> Tangents:
         """The saved derivatives of crystal ``number``, or those that ``make`` gives, which are then saved."""
-        path = self.file(f"tangents-{number:05d}.npz")
-        if path is not None and path.exists():
-            saved = read_arrays(path, "a state of a run")
-            return Tangents(float(saved.pop("energy")), float(saved.pop("volume")), **saved)
+        checkpoint = self._checkpoint(f"tangents-{number:05d}.pt")
+        if (saved := checkpoint.load()) is not None:
+            return Tangents(**saved)
         made = make()
-        if path is not None:
-            write_arrays(path, {f.name: np.asarray(getattr(made, f.name)) for f in fields(Tangents)})
+        checkpoint.save(asdict(made))
         return made
+
+    def _checkpoint(self, name: str) -> Checkpoint:
+        """A file of this run; that it is of this run the folder's own file says."""
+        return Checkpoint(self.file(name), "", "a run")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter, Graph
@@ -16,13 +14,13 @@ from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.structures import Skipped, unique
-from matgl_fill.training import Labels, read_labelled
-from matgl_fill.utils.hashing import hash_structure
+from matgl_fill.training.labels import Labels, read_labelled
+from matgl_fill.utils.hashing import hash_parts, hash_structure
 
 
 @dataclass(frozen=True)
-class Given:
-    """Crystals to learn from.
+class SuppliedCrystals:
+    """Crystals to train on that came with the call.
 
     Attributes:
         proposals: the crystals.
@@ -34,43 +32,46 @@ class Given:
     labels: Labels | None
     skipped: list[Skipped]
 
-    def key(self) -> str:
-        """SHA-256 of crystals and labels."""
-        digest = hashlib.sha256()
-        for p in self.proposals:
-            digest.update(hash_structure(p.structure, p.id))
+    def fingerprint(self) -> str:
+        """Hash of crystals and labels."""
+        parts: list[Any] = [hash_structure(p.structure, p.id) for p in self.proposals]
         if self.labels is not None:
-            for array in (self.labels.energy, *self.labels.forces, self.labels.stress):
-                digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+            parts += [self.labels.energy, *self.labels.forces, self.labels.stress]
+        return hash_parts(*parts)
 
 
-def labelled_crystals(adapter: Adapter, roughness: RoughnessResult, source: Any) -> Given:
-    """Labelled crystals that the model can take; the target of each is where it lies.
+def supplied_crystals(
+    adapter: Adapter, roughness: RoughnessResult, proposals: Sequence[Proposal] | None, labelled: Any
+) -> SuppliedCrystals | None:
+    """The proposals or labelled crystals of a call; None if there are neither.
 
     Args:
         adapter: of the model.
         roughness: of the pool's embedding.
-        source: as in :func:`matgl_fill.training.read_labelled`.
+        proposals: of :func:`matgl_fill.propose`.
+        labelled: as in :func:`matgl_fill.training.read_labelled`.
 
     Raises:
         InputError: none can be used.
     """
+    if labelled is not None:
+        return _labelled_crystals(adapter, roughness, labelled)
+    return None if proposals is None else _proposed_crystals(adapter, roughness, proposals)
+
+
+def _labelled_crystals(adapter: Adapter, roughness: RoughnessResult, source: Any) -> SuppliedCrystals:
+    """Labelled crystals that the model can take; the target of each is where it lies."""
     found = read_labelled(source)
     keep, graphs, skipped = _usable(adapter, found.ids, found.structures, "labelled crystal")
     structures = [found.structures[i] for i in keep]
     Z = adapter.embed_graphs(graphs)[0]
     rows = zip(keep, structures, Z, roughness.local(Z).tolist(), strict=True)
     proposals = [Proposal(found.ids[i], s, "", "labelled", z, k, 0.0, r) for k, (i, s, z, r) in enumerate(rows)]
-    return Given(_renamed(proposals), found.labels.subset(keep), [*found.skipped, *skipped])
+    return SuppliedCrystals(_renamed(proposals), found.labels.subset(keep), [*found.skipped, *skipped])
 
 
-def proposed_crystals(adapter: Adapter, roughness: RoughnessResult, proposals: Sequence[Proposal]) -> Given:
-    """Proposals that the model can take; those of another model aim here at where they lie.
-
-    Raises:
-        InputError: something else is among them, or none can be used.
-    """
+def _proposed_crystals(adapter: Adapter, roughness: RoughnessResult, proposals: Sequence[Proposal]) -> SuppliedCrystals:
+    """Proposals that the model can take; those of another model aim here at where they lie."""
     if wrong := [p for p in proposals if not isinstance(p, Proposal)]:
         raise InputError(f"proposals hold a {type(wrong[0]).__name__}; give what matgl_fill.propose returns.")
     ids, structures = [p.id for p in proposals], [p.structure for p in proposals]
@@ -78,9 +79,9 @@ def proposed_crystals(adapter: Adapter, roughness: RoughnessResult, proposals: S
     kept = [proposals[i] for i in keep]
     if any(len(p.target) != adapter.dim for p in kept):
         Z = adapter.embed_graphs(graphs)[0]
-        places = zip(kept, Z, roughness.local(Z).tolist(), strict=True)
-        kept = [replace(p, target=z, distance=0.0, roughness=r) for p, z, r in places]
-    return Given(_renamed(kept), None, skipped)
+        points = zip(kept, Z, roughness.local(Z).tolist(), strict=True)
+        kept = [replace(p, target=z, distance=0.0, roughness=r) for p, z, r in points]
+    return SuppliedCrystals(_renamed(kept), None, skipped)
 
 
 def _usable(
@@ -92,15 +93,6 @@ def _usable(
         first = f"; first: {skipped[0].reason}" if skipped else ": there is none"
         raise InputError(f"no {kind} that {adapter.name} can take{first}.")
     return keep, graphs, skipped
-
-
-def given_crystals(
-    adapter: Adapter, roughness: RoughnessResult, proposals: Sequence[Proposal] | None, labelled: Any
-) -> Given | None:
-    """What was given of proposals and labelled crystals; None if neither was."""
-    if labelled is not None:
-        return labelled_crystals(adapter, roughness, labelled)
-    return None if proposals is None else proposed_crystals(adapter, roughness, proposals)
 
 
 def _renamed(proposals: Sequence[Proposal]) -> list[Proposal]:

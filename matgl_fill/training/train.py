@@ -2,46 +2,74 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.config.config import FillConfig
-from matgl_fill.embedding.cost import training_seconds
+from matgl_fill.config import ResolvedTraining
 from matgl_fill.embedding.pool import Pool
 from matgl_fill.generation import Proposal
-from matgl_fill.generation.augment import elements_of, training_augmentations
-from matgl_fill.training import Guard, Labels, Replay, Source, Verdict, fit
-from matgl_fill.training.build import Made, make_objectives
+from matgl_fill.guard import Guard, Verdict
+from matgl_fill.training.build import ObjectiveSet, build_objectives
 from matgl_fill.training.callbacks import EarlyStop
-from matgl_fill.training.correction.solve import Corrected, can_correct, make_correction
+from matgl_fill.training.correction.solve import CorrectionOutcome, can_correct, make_correction
+from matgl_fill.training.labels import Labels
+from matgl_fill.training.module import fit
+from matgl_fill.training.registry import ObjectiveContext
+from matgl_fill.training.replay import Replay
+from matgl_fill.training.request import FillRequest
 from matgl_fill.training.run_state import TRAINING, RunState
+from matgl_fill.training.training_set import make_training_set
 from matgl_fill.utils.console import console
 
 MAX_HOLDOUT = 400
 """Crystals that the guard judges on at most; more cost time and decide nothing."""
+BACKWARD_COST = 3.0
+"""A training pass costs about this many embedding passes."""
+GEOMETRY_COST = 3
+"""Training on forces and stress costs about this many times as much."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class Judgement:
+    """What the guard made of a training.
+
+    Attributes:
+        adapter: of the model that is handed over: the accepted one, or a copy of the original.
+        verdict: of the guard.
+        Z: the pool's embedding by it.
+    """
+
+    adapter: Adapter
+    verdict: Verdict
+    Z: np.ndarray
+
+    @property
+    def accepted(self) -> Adapter | None:
+        """The adapter if the guard accepted."""
+        return self.adapter if self.verdict.accepted else None
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
     """What training leaves.
 
     Attributes:
         tuned: the tuned copy; None where only a correction was asked for.
         history: its losses.
-        stop: what watched over the training, where the copy is added.
-        made: its objectives.
-        corrected: the correction of a potential's energies, where there were labels for one.
+        stop: what watched over the training, where the copy is a branch.
+        objectives: its objectives.
+        correction: of a potential's energies, where there were labels for one.
         guard: that is to judge it.
     """
 
     tuned: Adapter | None
     history: dict[str, list[float]]
     stop: EarlyStop | None
-    made: Made
-    corrected: Corrected | None
+    objectives: ObjectiveSet
+    correction: CorrectionOutcome | None
     guard: Guard
 
     @property
@@ -51,94 +79,93 @@ class Trained:
         if self.stop and self.stop.after is not None:
             best = f"the weights of step {self.stop.best} were taken"
             notes.append(f"training spoiled the embedding and ended after step {self.stop.after}; {best}")
-        if self.corrected and self.corrected.problem:
-            notes.append(f"no correction: {self.corrected.problem}")
+        if self.correction and self.correction.unsupported_reason:
+            notes.append(f"no correction: {self.correction.unsupported_reason}")
         return notes
 
-    def judged(self, original: Adapter, pool: Pool) -> tuple[Adapter, Verdict, np.ndarray]:
-        """The accepted model, the guard's verdict, and the pool's embedding, near which an added copy is kept.
+    def judged(self, original: Adapter, pool: Pool) -> Judgement:
+        """What the guard makes of it; where nothing was learnt there is nothing to judge.
 
-        Where nothing was learnt there is nothing to judge.
+        An attached branch is kept near what it gives of the pool's crystals.
+
+        Args:
+            original: adapter of the original model.
+            pool: known crystals.
         """
-        correction = self.corrected.correction if self.corrected else None
+        correction = self.correction.correction if self.correction else None
         if self.tuned is None and correction is None:
-            return original.clone(), Verdict(False, 0.0, (), {}), pool.Z
+            return Judgement(original.clone(), Verdict(False, 0.0, (), {}), pool.Z)
         accepted, verdict = self.guard.judge(original, self.tuned, correction)
         if not verdict.accepted:
-            return accepted, verdict, pool.Z
-        beside = len(accepted.cores) > 1
-        Z = (accepted.tuned_branch() if beside else accepted).embed_graphs(pool.graphs)[0]
+            return Judgement(accepted, verdict, pool.Z)
+        attached = len(accepted.cores) > 1
+        Z = (accepted.tuned_branch() if attached else accepted).embed_graphs(pool.graphs)[0]
         if lost := int((~np.isfinite(Z)).sum()):
-            return original.clone(), verdict.diverged(lost), pool.Z
-        if not beside:
-            return accepted, verdict, Z
+            return Judgement(original.clone(), verdict.diverged(lost), pool.Z)
+        if not attached:
+            return Judgement(accepted, verdict, Z)
         accepted.bound(Z)
-        return accepted, verdict, np.hstack([pool.Z, Z])
+        return Judgement(accepted, verdict, np.hstack([pool.Z, Z]))
 
 
 def train_copy(
-    adapter: Adapter,
-    pool: Pool,
-    proposals: list[Proposal],
-    objective: str,
-    oracle: tuple[str, Source] | None,
-    config: FillConfig,
-    seed: int,
-    state: RunState,
-    labels: Labels | None,
-) -> Trained:
+    request: FillRequest, pool: Pool, proposals: list[Proposal], labels: Labels | None, state: RunState
+) -> TrainingOutcome:
     """Train a copy on proposals, with the guard watching, and solve a potential's correction where there are labels.
 
     Args:
-        adapter: of the original.
+        request: what is asked for.
         pool: known crystals; a part of them is held out for the guard.
         proposals: crystals to learn from.
-        objective: as in :func:`matgl_fill.fill_tune`.
-        oracle: name and source of labels, if there is one.
-        config: settings, resolved for the model.
-        seed: of all random choices.
-        state: where labels and the training are saved.
         labels: of the proposals, if they came with any.
+        state: where labels and the training are saved.
 
     Raises:
         OracleError: the oracle fails on too many crystals.
     """
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(pool.structures))
-    cut = min(max(int(config.holdout * len(order)), 5), MAX_HOLDOUT)
-    held, rest = order[:cut], order[cut:]
-    guard = Guard(
-        adapter,
-        [pool.structures[i] for i in held],
-        [pool.graphs[i] for i in held],
-        pool.Z[held],
-        pool.y[held],
-        config,
-    )
-    crystals = [p.structure for p in proposals]
-    copies = training_augmentations(
-        crystals, [pool.structures[i] for i in rest], elements_of(pool.structures), config, rng
-    )
-    cut = config.oracle_copies * len(crystals) if labels is None else 0
-    tuned = adapter.tuned_branch() if config.form == "add" else adapter.clone()
-    Z = tuned.embed_graphs(pool.graphs)[0] if tuned.is_branch and tuned.reads_branch_apart else pool.Z
-    known = (pool.structures, Z, pool.y, pool.D)
-    teaching = (crystals + copies[:cut], copies[cut:])
-    made = make_objectives(tuned, *known, *teaching, objective, oracle, config, rng, state.responses, labels)
-    corrected = None
-    if made.lesson is not None and can_correct(adapter) and config.form != "overwrite":
-        apart = [pool.structures[i] for i in rest]
-        corrected = make_correction(adapter, made.lesson, apart, config, seed, state.tangents)
-    if config.form == "correct":
-        return Trained(None, {}, None, made, corrected, guard)
-    small = rest[np.argsort([pool.graphs[i].n_edges for i in rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
-    replayed = rng.permutation(small)[: config.replay_size]
-    graphs = [pool.graphs[i] for i in replayed]
-    atoms = np.array([len(pool.structures[i]) for i in replayed])
-    weights = (config.replay_weight or 0.0, config.prediction_weight or 0.0)
-    replay = Replay(Z, replayed, adapter.intensive(pool.y[replayed], atoms), weights)
-    seconds = training_seconds(pool.seconds_per_edge, made.objectives, graphs, config)
-    console.print(f"training for {config.steps} steps, about {seconds:.0f} s", highlight=False)
-    stop = EarlyStop(partial(guard.errors_beside, tuned)) if tuned.is_branch else None
-    history = fit(tuned, made.objectives, replay, graphs, config, seed, state.file(TRAINING), stop)
-    return Trained(tuned, history, stop, made, corrected, guard)
+    adapter, settings, rng = request.adapter, request.settings.training, np.random.default_rng(request.seed)
+    budgets = request.settings.guard
+    held, rest = _parted(len(pool), budgets.holdout, rng)
+    guard = Guard(adapter, pool.subset(held), budgets)
+    training_set = make_training_set(proposals, labels, pool, rest, settings, rng)
+    tuned = adapter.tuned_branch() if settings.form == "add" else adapter.clone()
+    read = pool
+    if tuned.is_branch and tuned.reads_branch_apart:
+        read = replace(pool, Z=tuned.embed_graphs(pool.graphs)[0])
+    context = ObjectiveContext(tuned, read, training_set, settings, rng)
+    objectives = build_objectives(context, request.objective, request.oracle, state.responses)
+    correction = None
+    if objectives.labelled is not None and can_correct(adapter) and settings.form != "overwrite":
+        known = [pool.structures[i] for i in rest]
+        correction = make_correction(adapter, objectives.labelled, known, budgets, request.seed, state.tangents)
+    if settings.form == "correct":
+        return TrainingOutcome(None, {}, None, objectives, correction, guard)
+    replay = _replay(context, adapter, rest)
+    seconds = pool.seconds_per_edge * _edges(objectives, replay, settings)
+    console.print(f"training for {settings.steps} steps, about {seconds:.0f} s", highlight=False)
+    stop = EarlyStop(partial(guard.errors_with, tuned)) if tuned.is_branch else None
+    history = fit(tuned, objectives.objectives, replay, settings, request.seed, state.file(TRAINING), stop)
+    return TrainingOutcome(tuned, history, stop, objectives, correction, guard)
+
+
+def _parted(n: int, holdout: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that are held out for the guard, and those that training may see."""
+    order = rng.permutation(n)
+    cut = min(max(int(holdout * n), 5), MAX_HOLDOUT)
+    return order[:cut], order[cut:]
+
+
+def _edges(objectives: ObjectiveSet, replay: Replay, settings: ResolvedTraining) -> float:
+    """Edges that would have to be embedded in the time that the training takes; crystals are as large as the pool's."""
+    mean = sum(g.n_edges for g in replay.graphs) / len(replay.graphs)
+    passes = sum(GEOMETRY_COST if o.needs_geometry else 1 for o in objectives.objectives)
+    return BACKWARD_COST * mean * (settings.batch_size * passes + settings.replay_batch) * settings.steps
+
+
+def _replay(context: ObjectiveContext, original: Adapter, rest: np.ndarray) -> Replay:
+    """Replay of pool crystals that training may see, without the quarter with most edges."""
+    pool, settings = context.pool, context.settings
+    edges = [pool.graphs[i].n_edges for i in rest]
+    small = rest[np.argsort(edges, kind="stable")[: -(-len(rest) * 3 // 4)]]
+    rows = context.rng.permutation(small)[: settings.replay_size]
+    return Replay(original, pool, rows, settings.replay_weight, settings.prediction_weight)

@@ -52,10 +52,7 @@ class Checkpoint:
         except Exception as error:  # a file of another kind may raise anything while it is read
             raise InputError(f"{self.path} is not the state of {self._what}; remove it or give another.") from error
         if key != self._key:
-            raise InputError(
-                f"{self.path} is the state of {self._what} with another model, data, settings or seed; remove it or "
-                "give another."
-            )
+            raise InputError(f"{self.path} belongs to another model, data, settings or seed; remove it.")
         return state
 
     def save(self, state: dict[str, Any]) -> None:

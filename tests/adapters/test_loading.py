@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import matgl
 import numpy as np
 import pytest
 import torch
-from helpers import DGL, FRESH, PYG_MODELS, load, shared
+from helpers import DGL, FRESH, PYG_MODELS, SAVED, load, shared
 from matgl.ext.ase import PESCalculator
 from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -126,7 +125,6 @@ def test_the_bundled_models_have_names():
     assert mf.get_adapter(mf.load_model("potential")).is_potential
 
 
-SAVED = Path(__file__).parents[1] / "saved_by_0_1"
 """Models that version 0.1.0 wrote, and what it made of ``crystals.extxyz`` with them, on one thread."""
 
 

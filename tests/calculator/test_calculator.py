@@ -24,7 +24,7 @@ from matgl.models import QET, CHGNet
 from pymatgen.io.ase import AseAtomsAdaptor
 
 import matgl_fill as mf
-from matgl_fill.calculator.learn import Lesson
+from matgl_fill.calculator.learn import FrameSet
 from matgl_fill.calculator.watch import Watcher, bare, measured
 from matgl_fill.errors import InputError, MatglFillWarning, OracleError
 from matgl_fill.structures import bundled
@@ -395,7 +395,7 @@ def test_filling_improves_the_model_in_place_and_undo_brings_the_original_back(p
     after = test.get_forces()
     assert np.abs(after - truth.get_forces()).mean() < 0.7 * np.abs(before - truth.get_forces()).mean()
     assert calc.get_property("novelty", test) < novelty
-    assert result.report["guard"]
+    assert result.report.guard
     assert calc.undo() is potential
     np.testing.assert_array_equal(test.get_forces(), before)
     assert calc.get_property("novelty", test) == novelty
@@ -459,12 +459,12 @@ class _Constant(Calculator):
 
 
 @pytest.mark.filterwarnings("ignore:the oracle failed")
-def test_answers_are_kept_by_oracle_and_failures_are_not(calc, heated):
-    lesson = Lesson(calc._adapter, calc.reference, calc.known, heated[:3], {})
+def test_results_are_kept_by_oracle_and_failures_are_not(calc, heated):
+    frame_set = FrameSet(calc._adapter, calc.reference, calc.pool, heated[:3], {})
     with pytest.raises(OracleError, match="usable labels for 0 of 3 frames"):
-        lesson.labelled(_Constant(None))
+        frame_set.labelled(_Constant(None))
     for value in (1.0, 2.0):
-        assert [a.get_potential_energy() for a in lesson.labelled(_Constant(value))] == [value] * 3
+        assert [a.get_potential_energy() for a in frame_set.labelled(_Constant(value))] == [value] * 3
 
 
 def test_two_networks_in_one_kind_of_calculator_are_two_oracles(calc, heated):
@@ -472,23 +472,23 @@ def test_two_networks_in_one_kind_of_calculator_are_two_oracles(calc, heated):
     with torch.no_grad():
         for parameter in other.parameters():
             parameter *= 1.05
-    lesson = Lesson(calc._adapter, calc.reference, calc.known, heated[:2], {})
+    frame_set = FrameSet(calc._adapter, calc.reference, calc.pool, heated[:2], {})
     for potential in (mf.load_model(bundled.POTENTIAL), other):
         oracle = PESCalculator(potential, stress_unit="eV/A3")
-        told = [a.get_potential_energy() for a in lesson.labelled(oracle)]
+        told = [a.get_potential_energy() for a in frame_set.labelled(oracle)]
         np.testing.assert_allclose(told, [oracle.get_potential_energy(a) for a in heated[:2]], rtol=1e-6)
 
 
 def test_a_frame_that_is_no_crystal_is_told_and_left_out(calc, heated):
     torn = heated[1].copy()
     torn.positions[1] = torn.positions[0]
-    lesson = Lesson(calc._adapter, calc.reference, calc.known, [heated[0], torn, heated[2]], {})
+    frame_set = FrameSet(calc._adapter, calc.reference, calc.pool, [heated[0], torn, heated[2]], {})
     with pytest.warns(MatglFillWarning, match="1 of 3 frames dropped; frame 2: "):
-        labelled = lesson.labelled(_Constant(1.0))
+        labelled = frame_set.labelled(_Constant(1.0))
     assert [a.info["id"] for a in labelled] == ["frame-0001", "frame-0003"]
     np.testing.assert_array_equal(labelled[1].positions, heated[2].positions)
     with pytest.raises(InputError, match="no frame is a crystal; frame 1: "):
-        Lesson(calc._adapter, calc.reference, calc.known, [torn], {}).labelled(_Constant(1.0))
+        FrameSet(calc._adapter, calc.reference, calc.pool, [torn], {}).labelled(_Constant(1.0))
 
 
 def test_a_watcher_goes_on_when_the_model_changes(potential, known, heated):

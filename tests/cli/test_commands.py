@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import tomllib
 from importlib.metadata import version as real_version
 
 import numpy as np
 import pytest
+from helpers import SAVED
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
@@ -128,10 +130,10 @@ def test_report_wants_the_folder_of_a_run(tmp_path):
 
 
 def test_report_is_drawn_again_without_a_model(tmp_path):
-    facts = {"title": "Fill-tuning of nothing", "run": {"model": "none"}, "verdict": {"accepted": False}}
-    (tmp_path / "report.json").write_text(json.dumps(facts))
+    """Of a run that version 0.1.0 saved."""
+    shutil.copy(SAVED / "run" / "report.json", tmp_path)
     assert str(tmp_path / "report.html") in call("report", tmp_path).replace("\n", "")
-    assert "Original returned" in (tmp_path / "report.html").read_text()
+    assert "Accepted" in (tmp_path / "report.html").read_text()
 
 
 def test_doctor_tries_what_is_here_and_says_how_to_get_the_rest(tmp_path, monkeypatch):

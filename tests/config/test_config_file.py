@@ -6,26 +6,30 @@ import tomllib
 import pytest
 import yaml
 
-from matgl_fill.config.config import FillConfig
-from matgl_fill.config.file import field_docs, settings_toml
+from matgl_fill.config import FillConfig, settings_toml
 from matgl_fill.errors import InputError
 
 
 def test_printed_defaults_are_the_defaults_and_explain_every_field(tmp_path):
     text = settings_toml(FillConfig())
     assert FillConfig(**tomllib.loads(text)) == FillConfig()
-    assert set(field_docs(FillConfig)) == set(FillConfig.model_fields)
-    for name, meaning in field_docs(FillConfig).items():
+    groups = {name: getattr(FillConfig(), name) for name in FillConfig.model_fields}
+    assert set(tomllib.loads(text)) == set(groups) == {"search", "training", "guard"}
+    fields = {name: field for group in groups.values() for name, field in type(group).model_fields.items()}
+    assert len(fields) == sum(len(type(group).model_fields) for group in groups.values()) == 31
+    for name, field in fields.items():
         block = next(b for b in text.split("\n\n") if f"\n{name} = " in b or f"\n# {name} = " in b)
-        assert meaning.replace("``", "") in " ".join(block.replace("#", " ").split())
+        meaning = " ".join(field.description.replace("``", "").split())
+        assert meaning in " ".join(block.replace("#", " ").split())
     assert max(map(len, text.splitlines())) <= 100
     (tmp_path / "defaults.toml").write_text(text)
     assert FillConfig.make(tmp_path / "defaults.toml") == FillConfig()
 
 
 def test_toml_yaml_dictionary_and_python_give_one_config(tmp_path):
-    changes = {"steps": 7, "lr": 1e-4, "form": "overwrite", "strain": 0.0}
-    config = FillConfig(**changes)
+    changes = {"steps": 7, "lr": 1e-4, "form": "overwrite", "max_energy_shift": 0.0}
+    config = FillConfig(training={"steps": 7, "lr": 1e-4, "form": "overwrite"}, guard={"max_energy_shift": 0.0})
+    assert FillConfig(**changes) == config
     (tmp_path / "a.toml").write_text(settings_toml(config))
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(changes))
     (tmp_path / "a.yml").write_text(json.dumps(changes))
@@ -37,7 +41,7 @@ def test_toml_yaml_dictionary_and_python_give_one_config(tmp_path):
     ("name", "text", "message"),
     [
         ("a.toml", "step = 3", "no setting 'step'; did you mean 'steps'?"),
-        ("a.yaml", "zzz: red", "no setting 'zzz'; there are choice, form,"),
+        ("a.yaml", "zzz: red", "no setting 'zzz'; there are choice, neighbours, form,"),
         ("a.yaml", "1: 2", "no setting '1'"),
         ("a.toml", "steps = -1", "steps = -1: Input should be greater than or equal to 0"),
         (
@@ -45,6 +49,9 @@ def test_toml_yaml_dictionary_and_python_give_one_config(tmp_path):
             "choice: smooth",
             "choice = 'smooth': Input should be 'roughness', 'random', 'farthest' or 'dissimilar'",
         ),
+        ("a.toml", "[training]\nstepz = 3", "no setting 'stepz'; did you mean 'steps'?"),
+        ("a.toml", "steps = 3\n[training]\nsteps = 4", "steps is given twice, in 'training' and outside of it"),
+        ("a.toml", "guard = 3", "guard = 3: Input should be a valid dictionary"),
         ("a.toml", "steps = ", "cannot be read"),
         ("a.yaml", "steps: [", "cannot be read"),
         ("a.yaml", "- 3", "holds no settings"),

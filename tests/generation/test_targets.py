@@ -124,7 +124,7 @@ def test_numbers_of_numpy_are_numbers(model, pool, tmp_path):
     one = mf.fill_tune(model, pool, n=np.int64(2), seed=np.int32(3), config=quick, out=tmp_path)
     two = mf.fill_tune(model, pool, n=2, seed=3, config=quick)
     np.testing.assert_array_equal(mf.embed(one.model, pool), mf.embed(two.model, pool))
-    assert np.isfinite(one.report["history"]["replay"]).all()
+    assert np.isfinite(one.report.history["replay"]).all()
 
 
 def test_roughness_of_another_embedding_is_refused(model, pool):

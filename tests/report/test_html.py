@@ -14,6 +14,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from matgl_fill.errors import InputError
+from matgl_fill.guard import Check
 from matgl_fill.report.html import (
     count,
     draw_thumbnails,
@@ -28,16 +29,22 @@ from matgl_fill.report.html import (
     used,
     write_report,
 )
+from matgl_fill.report.model import RunReport
 from matgl_fill.report.pictures import draw_pictures, latent_map, loss_curves, task_bars
 from matgl_fill.report.thumbnails import MAX_SPHERES, thumbnail
 from matgl_fill.structures import write_structures
 
 HOSTILE = "<script>alert('1')</script>&\"<b>$x_"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
-SECTIONS = ("verdict", "run", "tasks", "guard", "roughness", "history", "proposals", "skipped", "config", "controls")
+SECTIONS = ("tasks", "guard", "roughness", "history", "proposals", "skipped", "config")
 
 
-def make_report() -> dict[str, Any]:
+def make_report() -> RunReport:
+    return RunReport.model_validate(make_facts())
+
+
+def make_facts() -> dict[str, Any]:
+    """As version 0.1.0 wrote them."""
     rng = np.random.default_rng(0)
     names = ["log bulk modulus", "log shear modulus", "refractive index", "phonon peak", "dielectric", "band gap HSE"]
     units = ["log10 GPa", "log10 GPa", "", "1/cm", "", "eV"]
@@ -93,9 +100,6 @@ def make_report() -> dict[str, Any]:
             "machine": "x86_64, 2 threads, Python 3.11.2",
         },
         "tasks": tasks,
-        "controls": [
-            {"name": "random", "mean_change_percent": 0.9, "worst_task": "dielectric", "worst_change_percent": -4.0}
-        ],
         "guard": [
             {
                 "measure": "prediction drift",
@@ -149,13 +153,13 @@ def make_map(seed: int) -> dict[str, Any]:
     return {name: array.tolist() for name, array in facts.items()} | {"axes": ["first", "second"]}
 
 
-def make_crystals(report: dict[str, Any]) -> dict[str, Structure]:
+def make_crystals(report: RunReport) -> dict[str, Structure]:
     made = [Structure(Lattice.cubic(4 + k % 3), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]) for k in range(100)]
-    return {p["id"]: crystal for p, crystal in zip(report["proposals"], made, strict=True)}
+    return {p.id: crystal for p, crystal in zip(report.proposals, made, strict=True)}
 
 
 @pytest.fixture(scope="module")
-def report() -> dict[str, Any]:
+def report() -> RunReport:
     return make_report()
 
 
@@ -219,12 +223,12 @@ def test_report_says_everything_and_the_verdict_first(report, pictures, tmp_path
     body = text[text.index("<body>") :]
     verdict = body.index("Accepted, interpolated back to weight 0.75")
     assert body.index("<h1>") < verdict < min(body.index("<table"), body.index("<svg"))
-    for task in report["tasks"]:
-        assert f'<th scope="row">{task["name"]}</th>' in text
-    for proposal in report["proposals"]:
-        assert f">{proposal['id']}<" in text
-        assert proposal["parent"] in page.words
-    for expected in ("+3.4 %", "−1.7 %", "≤ 0.05", "≥ 0.9", "✗ fail", "3 min 7 s", "two atoms share a site", "random"):
+    for task in report.tasks:
+        assert f'<th scope="row">{task.name}</th>' in text
+    for proposal in report.proposals:
+        assert f">{proposal.id}<" in text
+        assert proposal.parent in page.words
+    for expected in ("+3.4 %", "−1.7 %", "≤ 0.05", "≥ 0.9", "✗ fail", "3 min 7 s", "two atoms share a site"):
         assert expected in page.words.replace("\N{NO-BREAK SPACE}", " ")
     for expected in ("lr = 0.002", "Ba→Sr, O→S", "matgl 4.1.2", "−10.0", "42 % of the budget"):
         assert expected in page.words.replace("\N{NO-BREAK SPACE}", " ")
@@ -234,7 +238,7 @@ def test_page_is_accessible(report, pictures, tmp_path):
     text, page = read(write_report(report, tmp_path, pictures, draw_thumbnails(make_crystals(report))))
     assert ("html", "lang", "en") in page.attributes
     assert page.tags.count("h1") == 1
-    assert page.tags.count("caption") == page.tags.count("table") == 6
+    assert page.tags.count("caption") == page.tags.count("table") == 5
     assert all("scope=" in tag for tag in re.findall(r"<th\b[^>]*>", text))
     scrolling = re.findall(r'<div class="scroll[^>]*>', text)
     assert len(scrolling) == page.tags.count("table") + page.tags.count("pre")
@@ -276,7 +280,7 @@ def test_references_inside_pictures_resolve(report, pictures, tmp_path):
 
 
 def test_hostile_text_is_escaped(tmp_path):
-    report = make_report()
+    report = make_facts()
     report["title"] = report["run"]["model"] = report["verdict"]["headline"] = HOSTILE
     report["verdict"]["worst_task"] = report["tasks"][0]["name"] = report["guard"][0]["measure"] = HOSTILE
     report["tasks"][0]["probes"][HOSTILE] = 1.0
@@ -285,10 +289,11 @@ def test_hostile_text_is_escaped(tmp_path):
     report["history"][HOSTILE] = report["history"].pop("replay")
     report["proposals"][0] |= {"formula": HOSTILE, "parent": "\udcff" + HOSTILE}
     report["skipped"][0] = {"where": HOSTILE, "reason": HOSTILE}
-    report["config"][HOSTILE] = {"nested": HOSTILE}
     report["call"]["model"] = HOSTILE
     crystals = {HOSTILE: Structure(Lattice.cubic(4), ["Na"], [[0, 0, 0]])}
     report["proposals"][0]["id"] = HOSTILE
+    report["alignment"] = {"unexplained_eV_per_atom": 0.1, "shifts_eV_per_atom": {HOSTILE: 1.0}, "crystals": 3}
+    report = RunReport.model_validate(report)
     assert "<script" not in notebook_summary(report)
     text, page = read(write_report(report, tmp_path, draw_pictures(report), draw_thumbnails(crystals)))
     assert "<script" not in text
@@ -301,21 +306,20 @@ def test_hostile_text_is_escaped(tmp_path):
 def test_absent_sections_are_left_out(report, pictures, tmp_path, absent):
     picture = {"tasks": "task_bars", "history": "loss_curves"}.get(absent)
     some = {name: svg for name, svg in pictures.items() if name != picture}
-    text, _ = read(write_report({**report, absent: None}, tmp_path, some))
-    missing = {key: value for key, value in report.items() if key != absent}
+    text, _ = read(write_report(report.model_copy(update={absent: None}), tmp_path, some))
+    missing = RunReport.model_validate({key: value for key, value in make_facts().items() if key != absent})
     assert read(write_report(missing, tmp_path, some))[0] == text
-    word = {"verdict": 'id="verdict"', "run": "Wall time", "history": "<h2>Training", "tasks": "<h2>Downstream"}
+    word = {"history": "<h2>Training", "tasks": "<h2>Downstream"}
     word |= {"proposals": "<h2>Generated", "config": "<h2>Configuration", "skipped": "<h2>Skipped"}
     assert word.get(absent, f"<h2>{absent.capitalize()}") not in text
-    assert text.count("<section") == read(write_report(report, tmp_path, pictures))[0].count("<section") - (
-        2 if absent == "run" else 1
-    )
+    assert text.count("<section") == read(write_report(report, tmp_path, pictures))[0].count("<section") - 1
 
 
-def test_nothing_at_all_is_a_page(tmp_path):
-    text, page = read(write_report({}, tmp_path, {}))
+def test_a_run_and_its_verdict_alone_are_a_page(tmp_path):
+    some = {key: make_facts()[key] for key in ("run", "verdict")}
+    text, page = read(write_report(RunReport.model_validate(some), tmp_path, {}))
     assert "None" not in text
-    assert not {"table", "section", "svg"} & set(page.tags)
+    assert not {"table", "svg"} & set(page.tags)
 
 
 def test_refused_model_says_why(report, tmp_path):
@@ -328,7 +332,9 @@ def test_refused_model_says_why(report, tmp_path):
         "worst_change_percent": None,
         "alpha": 0.0,
     }
-    text, page = read(write_report({**report, "verdict": verdict, "tasks": None}, tmp_path, {}))
+    text, page = read(
+        write_report(RunReport.model_validate(make_facts() | {"verdict": verdict, "tasks": None}), tmp_path, {})
+    )
     assert "Original returned Not accepted: the original model is returned." in page.words
     assert "at weight 0.25: prediction drift over budget" in page.words
     assert "None" not in text
@@ -355,7 +361,7 @@ def test_pictures_are_well_formed_small_and_deterministic(report, pictures):
     assert "target" not in pictures["map_after"]
     assert "dielectric" in pictures["task_bars"]
     assert "−1.7 %" in pictures["task_bars"]
-    assert all(term in pictures["loss_curves"] for term in report["history"])
+    assert all(term in pictures["loss_curves"] for term in report.history)
 
 
 def test_pictures_leave_no_trace_and_ignore_the_readers_style(report, pictures):
@@ -417,15 +423,15 @@ def test_numbers_in_words():
     assert count(1234567) == "1\u202f234\u202f567"
     assert [duration(x) for x in (3.21, 125.4, 3840.0, None)] == ["3.2 s", "2 min 5 s", "1 h 4 min", "–"]
     assert [relative(1.5, 1.0), relative(1.0, 0.0), relative(None, 1.0)] == ["+50.0\u00a0%", "–", "–"]
-    assert limit({"value": 0.8, "budget": 0.9, "passed": False}) == "≥\u00a00.9"
+    assert limit(Check("recovered", 0.8, 0.9, "R2", False)) == "≥\u00a00.9"
 
 
 def test_budget_used_counts_towards_either_limit():
-    assert used({"value": 0.021, "budget": 0.05, "passed": True}) == pytest.approx(42)
-    assert used({"value": 0.97, "budget": 0.9, "passed": True}) == pytest.approx(30)
-    assert used({"value": 0.8, "budget": 0.9, "passed": False}) == pytest.approx(200)
-    assert used({"value": -3.0, "budget": 1.0, "passed": True}) == 0
-    assert used({"value": 0.1, "budget": 0.0, "passed": False}) is None
+    assert used(Check("", 0.021, 0.05, "", True)) == pytest.approx(42)
+    assert used(Check("", 0.97, 0.9, "", True)) == pytest.approx(30)
+    assert used(Check("", 0.8, 0.9, "", False)) == pytest.approx(200)
+    assert used(Check("", -3.0, 1.0, "", True)) == 0
+    assert used(Check("", 0.1, 0.0, "", False)) is None
 
 
 def test_thumbnail_draws_atoms_where_they_are_and_small():
@@ -453,8 +459,10 @@ def test_hundred_large_crystals_stay_a_small_page(report, pictures, tmp_path):
 def test_report_is_rebuilt_from_its_files_alone(report, pictures, tmp_path):
     crystals = make_crystals(report)
     written = write_report(report, tmp_path / "a", pictures, draw_thumbnails(crystals)).read_bytes()
-    (tmp_path / "a" / "report.json").write_text(json.dumps(report))
-    write_structures(crystals.values(), tmp_path / "a" / "proposals.extxyz", info=report["proposals"])
+    (tmp_path / "a" / "report.json").write_text(report.to_json())
+    write_structures(
+        crystals.values(), tmp_path / "a" / "proposals.extxyz", info=[dict(row) for row in report.proposals]
+    )
     (tmp_path / "a" / "report.html").unlink()
     assert rebuild_report(tmp_path / "a").read_bytes() == written
     (tmp_path / "a" / "proposals.extxyz").unlink()
@@ -474,12 +482,23 @@ def test_card_and_notebook_tell_verdict_first_and_what_was_done(report):
     card, page = model_card(report), Page(notebook_summary(report))
     assert card.index("Accepted, interpolated back to weight 0.75") < card.index("|")
     assert page.words.index("Accepted, interpolated back to weight 0.75") < 5
-    for task in report["tasks"]:
-        assert f"| {task['name']} | {task['unit']} |" in card
-        assert task["name"] in page.words
+    for task in report.tasks:
+        assert f"| {task.name} | {task.unit} |" in card
+        assert task.name in page.words
     for word in ("| seed | 0 |", "TensorNet-MatPES", "matgl.load_model", "lr = 0.002", "arXiv:2502.13886", "−1.7 %"):
         assert word in card
     assert "matgl-fill run 'base model' pool.cif --config config.toml -n 100 --seed 0 -o out" in card
     assert all("scope=" in tag for tag in re.findall(r"<th\b[^>]*>", notebook_summary(report)))
-    refused = report | {"verdict": report["verdict"] | {"accepted": False, "headline": "not accepted: no"}}
+    no = report.verdict.model_copy(update={"accepted": False, "headline": "not accepted: no"})
+    refused = report.model_copy(update={"verdict": no})
     assert "The weights here are the original's" in model_card(refused)
+
+
+def test_a_report_says_in_which_format_it_is_and_numbers_that_are_none_come_back(report, tmp_path):
+    odd = report.verdict.model_copy(update={"mean_change_percent": math.inf})
+    (tmp_path / "report.json").write_text(report.model_copy(update={"verdict": odd}).to_json())
+    assert json.loads((tmp_path / "report.json").read_text())["format_version"] == 1
+    assert RunReport.read(tmp_path / "report.json").verdict.mean_change_percent == math.inf
+    (tmp_path / "report.json").write_text(report.to_json().replace('"format_version": 1', '"format_version": 9'))
+    with pytest.raises(InputError, match="is no report of matgl_fill"):
+        RunReport.read(tmp_path / "report.json")

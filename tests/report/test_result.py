@@ -19,6 +19,7 @@ import matgl_fill as mf
 from matgl_fill.config.config import FillConfig
 from matgl_fill.evaluation import read_tasks
 from matgl_fill.report.html import rebuild_report
+from matgl_fill.report.model import RunReport
 from matgl_fill.structures import bundled
 
 
@@ -35,7 +36,7 @@ def saved(result, tmp_path_factory):
 
 
 def test_every_way_of_showing_it_tells_the_verdict(result):
-    headline = result.report["verdict"]["headline"]
+    headline = result.report.verdict.headline
     assert headline in repr(result)
     assert len(repr(result)) < 200
     assert f"guard: {headline}" in " ".join(str(result).split())
@@ -60,8 +61,9 @@ def test_saved_folder_is_complete_and_its_card_says_what_was_done(result, saved,
     assert {p.name for p in saved.iterdir()} == {
         "model", "proposals.extxyz", "cif", "config.toml", "report.json", "report.html",
     }  # fmt: skip
-    assert FillConfig.make(saved / "config.toml").model_dump() == result.report["config"]
-    assert json.loads((saved / "report.json").read_text()) == json.loads(json.dumps(result.report))
+    assert FillConfig.make(saved / "config.toml") == result.report.config
+    assert RunReport.read(saved / "report.json") == result.report
+    assert json.loads((saved / "report.json").read_text())["format_version"] == 1
     card = (saved / "model" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: matgl\n")
     for word in (
@@ -72,8 +74,8 @@ def test_saved_folder_is_complete_and_its_card_says_what_was_done(result, saved,
         "frustration",
     ):
         assert word in card
-    for check in result.report["guard"]:
-        assert f"| {check['measure']} |" in card
+    for check in result.report.guard:
+        assert f"| {check.measure} |" in card
     stated = json.loads((saved / "model" / "model.json").read_text())["metadata"]["matgl_fill"]
     assert (stated["seed"], stated["n"], stated["accepted"]) == (4, 3, result.accepted)
     again = matgl.load_model(str(saved / "model"))

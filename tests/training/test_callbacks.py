@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from helpers import pool_of
 
 import matgl_fill as mf
-from matgl_fill.config.config import FillConfig
-from matgl_fill.training import Guard, ReadoutObjective, Replay, Standardiser, fit
+from matgl_fill.config import FillConfig
+from matgl_fill.guard import Guard
+from matgl_fill.training import ReadoutObjective, Replay, Standardiser, fit
 from matgl_fill.training.callbacks import CHECKS, EarlyStop
 
 STEPS = 15
@@ -81,20 +84,18 @@ def start(model, pool):
     """Makes all that :func:`fit` needs, the guard's probes with it; the rate decides whether the training spoils."""
     original = mf.get_adapter(model)
     known, held = pool.subset(range(60)).structures, pool.subset(range(60, 160)).structures
-    Z, y = original.tuned_branch().embed_graphs(original.graphs(known))
-    D, graphs = mf.describe(known), original.graphs(held)
-    Z_held, y_held = original.embed_graphs(graphs)
+    Z = original.tuned_branch().embed_graphs(original.graphs(known))[0]
+    D, prepared, held_out = mf.describe(known), pool_of(original, known), pool_of(original, held)
 
     def make(lr, processes=1):
         torch.set_num_threads(1)
         config = FillConfig(steps=STEPS, lr=lr, batch_size=4, replay_batch=5, processes=processes, average_from=0.6)
         adapter, scale = original.tuned_branch(), Standardiser(Z)
-        guard = Guard(original, held, graphs, Z_held, y_held, config)
+        guard = Guard(original, held_out, config.guard)
         objective = ReadoutObjective("descriptor", scale, (Z, D), known[:14], D[:14], 1.0)
-        replay = Replay(Z, np.arange(30, 52), y[30:52], (0.0, 0.1))
-        config = config.resolved(False, 5, lr)
-        given = adapter, [objective], replay, adapter.graphs(known[30:52]), config, 0
-        return given, EarlyStop(lambda: guard.errors_beside(adapter))
+        replay = Replay(original, replace(prepared, Z=Z), np.arange(30, 52), 0.0, 0.1)
+        given = adapter, [objective], replay, config.resolved(False, 5, lr).training, 0
+        return given, EarlyStop(lambda: guard.errors_with(adapter))
 
     return make
 
@@ -152,6 +153,6 @@ def test_the_report_says_so_and_the_embedding_is_sound(model, pool):
     proposals = mf.propose(model, pool, n=2)
     config = {"steps": STEPS, "copies": 4, "replay_size": 60, "lr": 1e8}
     result = mf.fill_tune(model, pool, proposals=proposals, config=config)
-    (reason,) = (r for r in result.report["verdict"]["reasons"] if "spoiled the embedding" in r)
+    (reason,) = (r for r in result.report.verdict.reasons if "spoiled the embedding" in r)
     assert reason == "training spoiled the embedding and ended after step 6; the weights of step 0 were taken"
     assert np.isfinite(mf.embed(result.model, pool)).all()

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 import matgl_fill as mf
 from matgl_fill.adapters import KernelCorrection, core_of
-from matgl_fill.config.config import FillConfig
+from matgl_fill.config import GuardConfig
 from matgl_fill.errors import InputError, ModelError
 from matgl_fill.generation.moves import Rattle
 from matgl_fill.structures import bundled
 from matgl_fill.testing import double_precision, permuted, rotated, supercell
-from matgl_fill.training import Labels, label
-from matgl_fill.training.correction.solve import KNOWN_LEAST, make_correction, solve_correction
+from matgl_fill.training import LabelledSet, Labels, label
+from matgl_fill.training.correction.solve import REFERENCE_LEAST, make_correction, solve_correction
 from matgl_fill.training.correction.tangents import random_directions, tangents
 from matgl_fill.training.run_state import RunState
 
@@ -147,7 +147,7 @@ def test_it_learns_what_can_be_learnt_and_keeps_what_is_known(own, known, met):
     """The oracle is the potential with another correction: frames that were not taught come nearer, known ones stay."""
     oracle = corrected(own, met, seed=1, size=1.0)
     taught, tested = met[:20], met[20:]
-    found = make_correction(own, (taught, label(taught, oracle)), known, FillConfig(), seed=0)
+    found = make_correction(own, LabelledSet(taught, label(taught, oracle)), known, GuardConfig(), seed=0)
     new = own.filled(correction=found.correction)
     truth = label(tested, oracle)
 
@@ -155,14 +155,14 @@ def test_it_learns_what_can_be_learnt_and_keeps_what_is_known(own, known, met):
         return np.abs(np.concatenate(label(tested, adapter).forces) - np.concatenate(truth.forces)).mean()
 
     assert error(new) < 0.5 * error(own)
-    assert found.facts["force_error_left_out_after"] < 0.7 * found.facts["force_error_left_out_before"]
+    assert found.facts.force_error_left_out_after < 0.7 * found.facts.force_error_left_out_before
     before, after = label(known, own), label(known, new)
     size = np.abs(np.concatenate(before.forces)).mean()
     drift = np.abs(np.concatenate(after.forces) - np.concatenate(before.forces)).mean() / size
     shift = np.mean((after.energy - before.energy) / [len(s) for s in known])
-    assert drift < FillConfig().max_force_drift
-    assert abs(shift) < FillConfig().max_energy_shift
-    again = make_correction(own, (taught, label(taught, oracle)), known, FillConfig(), seed=0)
+    assert drift < GuardConfig().max_force_drift
+    assert abs(shift) < GuardConfig().max_energy_shift
+    again = make_correction(own, LabelledSet(taught, label(taught, oracle)), known, GuardConfig(), seed=0)
     assert torch.equal(again.correction.weights, found.correction.weights)
 
 
@@ -171,9 +171,9 @@ def test_labels_that_do_not_hold_elsewhere_give_no_correction(own, known, met):
     labels = label(met[:10], own)
     rng = np.random.default_rng(0)
     noisy = Labels(labels.energy, [f + rng.normal(0, 0.1, f.shape) for f in labels.forces], labels.stress)
-    found = make_correction(own, (met[:10], noisy), known, FillConfig(), seed=0)
+    found = make_correction(own, LabelledSet(met[:10], noisy), known, GuardConfig(), seed=0)
     assert found.correction is None
-    assert "does not hold on labelled crystals left out" in found.problem
+    assert "does not hold on labelled crystals left out" in found.unsupported_reason
 
 
 def test_what_is_not_known_is_not_learnt(own, known, met):
@@ -181,8 +181,9 @@ def test_what_is_not_known_is_not_learnt(own, known, met):
     labels = label(met[:16], corrected(own, met, seed=1, size=1.0))
     energy, stress = labels.energy.copy(), np.full_like(labels.stress, np.nan)
     energy[::2] = np.nan
-    found = make_correction(own, (met[:16], Labels(energy, labels.forces, stress)), known, FillConfig(), seed=0)
-    assert found.facts["force_error_left_out_after"] < 0.8 * found.facts["force_error_left_out_before"]
+    labelled = LabelledSet(met[:16], Labels(energy, labels.forces, stress))
+    found = make_correction(own, labelled, known, GuardConfig(), seed=0)
+    assert found.facts.force_error_left_out_after < 0.8 * found.facts.force_error_left_out_before
 
 
 def test_energies_alone_do_not_correct(own, known, met):
@@ -191,21 +192,21 @@ def test_energies_alone_do_not_correct(own, known, met):
         del atoms.calc.results["forces"], atoms.calc.results["stress"]
     result = mf.fill_tune(own.model, known, labelled=frames, config={"form": "correct"})
     assert not result.accepted
-    assert result.report["verdict"]["reasons"][0].startswith("no correction: the labels hold no forces")
+    assert result.report.verdict.reasons[0].startswith("no correction: the labels hold no forces")
 
 
 def test_known_crystals_may_all_be_large(own, known, met):
     """But one: it alone could not be parted into those that are held and those that are judged by."""
     large = [s * (2, 2, 2) for s in known if len(s) > 2][:12]
     labels = label(met[:8], corrected(own, met, seed=1, size=1.0))
-    found = make_correction(own, (met[:8], labels), [*large, known[0]], FillConfig(), seed=0)
-    assert found.facts["known_crystals"] == KNOWN_LEAST
+    found = make_correction(own, LabelledSet(met[:8], labels), [*large, known[0]], GuardConfig(), seed=0)
+    assert found.facts.reference_crystals == REFERENCE_LEAST
 
 
 def test_one_crystal_is_not_enough(own, known, met):
     made = [tangents(own, s, 8, 3, np.random.default_rng(0)) for s in (*met[:1], *known[:10])]
     labels = label(met[:1], corrected(own, met, seed=1, size=1.0))
-    assert solve_correction(made[:1], labels, made[1:], FillConfig(), np.random.default_rng(0)).correction is None
+    assert solve_correction(made[:1], labels, made[1:], GuardConfig(), np.random.default_rng(0)).correction is None
 
 
 def test_derivatives_are_kept_for_a_run_that_goes_on(own, met, tmp_path):
@@ -238,8 +239,8 @@ def test_the_verb_corrects_and_undoes(own, known, met, result):
     assert all(torch.equal(v, kept[k]) for k, v in own.model.state_dict().items())
     np.testing.assert_array_equal(mf.embed(result.model, known), mf.embed(own.model, known))
     assert result.undo() is own.model
-    assert "environments" in result.report["run"]["correction"]
-    assert result.report["history"] is None
+    assert "environments" in result.report.run.correction
+    assert result.report.history is None
 
 
 def test_a_branch_and_a_correction_are_attached_together(own, known, met, tmp_path):
@@ -262,7 +263,7 @@ def test_a_refused_correction_says_why(own, known, met):
         del atoms.calc.results["stress"]
     result = mf.fill_tune(own.model, known, labelled=frames, config={"form": "correct"})
     assert not result.accepted
-    assert "no correction: what the labels teach does not hold" in result.report["verdict"]["reasons"][0]
+    assert "no correction: what the labels teach does not hold" in result.report.verdict.reasons[0]
     np.testing.assert_array_equal(energies(mf.get_adapter(result.model), met), energies(own, met))
 
 

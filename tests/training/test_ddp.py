@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.lj import LennardJones
+from helpers import pool_of
 
 import matgl_fill as mf
-from matgl_fill.config.config import FillConfig
+from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
 from matgl_fill.training import OracleObjective, ReadoutObjective, Replay, Standardiser, fit, label, module
-from matgl_fill.training import checkpoint as checkpoint_module
 
 STEPS = int(os.environ.get("MATGL_FILL_DDP_STEPS", "12"))
 """Of a whole fill-tuning; give more by hand."""
@@ -56,25 +56,24 @@ def parts(model, known, kind, replay=REPLAY, **changes):
     """All that :func:`fit` needs."""
     structures, labels, D = known
     original = mf.get_adapter(model)
-    graphs, atoms = original.graphs(structures), np.array([len(s) for s in structures])
-    Z, y = original.embed_graphs(graphs)
-    scale, half = Standardiser(Z), len(structures) // 2
+    prepared = pool_of(original, structures)
+    Z, scale, half = prepared.Z, Standardiser(prepared.Z), len(structures) // 2
     if kind == "descriptor":
         objective = ReadoutObjective(kind, scale, (Z, D), structures[:half], D[:half], 1.0, pool_weight=1.0)
     else:
-        head = None if original.is_potential else (Z[:half], (labels.energy / atoms)[:half])
+        head = None if original.is_potential else (Z[:half], (labels.energy / prepared.n_atoms)[:half])
         objective = OracleObjective(kind, structures[:half], labels.subset(range(half)), 1.0, scale, head)
-    term = Replay(Z, np.arange(half, len(Z)), original.intensive(y, atoms)[half:], replay)
+    term = Replay(original, prepared, np.arange(half, len(Z)), *replay)
     config = FillConfig(**CONFIG | changes).resolved(original.is_potential, 9, original.training_rate)
-    return original.clone(), [objective], term, graphs[half:], config, 0
+    return original.clone(), [objective], term, config.training, 0
 
 
 def trained(given, path=None) -> tuple[dict[str, list[float]], np.ndarray, list[torch.Tensor]]:
     """Losses, embedding of the replayed crystals, and weights with those of the heads."""
     history = fit(*given, path)
-    adapter, objectives, _, graphs = given[:4]
+    adapter, objectives, replay = given[:3]
     heads = [p.detach() for o in objectives for p in o.parameters()]
-    return history, adapter.embed_graphs(graphs)[0], [*adapter.core.state_dict().values(), *heads]
+    return history, adapter.embed_graphs(replay.graphs)[0], [*adapter.core.state_dict().values(), *heads]
 
 
 def difference(a, b) -> float:
@@ -151,7 +150,7 @@ def test_fill_tune_takes_as_many_processes_as_it_is_told(model, pool, monkeypatc
     assert [k["nprocs"] for k in asked] == [2]
     assert one.accepted
     assert two.accepted
-    found = [(r.report["history"], mf.embed(r.model, pool), list(r.model.state_dict().values())) for r in (one, two)]
+    found = [(r.report.history, mf.embed(r.model, pool), list(r.model.state_dict().values())) for r in (one, two)]
     assert_same(*found)
     assert os.environ.get("MASTER_PORT") == port
 
@@ -185,7 +184,7 @@ def whole(model, known):
 def test_interrupted_processes_are_gone_and_training_goes_on_to_the_same_bits(
     model, known, whole, tmp_path, monkeypatch, how
 ):
-    monkeypatch.setattr(checkpoint_module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "SAVE_SECONDS", 0.0)
     path, args = tmp_path / "training.pt", (model, known, "descriptor")
     run = multiprocessing.get_context("fork").Process(
         target=_interruptible, args=(parts(*args, **SHORT, processes=2), path)
@@ -200,7 +199,7 @@ def test_interrupted_processes_are_gone_and_training_goes_on_to_the_same_bits(
     until(lambda: not any(map(alive, children)))
     with pytest.raises(InputError, match="belongs to another"):
         fit(*parts(*args, **SHORT, processes=1), path)
-    assert torch.load(path, weights_only=True)["step"] < SHORT["steps"]
+    assert torch.load(path, weights_only=True)["state"]["step"] < SHORT["steps"]
     history, _, weights = trained(parts(*args, **SHORT, processes=2), path)
     assert history == whole[0]
     assert all(torch.equal(a, b) for a, b in zip(weights, whole[2], strict=True))

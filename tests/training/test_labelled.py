@@ -83,7 +83,7 @@ def test_energies_alone_are_enough(model, pool, frames):
     for a, full in zip(bare, frames, strict=True):
         a.calc = SinglePointCalculator(a, energy=full.get_potential_energy())
     result = mf.fill_tune(model, pool, labelled=bare, objective="oracle", config=LABELS_ONLY | {"lr": 1e-3})
-    losses = result.report["history"]["labels"]
+    losses = result.report.history["labels"]
     assert 0 < np.mean(losses[-5:]) < 0.1 * losses[0]
     assert all(torch.isfinite(p).all() for p in result.model.parameters())
 
@@ -99,10 +99,10 @@ def test_a_potential_learns_labels_of_another_level_of_theory(pool, frames):
         result = mf.fill_tune(
             fresh_tensornet(), pool.subset(range(100)), objective="oracle", labelled=labelled, config=LABELS_ONLY
         )
-        assert result.report["run"]["oracle"] == "labelled crystals"
+        assert result.report.run.oracle == "labelled crystals"
         assert [p.id for p in result.proposals] == [a.info["id"] for a in frames]
-        losses.append(np.array(result.report["history"]["labels"]))
-        shifts.append(result.report["alignment"]["shifts_eV_per_atom"])
+        losses.append(np.array(result.report.history["labels"]))
+        shifts.append(result.report.alignment.shifts_eV_per_atom)
     for each in losses:
         assert each[-5:].mean() < 0.7 * each[0]
     np.testing.assert_allclose(losses[1][:10], losses[0][:10], rtol=0.05)  # later, rounding has grown
@@ -181,7 +181,7 @@ def test_proposals_of_another_model_are_learnt_where_they_lie(model, pool):
     result = mf.fill_tune(model, pool, proposals=[*wide, unknown], config=quick)
     assert [p.structure for p in result.proposals] == [p.structure for p in first]
     np.testing.assert_array_equal([p.target for p in result.proposals], mf.embed(model, [p.structure for p in first]))
-    assert "Og is unknown" in result.report["skipped"][-1]["reason"]
+    assert "Og is unknown" in result.report.skipped[-1].reason
     with pytest.raises(InputError, match="proposals hold a Structure"):
         mf.fill_tune(model, pool, proposals=pool.structures[:2])
     with pytest.raises(InputError, match="no proposal that"):
@@ -195,9 +195,9 @@ def test_a_pool_without_forces_is_judged(frames):
     labelled = dft_frames([AseAtomsAdaptor.get_structure(c) for c in cells[:4]])
     config = LENIENT | {"steps": 2, "form": "add", "max_force_drift": 0.02}
     result = mf.fill_tune(mf.load_model(bundled.POTENTIAL), cells, labelled=labelled, config=config)
-    drift = next(c for c in result.report["guard"] if c["measure"] == "force drift")
-    assert drift["passed"]
-    assert np.isfinite(drift["value"])
+    drift = next(c for c in result.report.guard if c.measure == "force drift")
+    assert drift.passed
+    assert np.isfinite(drift.value)
 
 
 def test_given_proposals_are_learnt_from(model, pool):

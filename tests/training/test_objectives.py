@@ -8,7 +8,7 @@ from sklearn.linear_model import RidgeCV
 import matgl_fill as mf
 from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import InputError
-from matgl_fill.generation.augment import elements_of, training_augmentations
+from matgl_fill.generation.augment import training_augmentations
 from matgl_fill.training import ReadoutObjective, Standardiser, objective_names, register_objective
 from matgl_fill.training.denoise import DRAWS, NOISE, STIFFNESS, denoising
 from matgl_fill.training.registry import _MAKERS
@@ -51,8 +51,8 @@ def test_denoising_is_springs_to_where_the_atoms_were(model, pool, crystals):
 def test_denoising_is_learnt(model, pool, proposals):
     config = LENIENT | {"steps": 160, "denoise_weight": 1.0, "prediction_weight": 0.0, "lr": 3e-3}
     result = mf.fill_tune(model, pool, proposals=proposals, objective="denoise", config=config)
-    losses = result.report["history"]["denoise"]
-    assert result.report["run"]["objective"] == ["denoise"]
+    losses = result.report.history["denoise"]
+    assert result.report.run.objective == ["denoise"]
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:2])
 
 
@@ -60,20 +60,21 @@ def test_objectives_are_summed(model, pool, proposals):
     result = mf.fill_tune(
         model, pool, proposals=proposals, objective="descriptor+denoise", config=LENIENT | {"steps": 3}
     )
-    assert set(result.report["history"]) == {"descriptor", "denoise", "replay"}
+    assert set(result.report.history) == {"descriptor", "denoise", "replay"}
 
 
 def test_another_package_adds_one(model, pool, proposals):
     @register_objective("packing")
-    def packing(m):
-        known, new = (np.array([[s.volume / len(s)] for s in x]) for x in (m.pool, m.fill))
-        return ReadoutObjective("packing", m.scale, (m.Z, known), m.fill, new, 0.5)
+    def packing(context):
+        new = context.training_set.crystals
+        known, targets = (np.array([[s.volume / len(s)] for s in x]) for x in (context.pool.structures, new))
+        return ReadoutObjective("packing", context.scale, (context.pool.Z, known), new, targets, 0.5)
 
     try:
         result = mf.fill_tune(
             model, pool, proposals=proposals, objective="descriptor+packing", config=LENIENT | {"steps": 3}
         )
-        assert "packing" in result.report["history"]
+        assert "packing" in result.report.history
         with pytest.raises(InputError, match="cannot be named 'packing'"):
             register_objective("packing")(packing)
     finally:
@@ -90,8 +91,8 @@ def test_an_unknown_objective_is_refused_at_once(model, pool, name):
 @pytest.mark.parametrize("steps", [1, 5, 6])
 def test_the_shortest_runs_train_too(model, pool, proposals, steps):
     result = mf.fill_tune(model, pool, proposals=proposals, config=LENIENT | {"steps": steps})
-    assert len(result.report["history"]["descriptor"]) == steps
-    assert np.isfinite(result.report["history"]["descriptor"]).all()
+    assert len(result.report.history["descriptor"]) == steps
+    assert np.isfinite(result.report.history["descriptor"]).all()
 
 
 def test_the_pool_teaches_descriptors_too(model, pool, proposals):
@@ -112,10 +113,10 @@ def test_the_pool_teaches_descriptors_too(model, pool, proposals):
 
 def test_a_small_pool_is_made_up_by_augmentations(pool):
     made, known = pool.structures[:3], pool.structures[10:60]
-    elements = elements_of(pool.structures)
+    elements = tuple(sorted({e.symbol for s in pool.structures for e in s.elements}))
 
     def count(**changes):
-        config = FillConfig.make({"copies": 4, **changes}).resolved(False, 1, 8e-3)
+        config = FillConfig.make({"copies": 4, **changes}).resolved(False, 1, 8e-3).training
         copies = training_augmentations(made, known, elements, config, np.random.default_rng(0))
         assert [len(c) for c in copies[:12]] == [len(s) for s in made] * 4
         return len(copies) - 12

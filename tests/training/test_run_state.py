@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.lj import LennardJones
+from helpers import pool_of
 from matgl.ext.ase import PESCalculator
 
 import matgl_fill as mf
-from matgl_fill.config.config import FillConfig
+from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
 from matgl_fill.structures import bundled, write_structures
-from matgl_fill.training import FillModule, ReadoutObjective, Replay, Standardiser, fit, resolve
-from matgl_fill.training import checkpoint as checkpoint_module
+from matgl_fill.training import FillModule, ReadoutObjective, Replay, Standardiser, fit, module, resolve
 from matgl_fill.training.module import PARTS
-from matgl_fill.training.run_state import TOGETHER, RunState, oracle_fact
+from matgl_fill.training.run_state import TOGETHER, RunState, oracle_fingerprint
+from matgl_fill.utils.checkpoint import Checkpoint
 
 KILLS = int(os.environ.get("MATGL_FILL_KILLS", "2"))
 """Random moments at which a run is killed; give more by hand."""
@@ -40,15 +41,15 @@ def start(model, pool):
     """Makes a model and all that :func:`fit` needs to train it: 14 crystals to learn, 22 to replay."""
     original = mf.get_adapter(model)
     known = pool.subset(range(60)).structures
-    Z, y = original.embed_graphs(original.graphs(known))
-    D = mf.describe(known)
+    prepared = pool_of(original, known)
+    Z, D = prepared.Z, prepared.D
 
     def make(seed=0, rows=slice(14), **changes):
         adapter, scale = original.clone(), Standardiser(Z)
         objective = ReadoutObjective("descriptor", scale, (Z, D), known[rows], D[rows], 1.0)
-        replay = Replay(Z, np.arange(30, 52), y[30:52], (1.0, 3.0))
-        config = FillConfig(**CONFIG | changes).resolved(False, 5, 8e-3)
-        return adapter, [objective], replay, adapter.graphs(known[30:52]), config, seed
+        replay = Replay(original, prepared, np.arange(30, 52), 1.0, 3.0)
+        settings = FillConfig(**CONFIG | changes).resolved(False, 5, 8e-3).training
+        return adapter, [objective], replay, settings, seed
 
     return make
 
@@ -84,15 +85,15 @@ def test_interrupted_training_ends_in_the_same_bits(start, whole, stop_after, tm
 
 
 def test_the_weights_handed_over_are_the_mean_of_those_of_the_last_steps(start, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "SAVE_SECONDS", 0.0)
     seen = {}
 
-    class Spying(checkpoint_module.TrainingCheckpoint):
+    class Spying(Checkpoint):
         def save(self, state):
             super().save(state)
             seen[state["step"]] = {k: v.clone() for k, v in state["weights"].items() if torch.is_tensor(v)}
 
-    monkeypatch.setattr("matgl_fill.training.module.TrainingCheckpoint", Spying)
+    monkeypatch.setattr("matgl_fill.training.module.Checkpoint", Spying)
     parts = start()
     fit(*parts, tmp_path / "training.pt")
     last = [seen[step] for step in range(AVERAGED + 1, STEPS + 1)]
@@ -154,17 +155,17 @@ class Counting(LennardJones):
 def test_the_oracle_is_not_asked_twice(pool, tmp_path):
     crystals, settings = pool.structures[: 2 * TOGETHER + 3], {"sigma": 2.2, "epsilon": 0.05, "rc": 5.0}
     first, second, whole = Counting(**settings), Counting(**settings), Counting(**settings)
-    Y, labels = RunState(None, {}, False).responses(crystals, whole)
+    asked = RunState(None, {}, False).responses(crystals, whole)
     first.left = whole.done - 1
     with pytest.raises(KeyboardInterrupt):
         RunState(tmp_path, {}, True).responses(crystals, first)
-    Y_again, again = RunState(tmp_path, {}, True).responses(crystals, second)
+    again = RunState(tmp_path, {}, True).responses(crystals, second)
     assert second.done == whole.done * 3 // len(crystals)
-    np.testing.assert_array_equal(Y_again, Y)
+    np.testing.assert_array_equal(again.values, asked.values)
     for a, b in (
-        (again.energy, labels.energy),
-        (again.stress, labels.stress),
-        *zip(again.forces, labels.forces, strict=True),
+        (again.labels.energy, asked.labels.energy),
+        (again.labels.stress, asked.labels.stress),
+        *zip(again.labels.forces, asked.labels.forces, strict=True),
     ):
         np.testing.assert_array_equal(a, b)
 
@@ -215,7 +216,7 @@ def test_oracles_are_told_apart_by_their_networks(pool):
     first, second = mf.load_model(bundled.POTENTIAL), mf.load_model(bundled.POTENTIAL)
     with torch.no_grad():
         next(second.parameters())[0] += 1e-3
-    facts = [oracle_fact(resolve(PESCalculator(p))[1]) for p in (first, first, second)]
+    facts = [oracle_fingerprint(resolve(PESCalculator(p)).source) for p in (first, first, second)]
     assert facts[0] == facts[1] != facts[2]
 
 

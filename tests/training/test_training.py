@@ -10,7 +10,7 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.espresso import Espresso, EspressoProfile
 from ase.calculators.lj import LennardJones
-from helpers import fresh_tensornet
+from helpers import fresh_tensornet, pool_of
 from matgl.ext.ase import PESCalculator
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -19,13 +19,14 @@ from scipy.spatial.transform import Rotation
 import matgl_fill as mf
 from examples.benchmarks.potentials.physics import double_precision, force_error
 from matgl_fill.adapters import core_of
-from matgl_fill.config.config import FillConfig
+from matgl_fill.config import FillConfig, GuardConfig
 from matgl_fill.errors import InputError, MatglFillWarning, ModelError, OracleError
-from matgl_fill.guard.guard import ALPHAS, FORCE_LEAST, interpolate, recovery, resolved_loss
+from matgl_fill.guard import Guard, Verdict
+from matgl_fill.guard.guard import ALPHAS, FORCE_LEAST, interpolate, recovery, significant_loss
 from matgl_fill.guard.proxies import NAMES, proxies
-from matgl_fill.report.model import headline
+from matgl_fill.report.build import verdict_section
 from matgl_fill.structures import bundled
-from matgl_fill.training import Guard, Verdict, elemental_shifts, label, resolve
+from matgl_fill.training import elemental_shifts, label, resolve
 from matgl_fill.training.build import COVERED, alignment_sample
 from matgl_fill.training.labels.stiffness import DRAWS, SCALES, responses
 
@@ -142,7 +143,7 @@ def test_a_filled_model_is_not_filled_again(pool, tuned):
 
 
 def test_training_lowers_the_descriptor_loss(tuned):
-    losses = tuned.report["history"]["descriptor"]
+    losses = tuned.report.history["descriptor"]
     assert np.mean(losses[-3:]) < 0.97 * losses[0]
 
 
@@ -150,8 +151,8 @@ def test_refused_model_is_the_original(model, pool, few):
     result = mf.fill_tune(model, pool, proposals=few, config=QUICK | {"form": "overwrite", "max_prediction_drift": 0.0})
     assert not result.accepted
     assert same(weights(result.model), weights(model))
-    assert "original model is returned" in result.report["verdict"]["headline"]
-    assert any("prediction drift" in r for r in result.report["verdict"]["reasons"])
+    assert "original model is returned" in result.report.verdict.headline
+    assert any("prediction drift" in r for r in result.report.verdict.reasons)
 
 
 @pytest.mark.parametrize(
@@ -168,16 +169,14 @@ def test_every_budget_refuses(pool, model, budget, value, measure):
     """Its own measure and no other, on a spoiled model."""
     potential = budget in ("max_energy_shift", "max_force_drift")
     adapter = mf.get_adapter(fresh_tensornet() if potential else model)
-    held = pool.structures[:120]
-    graphs = adapter.graphs(held)
-    Z, y = adapter.embed_graphs(graphs)
+    held = pool_of(adapter, pool.structures[:120])
     loose = {"max_prediction_drift": 1e9, "max_energy_shift": 1e9, "max_force_drift": 1e9, "max_proxy_loss": 1e9}
     config = FillConfig(**{"form": "overwrite", "min_recovery": -1e9} | loose | {budget: value})
     spoiled = adapter.clone()
     with torch.no_grad():
         for p in spoiled.core.parameters():
             p *= 0.1
-    failed = [c.measure for c in Guard(adapter, held, graphs, Z, y, config).checks(spoiled) if not c.passed]
+    failed = [c.measure for c in Guard(adapter, held, config.guard).checks(spoiled) if not c.passed]
     assert failed
     assert all(name.startswith(measure) for name in failed)
 
@@ -186,18 +185,16 @@ def test_forces_are_compared_on_the_smallest_crystals_where_all_are_large(pool):
     adapter = mf.get_adapter(mf.load_model(bundled.POTENTIAL))
     known = [s for s in pool.structures if adapter.unsupported_reason(s) is None and len(s) <= 4][:12]
     large = [s * (3, 3, 1) for s in known if len(s) > 2]
-    graphs = adapter.graphs(large)
-    guard = Guard(adapter, large, graphs, *adapter.embed_graphs(graphs), FillConfig())
-    assert sorted(len(large[graphs.index(g)]) for g in guard.small) == sorted(map(len, large))[: len(guard.small)]
+    held = pool_of(adapter, large)
+    guard = Guard(adapter, held, GuardConfig())
+    assert sorted(len(large[held.graphs.index(g)]) for g in guard.small) == sorted(map(len, large))[: len(guard.small)]
     assert len(guard.small) == min(len(large), FORCE_LEAST)
     assert all(c.passed for c in guard.checks(adapter))
 
 
 def test_guard_interpolates_back_from_a_spoiled_model(model, pool):
     adapter = mf.get_adapter(model)
-    graphs = adapter.graphs(pool.structures)
-    Z, y = adapter.embed_graphs(graphs)
-    guard = Guard(adapter, pool.structures, graphs, Z, y, FillConfig(form="overwrite"))
+    guard = Guard(adapter, pool_of(adapter, pool.structures), GuardConfig())
     assert all(c.passed for c in guard.checks(adapter))
     spoiled = with_noise(adapter.clone(), 0.1)
     kept, verdict = guard.judge(adapter, spoiled)
@@ -221,8 +218,7 @@ def test_guard_leaves_out_what_is_the_same_for_all_crystals(model, scatter, left
     silicon = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
     held = [silicon.apply_strain(rng.normal(0, scatter), inplace=False) for _ in range(20)]
     adapter = mf.get_adapter(model)
-    graphs = adapter.graphs(held)
-    guard = Guard(adapter, held, graphs, *adapter.embed_graphs(graphs), FillConfig())
+    guard = Guard(adapter, pool_of(adapter, held), GuardConfig())
     probed = [c.measure for c in guard.checks(adapter) if c.measure.startswith("proxy")]
     assert probed == [f"proxy probe: pair {name}" for name in left] + ["proxy probe: mean of all"] * bool(left)
     assert guard.judge(adapter, adapter.tuned_branch())[1].accepted
@@ -230,10 +226,10 @@ def test_guard_leaves_out_what_is_the_same_for_all_crystals(model, scatter, left
 
 def test_reasons_name_weights_that_failed_and_not_one_beyond_that_accepted():
     verdict = Verdict(True, 0.85, (), {1.0: ("force drift",), 0.85: (), 0.7: ("mean energy shift",)})
-    assert headline(verdict, None)["reasons"] == ["at weight 1: force drift outside the budget"]
+    assert verdict_section(verdict, None).reasons == ["at weight 1: force drift outside the budget"]
     lost = verdict.diverged(3)
     assert (lost.accepted, lost.alpha, lost.checks[-1].value) == (False, 0.0, 3)
-    assert headline(lost, None)["reasons"][1].startswith("at weight 0.85: not finite")
+    assert verdict_section(lost, None).reasons[1].startswith("at weight 0.85: not finite")
 
 
 def test_a_model_in_double_precision_is_embedded_in_single_and_not_trained(model, pool):
@@ -250,8 +246,7 @@ def test_a_model_in_double_precision_is_embedded_in_single_and_not_trained(model
 def test_guard_goes_further_back_while_the_probes_gain(model, pool):
     """From a copy that is noise, which no budget refuses here."""
     adapter = mf.get_adapter(model)
-    graphs = adapter.graphs(pool.structures)
-    guard = Guard(adapter, pool.structures, graphs, *adapter.embed_graphs(graphs), FillConfig(max_proxy_loss=1e9))
+    guard = Guard(adapter, pool_of(adapter, pool.structures), GuardConfig(max_proxy_loss=1e9))
     spoiled = with_noise(adapter.tuned_branch(), 10)
     kept, verdict = guard.judge(adapter, spoiled)
     assert verdict.accepted
@@ -263,7 +258,7 @@ def test_guard_goes_further_back_while_the_probes_gain(model, pool):
 def test_training_that_diverges_gives_the_original_back_and_says_so(model, pool, few, tmp_path):
     result = mf.fill_tune(model, pool, proposals=few, config=QUICK | {"lr": 1e8, "form": "overwrite"}, out=tmp_path)
     assert not result.accepted
-    assert any("diverged" in reason for reason in result.report["verdict"]["reasons"])
+    assert any("diverged" in reason for reason in result.report.verdict.reasons)
     assert np.isfinite(mf.embed(result.model, pool)).all()
     report = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
     assert None in report["history"]["descriptor"]
@@ -282,9 +277,9 @@ def test_interpolation_is_linear_and_its_ends_are_exact(model, pool, few):
 def test_a_loss_counts_only_as_far_as_it_is_resolved():
     rng = np.random.default_rng(0)
     before = rng.uniform(1, 2, 50)
-    assert resolved_loss(before, before * 1.1) > 5
-    assert resolved_loss(before, rng.permutation(before) * 1.02) < 0
-    assert resolved_loss(before, before) == 0
+    assert significant_loss(before, before * 1.1) > 5
+    assert significant_loss(before, rng.permutation(before) * 1.02) < 0
+    assert significant_loss(before, before) == 0
 
 
 @pytest.mark.parametrize("n", [5, 400])
@@ -292,16 +287,16 @@ def test_one_crystal_thrown_out_is_a_loss(n):
     before = np.random.default_rng(0).uniform(1, 2, n)
     after = before.copy()
     after[0] = 1e6
-    assert resolved_loss(before, after) > 1e4
+    assert significant_loss(before, after) > 1e4
 
 
 def test_a_loss_of_many_probes_is_resolved_where_that_of_each_is_not():
     rng = np.random.default_rng(0)
     before = rng.exponential(1, (9, 400)) * np.logspace(-2, 2, 9)[:, None]  # units differ
     after = before * rng.normal(1.05, 0.5, before.shape)
-    assert np.median([*map(resolved_loss, before, after)]) < 0
-    assert 1 < resolved_loss(before, after) < 5
-    assert resolved_loss(before[:1], after[:1]) == resolved_loss(before[0], after[0])
+    assert np.median([*map(significant_loss, before, after)]) < 0
+    assert 1 < significant_loss(before, after) < 5
+    assert significant_loss(before[:1], after[:1]) == significant_loss(before[0], after[0])
 
 
 def test_nine_probes_judged_one_by_one_lose_by_chance_as_rarely_as_one():
@@ -311,7 +306,7 @@ def test_nine_probes_judged_one_by_one_lose_by_chance_as_rarely_as_one():
     before, after = np.abs(was), np.abs(0.8 * was + 0.6 * new)
 
     def lost(judged: int) -> np.ndarray:
-        losses = [resolved_loss(b, a, judged) for b, a in zip(before, after, strict=True)]
+        losses = [significant_loss(b, a, judged) for b, a in zip(before, after, strict=True)]
         return np.reshape(losses, (1000, 9)) > 0
 
     assert 0.02 < lost(judged=9).any(axis=1).mean() < 0.08
@@ -324,7 +319,7 @@ def test_one_probe_of_nine_that_really_loses_is_resolved():
     rng = np.random.default_rng(0)
     before = rng.exponential(1, (200, 60))
     after = np.abs(before + rng.normal(0.35, 0.5, before.shape))
-    assert np.mean([resolved_loss(b, a, judged=9) > 1 for b, a in zip(before, after, strict=True)]) > 0.9
+    assert np.mean([significant_loss(b, a, judged=9) > 1 for b, a in zip(before, after, strict=True)]) > 0.9
 
 
 def test_recovery_is_one_for_a_rotation_and_none_for_noise():
@@ -410,8 +405,8 @@ def test_any_calculator_is_an_oracle_and_the_embedding_learns_its_response(model
     oracle = LennardJones(sigma=2.2, epsilon=0.05, rc=5.0)
     config = LENIENT | {"steps": 60, "align_size": 60}
     result = mf.fill_tune(model, pool, proposals=tuned.proposals, oracle=oracle, config=config)
-    assert result.report["run"]["objective"] == ["descriptor", "oracle", "response"]
-    losses = result.report["history"]["response"]
+    assert result.report.run.objective == ["descriptor", "oracle", "response"]
+    losses = result.report.history["response"]
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
 
 
@@ -435,7 +430,7 @@ class _Springs(Calculator):
 def test_response_of_springs_is_exact(crystals):
     s = crystals[0]
     oracle = _Springs(s.cart_coords, s.lattice.matrix, spring=5.0, stiffness=0.7)
-    Y, _ = responses([s], oracle, seed=1)
+    Y = responses([s], oracle, seed=1).values
     bulk, shear, constant, squared, pressure, residual = np.sinh(Y[0]) * SCALES
     d = np.random.default_rng(1).standard_normal((DRAWS, len(s), 3))
     mass = np.array([site.specie.atomic_mass for site in s])[:, None]
@@ -452,7 +447,7 @@ def test_response_does_not_depend_on_orientation(crystals):
     R = Rotation.from_euler("xyz", [0.4, -0.8, 1.3]).as_matrix()
     turned = [Structure(s.lattice.matrix @ R.T, s.species, s.frac_coords) for s in crystals]
     exact = [0, 1, 4, 5]  # the traces of the Hessian are estimated from random draws
-    a, b = (np.sinh(responses(x, adapter)[0][:, exact]) for x in (crystals, turned))
+    a, b = (np.sinh(responses(x, adapter).values[:, exact]) for x in (crystals, turned))
     np.testing.assert_allclose(a, b, atol=2e-3)
 
 
@@ -499,7 +494,7 @@ def test_a_potential_that_is_overwritten_stays_one(pool, few, taught):
     assert result.accepted
     assert type(result.model) is type(student)
     assert not same(weights(result.model), weights(student))
-    assert result.report["run"]["objective"] == ["descriptor", "oracle" if taught else "force replay", "response"]
+    assert result.report.run.objective == ["descriptor", "oracle" if taught else "force replay", "response"]
     with double_precision(result.model) as calculator:
         assert force_error(near[0].structure, calculator) < 1e-4
 
@@ -517,9 +512,9 @@ def test_what_is_left_open_depends_on_form_and_kind_of_model():
         ("overwrite", False, overwritten),
         ("overwrite", True, overwritten | {"lr": 2e-4}),
     ):
-        found = FillConfig(form=form).resolved(is_potential, 16, 8e-3)
+        found = FillConfig(form=form).resolved(is_potential, 16, 8e-3).training
         assert found.model_dump(include=set(wanted)) == wanted
-        given = FillConfig(form=form, lr=0.5, replay_weight=2.0).resolved(is_potential, 16, 8e-3)
+        given = FillConfig(form=form, lr=0.5, replay_weight=2.0).resolved(is_potential, 16, 8e-3).training
         assert (given.lr, given.replay_weight) == (0.5, 2.0)
 
 

@@ -24,7 +24,7 @@ from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import GenerationError
 from matgl_fill.report.result import FillResult
 from matgl_fill.structures import StructureSet, pool_named
-from matgl_fill.training.run_state import RunState, what_it_depends_on
+from matgl_fill.training.run_state import RunState, model_and_pool
 from matgl_fill.utils.console import console
 from matgl_fill.utils.files import atomic_write
 from matgl_fill.utils.machine import machine_facts
@@ -100,15 +100,15 @@ class Bench:
         config = asked.base | asked.changes | {"choice": asked.arm}
         objective, device = config.pop("objective", "auto"), config.pop("device", None)
         model = DEVICES[device](self.model) if device else self.model
-        neighbours = FillConfig.make(config).neighbours
+        neighbours = FillConfig.make(config).search.neighbours
         asked_for = {"n": asked.n, "seed": asked.seed, "choice": asked.arm, "neighbours": neighbours}
-        facts = what_it_depends_on(self.model, self.crystals.structures, self.crystals.ids, None, **asked_for)
+        facts = model_and_pool(self.model, self.crystals.structures, self.crystals.ids) | asked_for
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         state, kept = RunState(self.folder / key, facts, resume=True), self.folder / key / SECONDS
         known = state.proposals(list) if kept.exists() else None
         n, seed = asked.n or 0, asked.seed or 0
         result = fill_tune(model, self.crystals, n, objective, self.oracle, seed, config, proposals=known)
-        stages = dict(result.report["run"]["stages"])
+        stages = dict(result.report.run.stages)
         if known is None:
             state.proposals(lambda: result.proposals)
             atomic_write(kept, json.dumps(stages[SEARCHED]) + "\n")
@@ -122,16 +122,16 @@ def fill_facts(result: FillResult, stages: dict[str, float], key: str) -> Row:
     report = result.report
     return {
         "accepted": result.accepted,
-        "verdict": report["verdict"]["headline"],
-        "reasons": report["verdict"]["reasons"],
-        "alpha": report["verdict"]["alpha"],
-        "embedding": report["run"]["embedding"],
+        "verdict": report.verdict.headline,
+        "reasons": report.verdict.reasons,
+        "alpha": report.verdict.alpha,
+        "embedding": report.run.embedding,
         "generated": len(result.proposals),
         "crystals": key,
         "seconds": round(sum(stages.values()), 2),
         "stages": stages,
-        "roughness": {row["measure"]: [row["before"], row["after"]] for row in report["roughness"]},
-        "config": report["config"],
+        "roughness": {row.measure: [row.before, row.after] for row in report.roughness or []},
+        "config": report.config.flat() if report.config else None,
     }
 
 

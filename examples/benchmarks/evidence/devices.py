@@ -7,15 +7,16 @@ layers, as PyTorch has it; L2-SP is an objective of one's own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from pymatgen.core import Structure
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from matgl_fill import get_adapter
 from matgl_fill.adapters import Adapter, Batch, Output
-from matgl_fill.training import Material, Objective, register_objective
+from matgl_fill.training import Objective, ObjectiveContext, register_objective
 
 RANK = 4
 """Of the update of a weight matrix."""
@@ -76,16 +77,17 @@ class StartingPoint:
     Source: arXiv 1802.01483, equation 4.
 
     Args:
-        material: gives model and crystals.
+        context: gives model and crystals.
         weight: w.
     """
 
     name = "l2sp"
     needs_geometry = False
 
-    def __init__(self, material: Material, weight: float) -> None:
-        self.weight, self.structures = weight, material.fill
-        self._start = [p.detach().clone() for p in material.adapter.core.parameters()]
+    def __init__(self, context: ObjectiveContext, weight: float) -> None:
+        self.weight = weight
+        self.structures: Sequence[Structure] = context.training_set.crystals
+        self._start = [p.detach().clone() for p in context.adapter.core.parameters()]
 
     def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:
         """Half the squared distance of all weights."""
@@ -98,5 +100,5 @@ class StartingPoint:
 
 
 @register_objective("l2sp")
-def _l2sp(material: Material) -> Objective:
-    return StartingPoint(material, PULL)
+def _l2sp(context: ObjectiveContext) -> Objective:
+    return StartingPoint(context, PULL)

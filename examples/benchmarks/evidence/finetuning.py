@@ -257,7 +257,7 @@ def finetune(
     console.print(_table(found, seconds, train))
     text = "Errors are mean absolute ones on crystals that were not learnt from, means over seeds. Other tasks: change "
     text += "of the probes' errors on all other tasks by the frozen embedding, mean and worst; positive is better."
-    console.print(f"{text} Fill-tuning: {result.report['verdict']['headline']}", highlight=False, markup=False)
+    console.print(f"{text} Fill-tuning: {result.report.verdict.headline}", highlight=False, markup=False)
     if json is not None:
         facts = {"model": Path(model).name, "pool": Path(pool).name, "settings": settings, "train": train}
-        Lines(json).append(facts | {"seconds": seconds, "stages": result.report["run"]["stages"], "rows": found})
+        Lines(json).append(facts | {"seconds": seconds, "stages": result.report.run.stages, "rows": found})

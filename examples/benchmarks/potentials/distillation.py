@@ -24,13 +24,14 @@ from examples.benchmarks.common.fitting import fit_quietly, split_loaders
 from examples.benchmarks.common.printing import console
 from matgl_fill import get_adapter, load_model
 from matgl_fill.adapters import Adapter, deterministic
-from matgl_fill.embedding.cost import BACKWARD_COST, GEOMETRY_COST, embedding_seconds
+from matgl_fill.embedding.cost import embedding_seconds
 from matgl_fill.errors import InputError
 from matgl_fill.generation.augment import augmentations
 from matgl_fill.structures import pool_named
 from matgl_fill.training import Labels, elemental_shifts, label
 from matgl_fill.training.data import unpack
-from matgl_fill.training.run_state import RunState, what_it_depends_on
+from matgl_fill.training.run_state import RunState, model_and_pool
+from matgl_fill.training.train import BACKWARD_COST, GEOMETRY_COST
 from matgl_fill.utils.files import atomic_folder
 
 Architecture = Literal["CHGNet", "QET", "SO3Net", "TensorNet"]
@@ -208,7 +209,7 @@ def distil_command(
     console.print(f"{len(data.structures)} crystals, {len(data.test)} of them to test; mean force {mean:.3f} eV/A")
     ids = [str(k) for k in range(len(data.structures))]
     asked = {"architecture": architecture, "epochs": epochs, "max_atoms": max_atoms, "seed": seed}
-    state = RunState(out, what_it_depends_on(adapter.model, data.structures, ids, None, **asked), resume=True)
+    state = RunState(out, model_and_pool(adapter.model, data.structures, ids) | asked, resume=True)
     distilled = fresh(architecture, adapter.element_types, data, seed)
     energy, forces = distil(distilled, data, epochs, seed, state.file(STATE))
     model: Any = distilled.model.eval()

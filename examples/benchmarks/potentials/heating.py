@@ -203,8 +203,8 @@ def heated(
         if frames:
             result = calc.fill(given, frames=frames, seed=seed, config=settings)
             errors[arm] = test.errors(result.model)
-            checks = {c["measure"]: c["value"] for c in result.report["guard"]}
-            guard[arm] = {"verdict": result.report["verdict"]["headline"], "accepted": result.accepted} | checks
+            checks = {c.measure: c.value for c in result.report.guard or []}
+            guard[arm] = {"verdict": result.report.verdict.headline, "accepted": result.accepted} | checks
             calc.undo()
     return TwoRuns(first, collected, test, errors, guard)
 

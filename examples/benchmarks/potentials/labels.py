@@ -27,6 +27,7 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.embedding.pool import graph_or_problem
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
+from matgl_fill.guard import Check
 from matgl_fill.structures import StructureSet
 from matgl_fill.training import Labels, Source, elemental_shifts, label, resolve
 from matgl_fill.utils.files import atomic_folder
@@ -120,13 +121,13 @@ class Outcome:
 
     errors: Errors
     verdict: str
-    guard: list[dict[str, Any]]
+    guard: list[Check]
     seconds: float
     training: float
 
     def drift(self, measure: str) -> float | None:
         """Value of one of the guard's measures; None where nothing was learnt that it could judge."""
-        return next((float(check["value"]) for check in self.guard if check["measure"] == measure), None)
+        return next((check.value for check in self.guard if check.measure == measure), None)
 
 
 @dataclass(frozen=True)
@@ -254,8 +255,7 @@ def compare_labels(
             atomic_folder(out / arm, partial(save, metadata=result.metadata))
         errors = oracle_errors(get_adapter(result.model), training, test)
         report = result.report
-        verdict, stages = report["verdict"]["headline"], report["run"]["stages"]
-        return Outcome(errors, verdict, report["guard"], seconds, stages["train"])
+        return Outcome(errors, report.verdict.headline, report.guard or [], seconds, report.run.stages["train"])
 
     sizes = len(training[0]), len(test[0])
     return Comparison(name, *sizes, before, outcome("tuned", {}), outcome("naive", NAIVE))
@@ -274,7 +274,7 @@ def _table(found: Comparison) -> Table:
         values = [unit * getattr(e, field) for e in (before, *(outcome.errors for outcome in outcomes))]
         table.add_row(f"error of {words}", *(f"{v:.4g}" for v in values), "")
     table.add_section()
-    budgets = {check["measure"]: f"{check['budget']:g} {check['unit']}" for check in outcomes[0].guard}
+    budgets = {check.measure: f"{check.budget:g} {check.unit}" for check in outcomes[0].guard}
     for measure, words in DRIFTS.items():
         drifts = ["" if (v := outcome.drift(measure)) is None else f"{v:.3g}" for outcome in outcomes]
         if any(drifts):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,22 +13,22 @@ from scipy.linalg import eigh, solve
 from scipy.spatial.distance import cdist
 
 from matgl_fill.adapters import Adapter, KernelCorrection, backend
-from matgl_fill.config.config import FillConfig
+from matgl_fill.config import GuardConfig
+from matgl_fill.guard.scales import force_scale, small_rows
 from matgl_fill.training.correction.tangents import Tangents, tangents
-from matgl_fill.training.data import force_scale, small_rows
-from matgl_fill.training.labels.oracle import Labels
+from matgl_fill.training.labels import LabelledSet, Labels
 from matgl_fill.utils.console import track
 
 CENTRES = 512
 """Environments that carry a Gaussian, at most."""
 WIDTHS = (0.25, 0.5, 1.0, 2.0)
-"""Widths that are tried, over the median distance from a taught environment to the nearest known one."""
+"""Widths that are tried, over the median distance from a labelled environment to the nearest of the reference set."""
 RIDGES = (1e-4, 1e-2, 1.0)
 """Penalties of the correction's norm that are tried."""
 ENERGY, FORCE, STRESS = 0.01, 0.05, 0.005
 """Errors that count as 1: eV/atom, eV/Angstrom, eV/Angstrom^3."""
 MARGIN = 0.5
-"""Share of the guard's budgets that the correction may use on known crystals."""
+"""Share of the guard's budgets that the correction may use on the reference set."""
 FOLDS = 5
 LEAST_GAIN = 0.05
 """By how much the force error of crystals that were left out has to fall, as a fraction."""
@@ -39,10 +38,10 @@ ROUNDING = 1e-15
 """Least penalty over the trace of the equations: below it the solution is rounding."""
 
 DISPLACEMENTS, STRAINS = 16, 3
-"""Directions in which a taught crystal is differentiated ..."""
-KNOWN, KNOWN_DISPLACEMENTS = 160, 4
-"""... known crystals that are protected, and directions of each ..."""
-KNOWN_ATOMS, KNOWN_LEAST = 16, 10
+"""Directions in which a labelled crystal is differentiated ..."""
+REFERENCE, REFERENCE_DISPLACEMENTS = 160, 4
+"""... reference crystals, on which nothing is to change, and directions of each ..."""
+REFERENCE_ATOMS, REFERENCE_LEAST = 16, 10
 """... of so many atoms at most; where there are fewer than the least, the smallest are taken."""
 
 
@@ -64,26 +63,50 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Corrected:
+class CorrectionFacts:
+    """How a correction was chosen and what it is worth.
+
+    Attributes:
+        width: of the Gaussians, over the median distance from a labelled environment to the nearest of the reference.
+        ridge: penalty of the correction's norm.
+        scale: factor, 1 at most, that keeps the reference set within the budgets.
+        crystals: labelled ones.
+        reference_crystals: on which nothing is to change.
+        environments: that carry a Gaussian.
+        force_error_left_out_before: force error of labelled crystals without a correction, eV/Angstrom.
+        force_error_left_out_after: with one that they were left out of, eV/Angstrom.
+    """
+
+    width: float
+    ridge: float
+    scale: float
+    crystals: int
+    reference_crystals: int
+    environments: int
+    force_error_left_out_before: float
+    force_error_left_out_after: float
+
+
+@dataclass(frozen=True)
+class CorrectionOutcome:
     """What the labels gave.
 
     Attributes:
         correction: energies in eV; None where no correction helps on crystals that it was not solved with.
-        facts: of the report: sizes, the chosen width and penalty, errors without and with it; none where the labels
-            hold no forces.
+        facts: sizes, what was chosen, errors without and with it; None where the labels hold no forces.
     """
 
     correction: KernelCorrection | None
-    facts: dict[str, Any]
+    facts: CorrectionFacts | None
 
     @property
-    def problem(self) -> str | None:
+    def unsupported_reason(self) -> str | None:
         """Why there is none."""
         if self.correction is not None:
             return None
-        if not self.facts:
+        if self.facts is None:
             return "the labels hold no forces, by which a correction is judged"
-        before, after = self.facts["force_error_left_out_before"], self.facts["force_error_left_out_after"]
+        before, after = self.facts.force_error_left_out_before, self.facts.force_error_left_out_after
         return (
             f"what the labels teach does not hold on labelled crystals left out: their force error is {after:.4f} "
             f"eV/A with it and {before:.4f} without"
@@ -92,7 +115,7 @@ class Corrected:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the Gaussians of taught crystals are to add to the potential, in the order of :class:`Rows`.
+    """What the Gaussians of labelled crystals are to add to the potential, in the order of :class:`Rows`.
 
     Attributes:
         energy: (n,) eV/atom, NaN where it is not known.
@@ -115,7 +138,7 @@ class Targets:
 
 
 class Kernel:
-    """Gaussians of one width around given centres.
+    """Gaussians of one width at given centres.
 
     Args:
         origin: (d,) of the coordinates.
@@ -182,106 +205,133 @@ def can_correct(adapter: Adapter) -> bool:
 
 def make_correction(
     adapter: Adapter,
-    lesson: tuple[Sequence[Structure], Labels],
+    labelled: LabelledSet,
     pool: Sequence[Structure],
-    config: FillConfig,
+    budgets: GuardConfig,
     seed: int,
     keep: Callable[[int, Callable[[], Tangents]], Tangents] = lambda _, make: make(),
-) -> Corrected:
+) -> CorrectionOutcome:
     """The correction of a potential by labelled crystals; see :func:`solve_correction`.
 
     Args:
         adapter: of the potential.
-        lesson: crystals and their labels, aligned to the potential's level of theory.
-        pool: known crystals, without those that the guard judges on.
-        config: budgets.
-        seed: of directions, centres and the known crystals that are taken.
+        labelled: crystals and their labels, aligned to the potential's level of theory.
+        pool: crystals from which the reference set is drawn, without those that the guard judges on.
+        budgets: what may change on the reference set.
+        seed: of directions, centres and the reference set.
         keep: gives the derivatives of a crystal by its number, saved or made.
     """
-    crystals, labels = lesson
+    crystals, labels = labelled.structures, labelled.labels
     rng = np.random.default_rng(seed)
     if not any(np.isfinite(f).any() for f in labels.forces):
-        return Corrected(None, {})
-    small = small_rows(np.array([len(s) for s in pool]), KNOWN_ATOMS, KNOWN_LEAST)
-    known = [pool[i] for i in rng.permutation(small)[:KNOWN]]
-    asked = [(s, DISPLACEMENTS, STRAINS) for s in crystals] + [(s, KNOWN_DISPLACEMENTS, 0) for s in known]
+        return CorrectionOutcome(None, None)
+    small = small_rows(np.array([len(s) for s in pool]), REFERENCE_ATOMS, REFERENCE_LEAST)
+    reference = [pool[i] for i in rng.permutation(small)[:REFERENCE]]
+    asked = [(s, DISPLACEMENTS, STRAINS) for s in crystals] + [(s, REFERENCE_DISPLACEMENTS, 0) for s in reference]
     found = []
     for k, (structure, moves, strains) in enumerate(track(asked, "differentiating")):
         draws = np.random.default_rng([seed, k])
         found.append(keep(k, partial(tangents, adapter, structure, moves, strains, draws)))
-    return solve_correction(found[: len(crystals)], labels, found[len(crystals) :], config, rng)
+    return solve_correction(found[: len(crystals)], labels, found[len(crystals) :], budgets, rng)
 
 
 def solve_correction(
-    taught: Sequence[Tangents], labels: Labels, known: Sequence[Tangents], config: FillConfig, rng: np.random.Generator
-) -> Corrected:
-    r"""The correction of a potential that brings it closest to an oracle while it says nothing on known crystals.
+    labelled: Sequence[Tangents],
+    labels: Labels,
+    reference: Sequence[Tangents],
+    budgets: GuardConfig,
+    rng: np.random.Generator,
+) -> CorrectionOutcome:
+    r"""The correction of a potential that brings it closest to an oracle while it says nothing on a reference set.
 
     Energies, forces and stresses are linear in the weights w of the Gaussians, so that w solves
 
-    .. math:: \min_w \; \|A w - b\|^2 + \|A_\mathrm{known} w\|^2 + \lambda\, w^\top K w
+    .. math:: \min_w \; \|A w - b\|^2 + \|A_\mathrm{ref} w\|^2 + \lambda\, w^\top K w
 
-    where b is what the potential lacks on the taught crystals, A_known are the energies and force components on known
-    crystals, in units of what the guard allows there, and K is the kernel matrix: kernel ridge regression in the
-    metric of what is known. Width and λ are those with the smallest force error on crystals that were left out
+    where b is what the potential lacks on the labelled crystals, A_ref are the energies and force components on the
+    reference set, in units of what the guard allows there, and K is the kernel matrix: kernel ridge regression in the
+    metric of the reference set. Width and λ are those with the smallest force error on crystals that were left out
     (``FOLDS`` contiguous parts, for frames of a simulation that follow each other are alike), where each correction is
-    first scaled down until known crystals change by no more than ``MARGIN`` of the budgets. Half of the known crystals
-    enter the equations, the other half measures that change.
+    first scaled down until the reference set changes by no more than ``MARGIN`` of the budgets. Half of the reference
+    set enters the equations, the other half measures that change.
 
     Args:
-        taught: (n) crystals with derivatives.
+        labelled: (n) crystals with derivatives.
         labels: (n) theirs, aligned to the potential's level of theory; what is NaN is not learnt.
-        known: crystals on which nothing is to change.
-        config: budgets.
+        reference: crystals on which nothing is to change.
+        budgets: what may change on them.
         rng: draws the centres.
     """
-    atoms = np.concatenate([t.atoms for t in taught])
-    others = np.concatenate([t.atoms for t in known])
-    origin, spread = atoms.mean(axis=0), np.maximum(others.std(axis=0), 1e-3 * others.std())
-    drawn = np.sort(rng.permutation(len(atoms))[:CENTRES])
-    centres = (atoms[drawn] - origin) / spread
-    unit = float(np.median(cdist(centres, (others - origin) / spread).min(axis=1)))
-    unit = max(unit, float(np.median(cdist(centres, centres))) / 10)
-    targets = Targets.of(taught, labels)
-    parts = np.array_split(np.arange(len(taught)), min(FOLDS, len(taught)))
-    subsets = [~np.isin(np.arange(len(taught)), part) for part in [*parts, np.array([], dtype=int)]]
-    budgets = _budgets(known[1::2], config)
-    best: tuple[float, Kernel, np.ndarray, dict[str, Any]] | None = None
+    frame = _Frame.of(labelled, reference, rng)
+    targets = Targets.of(labelled, labels)
+    parts = np.array_split(np.arange(len(labelled)), min(FOLDS, len(labelled)))
+    subsets = [~np.isin(np.arange(len(labelled)), part) for part in [*parts, np.array([], dtype=int)]]
+    allowed = _allowed_changes(reference[1::2], budgets)
+    best: tuple[float, Kernel, np.ndarray, dict[str, float]] | None = None
     for factor in WIDTHS:
-        kernel = Kernel(origin, spread, centres, factor * unit)
-        rows = kernel.rows(taught)
-        held, judged = (kernel.rows(half) for half in (known[::2], known[1::2]))
+        kernel = Kernel(frame.origin, frame.spread, frame.centres, factor * frame.unit)
+        rows = kernel.rows(labelled)
+        held, judged = (kernel.rows(half) for half in (reference[::2], reference[1::2]))
         systems = [(chosen, *normal_equations(rows, targets, chosen)) for chosen in subsets]
-        protection = _protection(held, budgets)
+        protection = _protection(held, allowed)
         least = ROUNDING * np.trace(systems[-1][1] + protection)
         for ridge in RIDGES:
             penalty = protection + max(ridge, least) * np.eye(len(protection))
-            error, scale, w = _cross_validated(rows, targets, systems, penalty, judged, budgets)
+            error, scale, w = _cross_validated(rows, targets, systems, penalty, judged, allowed)
             if best is None or error < best[0]:
                 best = error, kernel, scale * w, {"width": factor, "ridge": ridge, "scale": round(scale, 4)}
     assert best is not None
-    error, kernel, w, facts = best
+    error, kernel, w, chosen = best
     before = float(np.nanmean(np.abs(targets.slopes[~rows.cell])))
-    facts |= {
-        "crystals": len(taught),
-        "known_crystals": len(known),
-        "environments": len(centres),
-        "force_error_left_out_before": round(before, 5),
-        "force_error_left_out_after": round(error, 5),
-    }
-    return Corrected(kernel.correction(w) if error < (1 - LEAST_GAIN) * before else None, facts)
+    facts = CorrectionFacts(
+        **chosen,
+        crystals=len(labelled),
+        reference_crystals=len(reference),
+        environments=len(frame.centres),
+        force_error_left_out_before=round(before, 5),
+        force_error_left_out_after=round(error, 5),
+    )
+    return CorrectionOutcome(kernel.correction(w) if error < (1 - LEAST_GAIN) * before else None, facts)
 
 
-def _budgets(known: Sequence[Tangents], config: FillConfig) -> tuple[float, float]:
-    """What may change on known crystals: energy in eV/atom, and force components in eV/Angstrom."""
-    forces = np.concatenate([t.slopes[: len(t.displacements)] for t in known])
-    return MARGIN * config.max_energy_shift, MARGIN * config.max_force_drift * force_scale(forces)
+@dataclass(frozen=True)
+class _Frame:
+    """Coordinates of the Gaussians.
+
+    Attributes:
+        origin: (d,) of the coordinates.
+        spread: (d,) their unit: deviation over the atoms of the reference set.
+        centres: (K, d) standardised environments that carry a Gaussian.
+        unit: median distance from a centre to the nearest atom of the reference set.
+    """
+
+    origin: np.ndarray
+    spread: np.ndarray
+    centres: np.ndarray
+    unit: float
+
+    @classmethod
+    def of(cls, labelled: Sequence[Tangents], reference: Sequence[Tangents], rng: np.random.Generator) -> _Frame:
+        """Draw the centres from the atoms of the labelled crystals."""
+        atoms = np.concatenate([t.atoms for t in labelled])
+        others = np.concatenate([t.atoms for t in reference])
+        origin, spread = atoms.mean(axis=0), np.maximum(others.std(axis=0), 1e-3 * others.std())
+        drawn = np.sort(rng.permutation(len(atoms))[:CENTRES])
+        centres = (atoms[drawn] - origin) / spread
+        unit = float(np.median(cdist(centres, (others - origin) / spread).min(axis=1)))
+        return cls(origin, spread, centres, max(unit, float(np.median(cdist(centres, centres))) / 10))
 
 
-def _protection(held: Rows, budgets: tuple[float, float]) -> np.ndarray:
-    """Matrix of the mean squared changes on known crystals, over the budgets."""
+def _allowed_changes(reference: Sequence[Tangents], budgets: GuardConfig) -> tuple[float, float]:
+    """What may change on the reference set: energy in eV/atom, and force components in eV/Angstrom."""
+    forces = np.concatenate([t.slopes[: len(t.displacements)] for t in reference])
+    return MARGIN * budgets.max_energy_shift, MARGIN * budgets.max_force_drift * force_scale(forces)
+
+
+def _protection(held: Rows, allowed: tuple[float, float]) -> np.ndarray:
+    """Matrix of the mean squared changes on the reference set, over what is allowed."""
     X = held.slopes[~held.cell]
-    return held.energy.T @ held.energy / (len(held.energy) * budgets[0] ** 2) + X.T @ X / (len(X) * budgets[1] ** 2)
+    return held.energy.T @ held.energy / (len(held.energy) * allowed[0] ** 2) + X.T @ X / (len(X) * allowed[1] ** 2)
 
 
 def _cross_validated(
@@ -290,26 +340,26 @@ def _cross_validated(
     systems: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     penalty: np.ndarray,
     judged: Rows,
-    budgets: tuple[float, float],
+    allowed: tuple[float, float],
 ) -> tuple[float, float, np.ndarray]:
     """Force error of crystals left out (eV/Angstrom), allowed scale and coefficients of one width and penalty.
 
     Args:
-        rows: of all taught crystals.
+        rows: of all labelled crystals.
         targets: theirs.
-        systems: crystals (n,) that are taught, and their normal equations: those without each part, and all last.
+        systems: crystals (n,) that are learnt from, and their normal equations: those without each part, and all last.
         penalty: matrix that is added.
-        judged: of known crystals, on which the change is measured.
-        budgets: of that change.
+        judged: of the reference crystals on which the change is measured.
+        allowed: of that change.
     """
 
-    def allowed(w: np.ndarray) -> float:
+    def allowed_scale(w: np.ndarray) -> float:
         changes = abs(float((judged.energy @ w).mean())), float(np.abs(judged.slopes[~judged.cell] @ w).mean())
-        return min(1.0, *(budget / max(change, 1e-12) for budget, change in zip(budgets, changes, strict=True)))
+        return min(1.0, *(most / max(change, 1e-12) for most, change in zip(allowed, changes, strict=True)))
 
     errors = np.full(len(rows.owner), np.nan)
     for chosen, A, b in systems:
         w, out = np.asarray(solve(A + penalty, b, assume_a="pos")), ~chosen[rows.owner]
-        scale = allowed(w)
+        scale = allowed_scale(w)
         errors[out] = targets.slopes[out] - scale * (rows.slopes[out] @ w)
     return float(np.nanmean(np.abs(errors[~rows.cell]))), scale, w

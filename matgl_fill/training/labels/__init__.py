@@ -1,1 +1,21 @@
 """Energies, forces and stresses of crystals: from an oracle, from DFT, and what follows from them."""
+
+from __future__ import annotations
+
+from matgl_fill.training.labels.labelled import LabelledCrystals, read_labelled
+from matgl_fill.training.labels.oracle import LabelledSet, Labels, Oracle, Source, elemental_shifts, label, resolve
+from matgl_fill.training.labels.stiffness import Responses, responses
+
+__all__ = [
+    "LabelledCrystals",
+    "LabelledSet",
+    "Labels",
+    "Oracle",
+    "Responses",
+    "Source",
+    "elemental_shifts",
+    "label",
+    "read_labelled",
+    "resolve",
+    "responses",
+]

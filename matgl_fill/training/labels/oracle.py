@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +26,20 @@ from matgl_fill.utils.console import track
 SHIFT_RIDGE = 1e-3
 Source: TypeAlias = BaseCalculator | Adapter
 """What labels crystals."""
+
+
+class Oracle(NamedTuple):
+    """What labels crystals, and what it is called.
+
+    Attributes:
+        name: in messages and in the report.
+        source: ASE calculator, or adapter of a MatGL potential.
+    """
+
+    name: str
+    source: Source
+
+
 MAX_FORCE = 30.0
 """Crystals with a force beyond this (eV/Angstrom) are dropped: no oracle is reliable there."""
 
@@ -66,7 +80,37 @@ class Labels:
         return Labels(self.energy[chosen], [self.forces[i] for i in chosen], self.stress[chosen])
 
 
-def resolve(oracle: Any) -> tuple[str, Source]:
+@dataclass(frozen=True)
+class LabelledSet:
+    """Crystals with their labels, n of each.
+
+    Attributes:
+        structures: the crystals.
+        labels: theirs.
+    """
+
+    structures: list[Structure]
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    @property
+    def energy_per_atom(self) -> np.ndarray:
+        """(n,) eV/atom."""
+        return self.labels.energy / np.array([len(s) for s in self.structures])
+
+    def subset(self, index: Sequence[int] | np.ndarray) -> LabelledSet:
+        """Some of the crystals with their labels."""
+        return LabelledSet([self.structures[i] for i in index], self.labels.subset(index))
+
+    def shifted(self, shifts: Mapping[str, float]) -> LabelledSet:
+        """The same with elemental energies, eV/atom by symbol, taken off."""
+        off = np.array([sum(shifts[e.symbol] for e in s.species) for s in self.structures])
+        return LabelledSet(self.structures, replace(self.labels, energy=self.labels.energy - off))
+
+
+def resolve(oracle: Any) -> Oracle:
     """Name and form of an oracle.
 
     Args:
@@ -77,18 +121,18 @@ def resolve(oracle: Any) -> tuple[str, Source]:
         OracleError: the package is missing, or it is nothing that gives energies.
     """
     if isinstance(oracle, BaseCalculator):
-        return type(oracle).__name__, oracle
+        return Oracle(type(oracle).__name__, oracle)
     if oracle in ("sevennet", "chgnet"):
-        return oracle, _packaged(oracle)
+        return Oracle(oracle, _packaged(oracle))
     if isinstance(oracle, str) and ":" in oracle and not Path(oracle).exists():
-        return oracle, _made(oracle)
+        return Oracle(oracle, _made(oracle))
     if isinstance(oracle, str | Path):
         try:
-            return Path(oracle).name, resolve(load_model(oracle))[1]
+            return Oracle(Path(oracle).name, resolve(load_model(oracle)).source)
         except ModelError as error:
             raise OracleError(f"oracle '{oracle}' is no calculator's name and no MatGL potential: {error}") from error
     if isinstance(oracle, Potential):
-        return type(oracle.model).__name__, get_adapter(oracle)
+        return Oracle(type(oracle.model).__name__, get_adapter(oracle))
     raise OracleError(
         f"{type(oracle).__name__} is no oracle; give an ASE calculator, a MatGL Potential, its directory, "
         "'sevennet' or 'chgnet'."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from ase.data import atomic_masses
@@ -44,9 +45,38 @@ def _altered(structure: Structure, displacements: np.ndarray) -> list[Structure]
     return out
 
 
-def responses(
-    structures: Sequence[Structure], source: Source, seed: int = 0, plain: bool = False
-) -> tuple[np.ndarray, Labels]:
+@dataclass(frozen=True)
+class Responses:
+    """What an energy model says of n crystals.
+
+    Attributes:
+        values: (n, 6) responses in the order of :data:`NAMES`, NaN where the model failed; (n, 0) if none were asked.
+        labels: energies, forces and stresses.
+    """
+
+    values: np.ndarray
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def usable(self) -> np.ndarray:
+        """(n,) mask of crystals with finite values and usable labels."""
+        return self.labels.usable() & np.isfinite(self.values).all(axis=1)
+
+    def subset(self, index: np.ndarray) -> Responses:
+        """What it says of some of them."""
+        return Responses(self.values[index], self.labels.subset(index))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Responses]) -> Responses:
+        """Those of several lists of crystals, one list after the other."""
+        energy, stress = (np.concatenate([getattr(p.labels, k) for p in parts]) for k in ("energy", "stress"))
+        labels = Labels(energy, [f for p in parts for f in p.labels.forces], stress)
+        return cls(np.concatenate([p.values for p in parts]), labels)
+
+
+def responses(structures: Sequence[Structure], source: Source, seed: int = 0, plain: bool = False) -> Responses:
     r"""Invariant second-order response, by finite differences of forces and stress.
 
     Bulk and shear stiffness are u : (sigma(strain u) - sigma(0)) / strain, for the isotropic u and averaged over the
@@ -61,10 +91,10 @@ def responses(
         plain: only the labels, one calculation a crystal instead of nine.
 
     Returns:
-        (n, 6) responses in the order of :data:`NAMES`, NaN where the model failed, or (n, 0); and the plain labels.
+        Responses and labels of the crystals as they are.
     """
     if plain:
-        return np.empty((len(structures), 0)), label(structures, source)
+        return Responses(np.empty((len(structures), 0)), label(structures, source))
     rng = np.random.default_rng(seed)
     draws = [rng.standard_normal((DRAWS, len(s), 3)) for s in structures]
     many = [t for s, d in zip(structures, draws, strict=True) for t in _altered(s, d)]
@@ -73,7 +103,7 @@ def responses(
     out = np.empty((len(structures), len(NAMES)))
     for row, structure, d, k in zip(out, structures, draws, range(0, len(many), step), strict=True):
         row[:] = _row(structure, d, labels, k)
-    return np.arcsinh(out / SCALES), labels.subset(np.arange(0, len(many), step))
+    return Responses(np.arcsinh(out / SCALES), labels.subset(np.arange(0, len(many), step)))
 
 
 def _row(structure: Structure, draws: np.ndarray, labels: Labels, k: int) -> list[float]:

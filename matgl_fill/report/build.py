@@ -1,0 +1,215 @@
+"""From what a run measured to its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+
+import numpy as np
+from torch import nn
+
+from matgl_fill.config import FillConfig
+from matgl_fill.embedding.pool import Pool
+from matgl_fill.evaluation import Comparison, Task, compare, evaluate
+from matgl_fill.generation import Proposal
+from matgl_fill.guard import Verdict
+from matgl_fill.report.model import (
+    AlignmentSection,
+    CallSection,
+    CorrectionSection,
+    LatentMap,
+    Maps,
+    ProposalRow,
+    RoughnessRow,
+    RunReport,
+    RunSection,
+    TaskRow,
+    VerdictSection,
+)
+from matgl_fill.roughness import RoughnessResult, graph_roughness
+from matgl_fill.roughness.plots import project
+from matgl_fill.structures import Skipped
+from matgl_fill.training import Judgement, TrainingOutcome
+from matgl_fill.training.request import FillRequest
+from matgl_fill.utils.machine import machine_facts
+
+MAP_POINTS = 4000
+"""Pool crystals that a latent map shows at most."""
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Roughness of a pool, the pool's embedding and that of the generated crystals."""
+
+    roughness: RoughnessResult
+    pool: np.ndarray
+    crystals: np.ndarray
+
+    def measures(self) -> dict[str, float]:
+        """Frustration of the landscape, and local roughness averaged over the pool and the new crystals."""
+        return {
+            "frustration": self.roughness.frustration,
+            "mean response (neighbour similarity)": float(self.roughness.response.mean()),
+            "local roughness, pool mean": float(self.roughness.local(self.pool).mean()),
+            "local roughness, generated crystals": float(self.roughness.local(self.crystals).mean()),
+        }
+
+    def map(self, targets: Sequence[np.ndarray] = ()) -> LatentMap:
+        """The latent map, in four significant digits, of at most ``MAP_POINTS`` of the pool, evenly taken.
+
+        Args:
+            targets: latent points that were to be filled; each is shown once.
+        """
+        shown = np.unique(np.linspace(0, len(self.pool) - 1, MAP_POINTS).astype(int))
+        wanted = np.unique(np.array(targets), axis=0).reshape(-1, self.pool.shape[1])
+        plane, (crystals, wanted), axes = project(self.pool, [self.crystals, wanted])
+        return LatentMap(
+            pool=_digits(plane[shown]),
+            roughness=_digits(self.roughness.local(self.pool[shown])),
+            targets=_digits(wanted),
+            proposals=_digits(crystals),
+            axes=axes,
+        )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the stages of a run gave.
+
+    Attributes:
+        request: what was asked for.
+        pool: known crystals.
+        roughness: of their embedding.
+        proposals: crystals that were learnt from.
+        outcome: of the training.
+        judgement: of the guard.
+        comparison: of downstream tasks, if there are any.
+        skipped: what was left out.
+    """
+
+    request: FillRequest
+    pool: Pool
+    roughness: RoughnessResult
+    proposals: list[Proposal]
+    outcome: TrainingOutcome
+    judgement: Judgement
+    comparison: Comparison | None
+    skipped: list[Skipped]
+
+
+def compared(model: nn.Module, judgement: Judgement, tasks: list[Task] | None) -> Comparison | None:
+    """Tasks before and after, where there are tasks; a refused model leaves everything as it was."""
+    if tasks is None:
+        return None
+    scores = evaluate(model, tasks)
+    return compare(scores, evaluate(judgement.adapter.model, tasks) if judgement.accepted else scores)
+
+
+def build_report(findings: Findings, call: CallSection, name: str) -> RunReport:
+    """The report of a run, without the times of its stages (:meth:`RunReport.timed`).
+
+    Args:
+        findings: what the stages gave.
+        call: the arguments.
+        name: what the model is called.
+    """
+    objectives, correction = findings.outcome.objectives, findings.outcome.correction
+    before, after = _landscapes(findings)
+    settings = findings.request.settings.model_dump()
+    return RunReport(
+        title=f"Fill-tuning of {findings.request.adapter.name}",
+        run=_run_section(findings, name),
+        call=call,
+        config=FillConfig(**settings),
+        verdict=verdict_section(findings.judgement.verdict, findings.comparison, findings.outcome.notes),
+        tasks=_task_rows(findings.comparison),
+        guard=list(findings.judgement.verdict.checks),
+        alignment=AlignmentSection(**asdict(objectives.alignment)) if objectives.alignment else None,
+        correction=CorrectionSection(**asdict(correction.facts)) if correction and correction.facts else None,
+        history=_finite(findings.outcome.history),
+        proposals=[_proposal_row(p) for p in findings.proposals],
+        roughness=_roughness_rows(before, after or before),
+        maps=Maps(before=before.map([p.target for p in findings.proposals]), after=after.map() if after else None),
+        skipped=findings.skipped or None,
+    )
+
+
+def verdict_section(verdict: Verdict, comparison: Comparison | None, notes: Sequence[str] = ()) -> VerdictSection:
+    """Verdict of the guard in words, with mean and worst change.
+
+    Args:
+        verdict: of the guard.
+        comparison: of the downstream tasks, if there are any.
+        notes: what else did not go as it should.
+    """
+    failed = {a: names for a, names in verdict.tried.items() if names and a > verdict.alpha}
+    reasons = [f"at weight {a:g}: {', '.join(names)} outside the budget" for a, names in failed.items()]
+    if verdict.accepted:
+        words = "accepted" if verdict.alpha == 1 else f"accepted, interpolated back to weight {verdict.alpha:g}"
+    else:
+        words = "not accepted: the original model is returned"
+    worst = comparison.worst if comparison else None
+    return VerdictSection(
+        accepted=verdict.accepted,
+        headline=words,
+        reasons=[*reasons, *notes],
+        alpha=verdict.alpha,
+        mean_change_percent=comparison.mean if comparison else None,
+        worst_task=worst.task if worst else None,
+        worst_change_percent=worst.change_percent if worst else None,
+    )
+
+
+def _run_section(findings: Findings, name: str) -> RunSection:
+    """What was run, on what, and what became of the embedding."""
+    adapter, given = findings.request.adapter, findings.judgement.adapter
+    added = f"original ⊕ tuned, {adapter.dim} + {given.dim - adapter.dim} dimensions"
+    correction = given.core.correction if given.is_filled else None
+    return RunSection(
+        model=name,
+        architecture=adapter.name,
+        n_pool=len(findings.pool),
+        n=len(findings.proposals),
+        seed=findings.request.seed,
+        objective=[o.name for o in findings.outcome.objectives.objectives] or ["correction"],
+        oracle=findings.outcome.objectives.oracle,
+        embedding=added if given.dim > adapter.dim else f"{adapter.dim} dimensions",
+        correction=f"{correction.size[0]} environments" if correction else None,
+        **machine_facts(),
+    )
+
+
+def _landscapes(findings: Findings) -> tuple[Landscape, Landscape | None]:
+    """The landscape of the pool before and, where the guard accepted, by the accepted model."""
+    adapter, pool, judgement = findings.request.adapter, findings.pool, findings.judgement
+    crystals = adapter.graphs([p.structure for p in findings.proposals])
+    before = Landscape(findings.roughness, pool.Z, adapter.embed_graphs(crystals)[0])
+    if judgement.accepted is None:
+        return before, None
+    rough = graph_roughness(judgement.Z, pool.D, findings.request.settings.search.neighbours)
+    return before, Landscape(rough, judgement.Z, judgement.accepted.embed_graphs(crystals)[0])
+
+
+def _roughness_rows(before: Landscape, after: Landscape) -> list[RoughnessRow]:
+    first, last = before.measures(), after.measures()
+    return [RoughnessRow(measure=m, before=first[m], after=last[m]) for m in first]
+
+
+def _task_rows(comparison: Comparison | None) -> list[TaskRow] | None:
+    return None if comparison is None else [TaskRow(name=c.task, **asdict(c)) for c in comparison.changes]
+
+
+def _proposal_row(p: Proposal) -> ProposalRow:
+    told = {name: getattr(p, name) for name in ("id", "parent", "moves", "distance", "roughness")}
+    return ProposalRow(formula=p.structure.composition.reduced_formula, **told)
+
+
+def _finite(history: dict[str, list[float]]) -> dict[str, list[float | None]] | None:
+    """Losses, None where one is no number; None if nothing was trained."""
+    return {k: [v if isfinite(v) else None for v in values] for k, values in history.items()} or None
+
+
+def _digits(values: np.ndarray) -> list:
+    """As nested lists, rounded to four significant digits."""
+    return np.vectorize(lambda x: float(f"{x:.4g}"), otypes=[float])(values).tolist()

@@ -1,0 +1,91 @@
+"""What a call of fill_tune asks for, checked before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from matgl_fill.adapters import Adapter
+from matgl_fill.config import FillConfig, ResolvedConfig
+from matgl_fill.errors import InputError, ModelError
+from matgl_fill.training.correction.solve import can_correct
+from matgl_fill.training.labels import Oracle, resolve
+from matgl_fill.training.registry import check_objective
+from matgl_fill.utils.validation import as_int, check_seed
+
+NOT_CORRECTED = (
+    "form 'correct' corrects energies: it needs a MatGL Potential on PyG, and an oracle or labelled crystals; "
+    "for anything else leave form out."
+)
+
+
+@dataclass(frozen=True)
+class FillRequest:
+    """A checked request to fill-tune one model.
+
+    Attributes:
+        adapter: of the model.
+        n: crystals to generate.
+        objective: as in :func:`matgl_fill.fill_tune`.
+        oracle: that labels, if there is one.
+        seed: of all random choices.
+        settings: every setting, decided for the model.
+    """
+
+    adapter: Adapter
+    n: int
+    objective: str
+    oracle: Oracle | None
+    seed: int
+    settings: ResolvedConfig
+
+    @classmethod
+    def checked(
+        cls, adapter: Adapter, n: Any, objective: str, oracle: Any, seed: Any, config: Any, labelled: bool
+    ) -> FillRequest:
+        """The request of a call, with arguments as :func:`matgl_fill.fill_tune` takes them.
+
+        Args:
+            adapter: of the model.
+            n: crystals to generate.
+            objective: words.
+            oracle: anything that :func:`matgl_fill.training.resolve` takes, or None.
+            seed: of all random choices.
+            config: anything that :meth:`matgl_fill.FillConfig.make` takes.
+            labelled: whether crystals come with labels.
+
+        Raises:
+            InputError: an argument that cannot be used, or that does not go with another.
+            ModelError: the model is fill-tuned already, or its weights are not float32.
+            OracleError: the oracle is missing.
+        """
+        n, seed = as_int("n", n), check_seed(seed)
+        has_labels = labelled or oracle is not None
+        check_objective(objective, has_labels)
+        source = None if oracle is None else resolve(oracle)
+        settings = FillConfig.make(config)
+        if adapter.is_filled:
+            raise ModelError("this model is fill-tuned already; give the original (result.undo()) and the larger pool.")
+        if other := next((p.dtype for p in adapter.core.parameters() if p.dtype != torch.float32), None):
+            raise ModelError(f"the model's weights are {other}, and training runs in float32; give model.float().")
+        if settings.training.form == "correct" and not (has_labels and can_correct(adapter)):
+            raise InputError(NOT_CORRECTED)
+        resolved = settings.resolved(adapter.is_potential, adapter.training_replay, adapter.training_rate)
+        return cls(adapter, n, objective, source, seed, resolved)
+
+
+def check_arguments(out: str | Path | None, resume: bool, oracle: Any, proposals: Any, labelled: Any) -> None:
+    """Refuse arguments of :func:`matgl_fill.fill_tune` that exclude each other, and a folder that cannot be one.
+
+    Raises:
+        InputError: they do.
+    """
+    if resume and out is None:
+        raise InputError("resume goes on with the run in a folder; give that as out.")
+    if out is not None and Path(out).is_file():
+        raise InputError(f"out is the file '{out}'; give a folder.")
+    if labelled is not None and (oracle is not None or proposals is not None):
+        raise InputError("labelled crystals need neither an oracle nor proposals; give one of them.")

@@ -1,0 +1,61 @@
+"""The crystals of a training: those that were generated or supplied, and their augmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pymatgen.core import Structure
+
+from matgl_fill.config import ResolvedTraining
+from matgl_fill.embedding.pool import Pool
+from matgl_fill.generation import Proposal
+from matgl_fill.generation.augment import training_augmentations
+from matgl_fill.training.labels import Labels
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Crystals that a training learns from.
+
+    Attributes:
+        crystals: that an oracle labels, or that came with labels: the proposals, and some of their augmentations where
+            an oracle is to label these too.
+        augmentations: altered copies, which only label-free objectives see besides.
+        labels: of ``crystals``, where they came with some; then no oracle is asked.
+    """
+
+    crystals: list[Structure]
+    augmentations: list[Structure]
+    labels: Labels | None = None
+
+    @property
+    def all(self) -> list[Structure]:
+        """Crystals and augmentations."""
+        return [*self.crystals, *self.augmentations]
+
+
+def make_training_set(
+    proposals: Sequence[Proposal],
+    labels: Labels | None,
+    pool: Pool,
+    rest: np.ndarray,
+    settings: ResolvedTraining,
+    rng: np.random.Generator,
+) -> TrainingSet:
+    """Augment crystals.
+
+    Args:
+        proposals: n crystals to learn from.
+        labels: theirs, if they came with any.
+        pool: known crystals, whose elements may be put in.
+        rest: rows of the pool that training may see; where there are few, they are augmented too.
+        settings: how many augmentations, and how strong.
+        rng: of all choices.
+    """
+    crystals = [p.structure for p in proposals]
+    known = [pool.structures[i] for i in rest]
+    more = training_augmentations(crystals, known, pool.elements, settings, rng)
+    labelled = settings.oracle_copies * len(crystals) if labels is None else 0
+    return TrainingSet(crystals + more[:labelled], more[labelled:], labels)
