@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from fixtures import adapter, crystals, model, pool  # noqa: F401
+from fixtures import adapter, crystals, model, pool, prepared  # noqa: F401
 
 from matgl_fill.training import fit, module
 from matgl_fill.utils.checkpoint import Checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import matgl_fill as mf
+from matgl_fill.embedding.pool import prepare_pool
 from matgl_fill.structures import bundled
 from matgl_fill.testing import low_symmetry_crystals
 
@@ -27,3 +28,9 @@ def crystals():
 @pytest.fixture(scope="session")
 def adapter(model):
     return mf.get_adapter(model)
+
+
+@pytest.fixture(scope="session")
+def prepared(adapter, pool):
+    """The bundled pool with its embedding and descriptors."""
+    return prepare_pool(adapter, pool)

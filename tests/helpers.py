@@ -5,20 +5,26 @@ from __future__ import annotations
 import csv
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
+from hypothesis import strategies as st
 from matgl.apps.pes import Potential
 from matgl.models import QET, CHGNet, M3GNet, SO3Net, TensorNet
+from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
+from scipy.stats import ortho_group
 
 import matgl_fill as mf
 from matgl_fill import cli
 from matgl_fill.adapters import backend
 from matgl_fill.embedding.pool import Pool
+from matgl_fill.roughness import StationaryNetwork
 from matgl_fill.structures import bundled
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -127,3 +133,60 @@ def dft_frames(structures, per_atom: float = 0.0):
         atoms.info = {"id": f"dft-{k}"}
         frames.append(atoms)
     return frames
+
+
+def salt(a=5.69, symbols=("Na", "Cl")):
+    corners = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    return Structure(Lattice.cubic(a), [el for el in symbols for _ in corners], np.vstack([corners, corners + 0.5]))
+
+
+def line(values: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    return np.linspace(0, 1, len(values))[:, None], np.array(values)
+
+
+def bumpy(n: int = 400, d: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    Z = rng.uniform(size=(n, d))
+    return Z, np.sin(9 * Z[:, 0]) + np.cos(7 * Z[:, 1])
+
+
+def turned(quarter: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points, a response, and the points after a quarter turn, which keeps the ranges, or another, which does not."""
+    Z, response = bumpy()
+    Q = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) if quarter else ortho_group.rvs(3, random_state=0)
+    return Z, response, Z @ Q.T
+
+
+@st.composite
+def networks(draw) -> StationaryNetwork:
+    """Any graph: ties, self-loops, several states between two minima, and states below their minima."""
+    n, m = draw(st.integers(1, 12)), draw(st.integers(0, 25))
+    level = st.integers(0, 8).map(lambda k: k / 4)
+    values = [draw(st.lists(level, min_size=k, max_size=k)) for k in (n, m)]
+    end = st.integers(0, n - 1)
+    pairs = draw(st.lists(st.tuples(end, end), min_size=m, max_size=m))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    return StationaryNetwork(
+        rng.normal(size=(n, 3)),
+        np.array(values[0], dtype=float),
+        rng.normal(size=(m, 3)),
+        np.array(values[1], dtype=float),
+        np.array(pairs, dtype=int).reshape(m, 2),
+    )
+
+
+@dataclass
+class Bowl:
+    """Separable parabolas, some of which open downwards."""
+
+    curvature: np.ndarray
+    at: np.ndarray
+
+    def value(self, x):
+        return (self.curvature * (x - self.at) ** 2).sum(axis=1) / 2
+
+    def gradient(self, x):
+        return self.curvature * (x - self.at)
+
+    def hvp(self, x, v):
+        return self.curvature * v

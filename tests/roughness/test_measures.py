@@ -9,16 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pymatgen.core import Lattice, Structure
 from scipy.cluster.hierarchy import fcluster
 
 import matgl_fill as mf
-from matgl_fill.adapters import get_adapter
 from matgl_fill.errors import InputError
 from matgl_fill.roughness import graph_roughness, measures
 from matgl_fill.roughness.measures import MEANING, alpha_req, measure, rankme, rogi, rogi_xd
-from matgl_fill.roughness.responses import sensitivity
-from matgl_fill.roughness.similarity import perturbation_sensitivity
 
 
 @pytest.fixture
@@ -146,47 +142,6 @@ def test_unusable_points_are_input_errors(Z, response, descriptors, message):
         measure(Z, response, descriptors)
 
 
-def test_sensitivity_is_the_logarithm_of_the_slope():
-    """A map with slope 1 on one half and 4 on the other, against the plain coordinate: log 4 apart."""
-    x = np.linspace(-1, 1, 41)
-
-    def bent(items):
-        return np.array([[i if i < 0 else 4 * i] for i in items])
-
-    def nudge(item, rng):
-        return item + 0.01 * rng.choice([-1, 1])
-
-    s = perturbation_sensitivity(bent, lambda items: np.array(items)[:, None], nudge, list(x))
-    assert s[-5:].mean() - s[:5].mean() == pytest.approx(np.log(4), rel=1e-9)
-    with pytest.raises(InputError, match="does not change item 0"):
-        perturbation_sensitivity(bent, bent, lambda item, rng: item, list(x))
-
-
-def test_named_responses_are_what_the_model_says(model, pool):
-    few = pool.subset(range(60))
-    Z = mf.embed(model, few)
-    adapter = get_adapter(model)
-    by_name = mf.analyze_roughness(Z, "prediction", few, model=model)
-    np.testing.assert_allclose(by_name.response, adapter.embed_graphs(adapter.graphs(few.structures))[1], rtol=1e-5)
-    first, second = (mf.analyze_roughness(Z, "perturbation_sensitivity", few, model=model, seed=1) for _ in range(2))
-    assert (first.response == second.response).all()
-    assert np.isfinite(first.response).all()
-    assert np.ptp(first.response) > 0.5
-    volume = mf.analyze_roughness(Z, lambda crystals: np.array([s.volume for s in crystals]), few)
-    assert volume.frustration == mf.analyze_roughness(Z, np.array([s.volume for s in few.structures])).frustration
-
-
-def test_sensitivity_does_not_depend_on_the_cell_and_serves_a_single_atom(model, pool):
-    adapter = get_adapter(model)
-    others = pool.structures[:20]
-    copper = Structure(Lattice.cubic(3.61), ["Cu"] * 4, [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-    one, four = (
-        np.mean([sensitivity(adapter, [s, *others], seed)[0] for seed in range(2)])
-        for s in (copper.get_primitive_structure(), copper)
-    )
-    assert one == pytest.approx(four, abs=0.5)
-
-
 def test_a_noisy_copy_of_the_embedding_measures_worse(model, pool):
     """Short form of the comparison of models: the package's own, on its own crystals, against noise added to it."""
     Z, D = mf.embed(model, pool).astype(float), mf.describe(pool)
@@ -195,18 +150,3 @@ def test_a_noisy_copy_of_the_embedding_measures_worse(model, pool):
     for name in (measures.RESPONSE_ENERGY, measures.DESCRIPTOR_ENERGY, measures.ROGI_XD):
         assert values[0][name] < values[1][name], name
     assert values[0][measures.AGREEMENT] > 2 * values[1][measures.AGREEMENT]
-
-
-@pytest.mark.parametrize(
-    ("response", "given", "message"),
-    [
-        ("similarity", {}, "no response 'similarity'"),
-        ("prediction", {}, "needs the structures"),
-        ("prediction", {"structures": True}, "needs model="),
-        (lambda crystals: np.zeros(3), {"structures": True}, r"shape \(3,\) for 30"),
-    ],
-)
-def test_unusable_responses_are_input_errors(pool, response, given, message):
-    few = pool.subset(range(30))
-    with pytest.raises(InputError, match=message):
-        mf.analyze_roughness(np.eye(30), response, few if given else None)

@@ -1,40 +1,17 @@
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-
 import numpy as np
-import pytest
-from helpers import PAIRS, shared
+from helpers import networks, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from matgl_fill.errors import InputError
 from matgl_fill.roughness import StationaryNetwork
 from matgl_fill.roughness.tree import Tree
 
 LATENT = (1178, 591)
 """Minima and transition states of the published network over 128 latent dimensions."""
-
-
-@st.composite
-def networks(draw) -> StationaryNetwork:
-    """Any graph: ties, self-loops, several states between two minima, and states below their minima."""
-    n, m = draw(st.integers(1, 12)), draw(st.integers(0, 25))
-    level = st.integers(0, 8).map(lambda k: k / 4)
-    values = [draw(st.lists(level, min_size=k, max_size=k)) for k in (n, m)]
-    end = st.integers(0, n - 1)
-    pairs = draw(st.lists(st.tuples(end, end), min_size=m, max_size=m))
-    rng = np.random.default_rng(draw(st.integers(0, 99)))
-    return StationaryNetwork(
-        rng.normal(size=(n, 3)),
-        np.array(values[0], dtype=float),
-        rng.normal(size=(m, 3)),
-        np.array(values[1], dtype=float),
-        np.array(pairs, dtype=int).reshape(m, 2),
-    )
 
 
 def flooded(network: StationaryNetwork, threshold: float) -> set[frozenset[int]]:
@@ -126,20 +103,6 @@ def test_long_chain_of_minima_is_no_recursion():
     assert len(tree.pruned(10).minima) == 10
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-def test_published_networks_survive_every_format(pair, tmp_path):
-    network = StationaryNetwork.from_topsearch(shared("reference/topsearch/pairwise"), pair)
-    network.save(tmp_path / "n.json")
-    network.save(tmp_path / "n.npz")
-    network.to_topsearch(tmp_path / "text", pair)
-    copies = [StationaryNetwork.load(tmp_path / name) for name in ("n.json", "n.npz")]
-    copies.append(StationaryNetwork.from_topsearch(tmp_path / "text", pair))
-    for copy in copies:
-        for name, array in network.arrays().items():
-            np.testing.assert_array_equal(getattr(copy, name), array)
-            assert getattr(copy, name).dtype == array.dtype
-
-
 def test_tree_of_the_published_latent_network():
     network = StationaryNetwork.from_topsearch(shared("reference/topsearch/latent"), "_all_dimensions")
     assert (len(network.minima), len(network.ts)) == LATENT
@@ -151,51 +114,3 @@ def test_tree_of_the_published_latent_network():
         label = connected_components(graph, directed=False)[1]
         low = network.minima_values <= threshold
         assert sets(tree.superbasins(threshold)) == sets([np.flatnonzero(low & (label == c)) for c in set(label[low])])
-
-
-@given(networks())
-@settings(max_examples=20, deadline=None)
-def test_json_is_exact_for_any_network(tmp_path_factory, network):
-    path = tmp_path_factory.mktemp("json") / "network.json"
-    network.save(path)
-    for name, array in network.arrays().items():
-        np.testing.assert_array_equal(getattr(StationaryNetwork.load(path), name), array)
-
-
-def test_failed_write_leaves_the_older_file_whole(tmp_path):
-    one = StationaryNetwork(np.zeros((1, 2)), np.zeros(1), np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2), dtype=int))
-    one.save(tmp_path / "n.json")
-    before = (tmp_path / "n.json").read_bytes()
-    with pytest.raises(TypeError, match="JSON serializable"):
-        replace(one, minima_values=np.array([object()])).save(tmp_path / "n.json")
-    (tmp_path / "n.npz").mkdir()
-    with pytest.raises(OSError, match=r"n\.npz"):
-        one.save(tmp_path / "n.npz")
-    assert (tmp_path / "n.json").read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["n.json", "n.npz"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("none.json", None),
-        ("none.npz", None),
-        ("cut.json", b'{"minima": [[0'),
-        ("empty.npz", b""),
-        ("cut.npz", b"PK\x03\x04cut"),
-        ("list.json", b"[1, 2]"),
-        ("other.json", b'{"a": 1}'),
-        ("short.json", json.dumps({"dimension": 2, "minima": [[0, 0]], "ts": [], "ts_values": []}).encode()),
-        (
-            "ragged.json",
-            json.dumps(
-                {"dimension": 2, "minima": [[0, 0]], "minima_values": [0, 1], "ts": [], "ts_values": [], "pairs": []}
-            ).encode(),
-        ),
-    ],
-)
-def test_unreadable_network_files_are_input_errors(name, content, tmp_path):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"{name} is missing or not"):
-        StationaryNetwork.load(tmp_path / name)
