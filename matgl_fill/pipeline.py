@@ -44,43 +44,37 @@ def fill_tune(
 ) -> FillResult:
     """Fill-tune a pretrained MatGL model (method: arXiv 2502.13886).
 
-    Embeds the pool, finds where its latent space is rough, proposes ``n`` new crystals there, continues pretraining
-    on them while the pool is replayed, and hands over the result only if the guard finds that nothing was lost.
+    The pool is embedded, the rough regions of its latent space are found, ``n`` new crystals are generated there, and
+    pretraining continues on them while the pool is replayed. The guard hands the result over only if nothing was lost.
     No label of a downstream task is used; ``tasks`` are only evaluated.
 
     Args:
-        model: property model, ``TransformedTargetModel``, ``Potential`` or bare core model. Never changed. Weights that
-            do not require gradients are not trained in its copy either: so layers are frozen.
-        structures: pool of crystals; the package's own if not given.
-        n: crystals to generate.
+        model: Property model, ``TransformedTargetModel``, ``Potential`` or bare core model. It is never changed.
+            Weights that do not require gradients stay as they are in the copy too, so that layers can be frozen.
+        structures: Pool of crystals, anything :func:`read_structures` takes; the package's own if not given.
+        n: Number of crystals to generate.
         objective: ``"descriptor"`` or ``"denoise"`` (label-free), ``"oracle"``, a sum such as
-            ``"descriptor+denoise"``, or ``"auto"``: descriptors, and the oracle's labels where there are any. More by
+            ``"descriptor+denoise"``, or ``"auto"``: descriptors, and labels where there are any. More can be added by
             :func:`matgl_fill.training.register_objective`.
         oracle: ASE calculator, MatGL ``Potential`` or its directory, ``"sevennet"``, ``"chgnet"``, or None.
-        seed: one seed gives the same crystals and the same weights to the bit on one machine.
-        config: :class:`FillConfig`, dictionary of changes, or TOML file.
-        out: folder for model, crystals, settings and report. While the run is not finished, ``run.partial`` in it
-            holds what was done: crystals, oracle labels, and the training every 20 s.
-        tasks: downstream tasks for before and after, as in :func:`matgl_fill.evaluate`.
-        resume: go on with the run that was interrupted in ``out``, to the bits of one that was not, on the same machine
-            with as many threads; only the times in the report are those of the last call. Where there is none, start.
-            Without it a run starts over.
-        name: what the report calls the model; its class if empty.
-        proposals: crystals to learn from, from :func:`propose`; ``n`` are searched if not given.
-        labelled: crystals to learn from that come with energies, forces and stresses, from DFT for example: a file or
-            list of ``Atoms`` that :func:`matgl_fill.training.read_labelled` takes. Neither crystals nor an oracle are
-            needed then.
-
-    Returns:
-        :class:`FillResult`.
+        seed: Seed of all random choices; one seed gives the same crystals and weights to the bit on one machine.
+        config: :class:`FillConfig`, dictionary of changes, or TOML or YAML file.
+        out: Folder for model, crystals, settings and report. Until the run is finished, ``run.partial`` in it keeps
+            crystals and oracle labels, and the training every 20 s.
+        tasks: Downstream tasks to score before and after, as in :func:`matgl_fill.evaluate`.
+        resume: Whether to go on with the run that was interrupted in ``out``, to the bits of one that was not (on the
+            same machine, with as many threads). Where there is none, a run starts; without ``resume`` it starts over.
+        name: Name of the model in the report; its class if empty.
+        proposals: Crystals to learn from, as :func:`matgl_fill.propose` returns them; searched if not given.
+        labelled: Crystals that come with energies, forces and stresses, from DFT for example, as
+            :func:`matgl_fill.training.read_labelled` takes them. They need neither proposals nor an oracle.
 
     Raises:
-        InputError: structures, tasks, labelled crystals, seed or config that cannot be used, ``resume`` without
-            ``out``, ``labelled`` together with ``oracle`` or ``proposals``, or the unfinished run in ``out`` had
-            another model, pool, oracle, seed or settings.
-        ModelError: no adapter for the model.
-        GenerationError: no valid crystal could be made.
-        OracleError: the oracle is missing or fails.
+        InputError: An argument cannot be used or excludes another, or ``out`` holds the unfinished run of another
+            model, pool, oracle, seed or settings.
+        ModelError: No adapter serves the model, or it is fill-tuned already.
+        GenerationError: No valid crystal could be made.
+        OracleError: The oracle is missing or fails on more than half of the crystals.
     """
     check_arguments(out, resume, oracle, proposals, labelled)
     given = {"structures": structures, "proposals": proposals, "labelled": labelled, "oracle": oracle}

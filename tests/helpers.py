@@ -115,6 +115,23 @@ def lennard_jones() -> LennardJones:
     return LennardJones(sigma=2.2, epsilon=0.5, rc=6.0, smooth=True)
 
 
+def weights(model) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def with_noise(adapter, size):
+    """The same adapter, each tensor of its weights changed by noise of ``size`` times their mean."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in adapter.core.parameters():
+            p += size * p.abs().mean() * torch.randn(p.shape, generator=generator)
+    return adapter
+
+
 def pool_of(adapter, structures) -> Pool:
     """Crystals with all that is computed once per crystal, however few."""
     graphs = adapter.graphs(structures)

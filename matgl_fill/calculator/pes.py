@@ -1,4 +1,4 @@
-"""MatGL's potential calculator that also says how rough and how new the place is, and learns there."""
+"""MatGL's potential calculator that also says how rough and how new a structure is, and learns from it."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class FillCalculator(PESCalculator):
 
     Args:
         potential: MatGL ``Potential``; it is used as it is and never changed.
-        roughness: of the pool's embedding, from :func:`matgl_fill.analyze_roughness`; analysed at the first call if
-            not given.
-        pool: known crystals by which roughness and novelty are measured, and which are held when the calculator
+        roughness: Roughness of the pool's embedding, from :func:`matgl_fill.analyze_roughness`; it is analysed at the
+            first call if not given.
+        pool: Known crystals by which roughness and novelty are measured, and which are held when the calculator
             learns; anything :func:`matgl_fill.read_structures` takes, the package's own if not given. Give the pool
-            that the roughness is of.
-        settings: what ``PESCalculator`` takes: ``stress_unit``, ``use_voigt``, ``state_attr``, ``total_charge``, ...
+            that the roughness was analysed on.
+        settings: Settings of ``PESCalculator``: ``stress_unit``, ``use_voigt``, ``state_attr``, ``total_charge``, ...
 
     Raises:
-        InputError: the model is no potential, the pool holds too few usable crystals, or the roughness is of an
+        InputError: The model is no potential, the pool holds too few usable crystals, or the roughness belongs to an
             embedding of another width.
-        ModelError: no adapter serves the architecture.
+        ModelError: No adapter serves the architecture.
 
     Example:
         >>> import matgl_fill as mf
@@ -113,7 +113,7 @@ class FillCalculator(PESCalculator):
         """MatGL's results, and roughness and novelty from the features of the same forward pass.
 
         Raises:
-            InputError: an element is unknown to the potential.
+            InputError: An element is unknown to the potential.
         """
         if reason := self._adapter.unknown_elements(atoms.get_chemical_symbols()):
             raise InputError(f"{reason}; use a potential that covers it.")
@@ -179,19 +179,19 @@ class FillCalculator(PESCalculator):
         asked about each frame once.
 
         Args:
-            oracle: as in :func:`matgl_fill.fill_tune`: ASE calculator, MatGL ``Potential``, ``"sevennet"``, ...
-            frames: to learn from, or a file of them; those of all watchers if not given.
-            seed: of the training.
-            config: changes to the settings, as in :func:`matgl_fill.fill_tune`.
-            out: folder for model, frames, settings and report.
+            oracle: ASE calculator, MatGL ``Potential``, ``"sevennet"``, ..., as in :func:`matgl_fill.fill_tune`.
+            frames: Frames to learn from, or a file of them; those of all watchers if not given.
+            seed: Seed of the training.
+            config: Changes to the settings, as in :func:`matgl_fill.fill_tune`.
+            out: Folder for model, frames, settings and report.
 
         Returns:
             The :class:`FillResult`. If it was accepted, the frames count as known from now on, and watchers whose
             frames were learnt start anew.
 
         Raises:
-            InputError: there are no frames.
-            OracleError: the oracle is missing or fails.
+            InputError: There are no frames.
+            OracleError: The oracle is missing or fails.
         """
         if frames is None:
             chosen = [frame for watcher in self.watchers for frame in watcher.frames]

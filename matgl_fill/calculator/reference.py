@@ -83,7 +83,7 @@ class ReferenceSet:
 
 
 class LatentReference:
-    r"""What is known of a model's latent space, and how far or rough a point is by that measure.
+    r"""The known part of a model's latent space, and how far from it and how rough a point is.
 
     **Novelty** of a crystal with embedding z is the distance to the nearest known crystal over the distance that known
     crystals typically have from each other,
@@ -104,13 +104,13 @@ class LatentReference:
     that crystals around here are told apart badly, novelty that there are none.
 
     Args:
-        roughness: of the crystals' embedding.
-        Z: (n, d) embedding of the known crystals.
-        atoms: (m, d) embedding of their atoms.
-        owner: (m,) crystal of each atom.
+        roughness: Roughness of the crystals' embedding.
+        Z: Embedding of the known crystals, (n, d).
+        atoms: Embedding of their atoms, (m, d).
+        owner: The crystal of each atom, (m,).
 
     Raises:
-        InputError: the roughness is of an embedding of another width.
+        InputError: The roughness belongs to an embedding of another width.
     """
 
     def __init__(self, roughness: RoughnessResult, Z: np.ndarray, atoms: np.ndarray, owner: np.ndarray) -> None:
@@ -123,8 +123,8 @@ class LatentReference:
         """Roughness and novelty of one crystal.
 
         Args:
-            z: (d,) structure embedding.
-            atoms: (N, d) atom embedding.
+            z: Structure embedding, (d,).
+            atoms: Atom embedding, (N, d).
 
         Returns:
             ``roughness`` and ``novelty`` as numbers, ``roughness_per_atom`` and ``novelty_per_atom`` as (N,) arrays.

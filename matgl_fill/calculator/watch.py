@@ -39,30 +39,30 @@ class Watcher:
     A frame is kept if its novelty or roughness reaches a threshold, unless all its atoms lie within ``spacing`` of
     atoms of frames that are kept already: the mean over many atoms hardly moves in dynamics, single atoms do. Beyond
     the budget it takes the place of the frame that is least above its threshold, if it is further above its own: a
-    simulation that goes on to stranger places ends with the strangest.
+    simulation that goes on to stranger structures ends with the strangest.
 
     Kept frames hold atoms and cell without results: a label can only come from an oracle.
 
     Args:
-        calc: calculator that gives roughness and novelty.
-        atoms: what is simulated; may instead be given at each call, for bands of images.
-        novelty: keep frames whose novelty is at least this; None to leave it out.
-        per_atom: the same for the largest novelty of an atom: one atom in a strange place is enough.
-        roughness: the same for roughness, 0 to 1.
-        spacing: least distance of the newest atom of a kept frame from the atoms of the others, in units of novelty.
-        budget: frames at most.
+        calc: Calculator that gives roughness and novelty.
+        atoms: Atoms that are simulated; they may instead be given at each call, for bands of images.
+        novelty: Frames are kept whose novelty is at least this; None leaves it out.
+        per_atom: The same for the largest novelty of an atom: one atom in a strange environment is enough.
+        roughness: The same for roughness, 0 to 1.
+        spacing: Least distance of the newest atom of a kept frame from the atoms of the others, in units of novelty.
+        budget: Number of frames that are kept at most.
         path: ``.extxyz`` file or ASE ``.db``, rewritten whole or not at all at every new frame. Frames that are there
             already are taken up and count.
 
     Attributes:
-        frames: what was kept and is not learnt yet, with ``info`` for novelty, roughness and ``call``, the number of
-            the call.
-        calls: how often it was called.
-        seen: how many frames reached a threshold.
-        nearest: how many times a threshold the frames reached at most, since the last that were learnt.
+        frames: Frames that were kept and not learnt from yet, with ``info`` for novelty, roughness and ``call``, the
+            number of the call.
+        calls: Number of calls.
+        seen: Number of frames that reached a threshold.
+        nearest: How many times a threshold the frames reached at most, since the last that were learnt from.
 
     Raises:
-        InputError: no threshold, one that is not positive, no budget, or a file of another kind.
+        InputError: There is no threshold, one that is not positive, no budget, or a file of another kind.
     """
 
     def __init__(

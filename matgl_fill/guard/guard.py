@@ -51,10 +51,10 @@ class Verdict:
     """What the guard decided.
 
     Attributes:
-        accepted: the tuned model (possibly interpolated) is handed over.
-        alpha: weight of the tuned model; 0 means the original.
-        checks: measures at ``alpha``, or at the smallest weight tried if none passed.
-        tried: every weight tried with the names of the measures that failed; the last may be one that passed and was
+        accepted: Whether the tuned model, possibly interpolated, is handed over.
+        alpha: Weight of the tuned model; 0 means the original.
+        checks: Measures at ``alpha``, or at the smallest weight tried if none passed.
+        tried: Every weight tried, with the names of the measures that failed; the last may be one that passed and was
             no better.
     """
 
@@ -116,10 +116,10 @@ class Guard:
     """Judges a tuned model on held-out pool crystals.
 
     Args:
-        adapter: of the original model.
-        pool: n held-out pool crystals, with the original's embedding and predictions; neither objectives nor replay saw
-            them.
-        budgets: what may change.
+        adapter: Adapter of the original model.
+        pool: The n held-out pool crystals, with the original's embedding and predictions; neither objectives nor replay
+            saw them.
+        budgets: Changes that are allowed.
     """
 
     def __init__(self, adapter: Adapter, pool: Pool, budgets: GuardConfig) -> None:
@@ -186,9 +186,9 @@ class Guard:
         large weight may improve it at a small one.
 
         Args:
-            original: adapter of the original model.
-            tuned: adapter of the tuned one, which replaces the original or, where it is a branch, is attached to it.
-            correction: of the energies, which is scaled by the same weight.
+            original: Adapter of the original model.
+            tuned: Adapter of the tuned one, which replaces the original or, where it is a branch, is attached to it.
+            correction: Correction of the energies, which is scaled by the same weight.
 
         Returns:
             The adapter of the accepted model (a copy of the original if none passed) and the verdict.

@@ -34,7 +34,7 @@ def proxies(structures: Sequence[Structure]) -> np.ndarray:
     Three of pairs of atoms. Mechanical: logarithm of the stiffness density of an exponential pair repulsion between
     covalent spheres. Vibrational: logarithm of the mean pair frequency, stiffness over reduced mass. Electronic:
     squared electronegativity differences damped with distance. Six of composition: means over atoms of
-    :data:`ELEMENTAL`. What teaches one kind may spoil the other: denoising does.
+    :data:`ELEMENTAL`. What improves one kind may spoil the other: denoising does.
     """
     table = _elements()
     return np.array([[*_pairs(s), *table[list(s.atomic_numbers)].mean(axis=0)] for s in structures])

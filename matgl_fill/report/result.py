@@ -34,11 +34,11 @@ class FillResult:
     ``print(result)`` shows verdict and figures; a notebook shows them as tables.
 
     Attributes:
-        model: the tuned model, the same kind as was given; a copy of the original if the guard refused.
-        original: the caller's own model object, untouched.
-        report: everything measured, as written to ``report.json``.
-        proposals: the generated crystals.
-        comparison: downstream changes, if tasks were given.
+        model: Tuned model, of the same kind as was given; a copy of the original if the guard refused.
+        original: The caller's own model object, untouched.
+        report: Everything that was measured; ``report.json`` is its dump.
+        proposals: Crystals that the model was trained on.
+        comparison: Changes of the errors on downstream tasks, if tasks were given.
     """
 
     model: nn.Module
@@ -100,15 +100,15 @@ class FillResult:
         """Upload the model with its card to the Hugging Face Hub, in MatGL's own way.
 
         Args:
-            repo_id: ``"owner/name"``; made if it does not exist.
-            options: of MatGL's ``push_to_hub``: ``private``, ``token``, ``revision``, ``create_pr``,
+            repo_id: ``"owner/name"``; the repository is made if it does not exist.
+            options: Options of MatGL's ``push_to_hub``: ``private``, ``token``, ``revision``, ``create_pr``,
                 ``commit_message``.
 
         Returns:
-            Address of the commit.
+            The address of the commit.
 
         Raises:
-            huggingface_hub.errors.HfHubHTTPError: the hub refuses, for want of a token for example.
+            huggingface_hub.errors.HfHubHTTPError: The hub refuses, for want of a token for example.
         """
         told = {"readme_text": self.card, "metadata": self.metadata}
         return str(self.model.push_to_hub(repo_id, **told, **options))  # type: ignore[operator]

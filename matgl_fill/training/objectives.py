@@ -1,4 +1,4 @@
-"""Objectives: what the generated crystals teach."""
+"""Objectives: terms of the loss on generated crystals."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Objective(Protocol):
     """A term of the loss on generated crystals.
 
     Attributes:
-        name: of the term, in history and report.
-        weight: in the loss.
-        structures: (n) crystals it is about; ``rows`` count in them.
-        needs_geometry: True if it differentiates with respect to positions and strain.
+        name: Name of the term, in history and report.
+        weight: Weight in the loss.
+        structures: The n crystals that it is about; ``rows`` count in them.
+        needs_geometry: Whether it differentiates with respect to positions and strain.
     """
 
     name: str
@@ -78,14 +78,14 @@ class ReadoutObjective:
     embedding lacks at the generated crystals, not an untrained head.
 
     Args:
-        name: of the term.
-        scale: standardises the embedding.
-        known: (n, dim) embedding of known crystals and (n, k) their quantities.
-        structures: (m) generated crystals.
-        targets: (m, k) their quantities.
-        weight: in the loss.
-        pool_weight: of the same error on known crystals that are replayed, relative to that on the generated ones;
-            the known ones have to be the whole pool then.
+        name: Name of the term.
+        scale: Standardises the embedding.
+        known: Embedding (n, dim) of known crystals and their quantities (n, k).
+        structures: The m generated crystals.
+        targets: Their quantities, (m, k).
+        weight: Weight in the loss.
+        pool_weight: Weight of the same error on known crystals that are replayed, relative to that on the generated
+            ones; the known ones have to be the whole pool then.
     """
 
     needs_geometry = False
@@ -133,12 +133,12 @@ class OracleObjective:
     With a potential's own labels the same term holds what it knew: replay of its energies, forces and stresses.
 
     Args:
-        name: of the term.
-        structures: generated crystals.
-        labels: theirs; energies without elemental shifts; what is NaN is not learnt.
-        weight: in the loss.
-        scale: standardises the embedding.
-        known: (n, dim) embedding of known crystals and (n,) their energies per atom, for the head; None for
+        name: Name of the term.
+        structures: Generated crystals.
+        labels: Their labels, with energies without elemental shifts; what is NaN is not learnt.
+        weight: Weight in the loss.
+        scale: Standardises the embedding.
+        known: Embedding (n, dim) of known crystals and their energies per atom (n,), for the head; None for
             potentials.
     """
 

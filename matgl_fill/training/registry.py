@@ -23,12 +23,12 @@ class ObjectiveContext:
     """What an objective is made from.
 
     Attributes:
-        adapter: of the copy that is trained.
-        pool: known crystals, with the copy's embedding ``Z`` (n, dim), the original's predictions ``y`` (n,) and
+        adapter: Adapter of the copy that is trained.
+        pool: Known crystals, with the copy's embedding ``Z`` (n, dim), the original's predictions ``y`` (n,) and
             descriptors ``D`` (n, k).
-        training_set: crystals to learn from.
-        settings: weights and sizes.
-        rng: for whatever is drawn.
+        training_set: Crystals to learn from.
+        settings: Weights and sizes.
+        rng: Generator of whatever is drawn.
     """
 
     adapter: Adapter
@@ -51,10 +51,10 @@ def register_objective(name: str) -> Callable[[Maker], Maker]:
     """Make an objective available to :func:`matgl_fill.fill_tune`, alone or in a sum such as ``"descriptor+mine"``.
 
     Args:
-        name: a word that is not taken.
+        name: A word that is not taken.
 
     Raises:
-        InputError: the name is taken, or no word.
+        InputError: The name is taken, or no word.
 
     Example:
         >>> @register_objective("density")

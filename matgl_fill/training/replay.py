@@ -18,15 +18,16 @@ class Replay:
     """Holds embedding and own prediction of pool crystals to the original's.
 
     The change of the embedding is measured in the pool's own metric: standardised, rotated to principal directions
-    and divided by each one's deviation. Directions in which crystals differ little carry the fine distinctions that
+    and divided by each one's deviation. Directions in which crystals differ little hold the fine distinctions that
     downstream probes of small energy differences live on; here they count as much as the large ones.
 
     Args:
-        adapter: of the original model.
-        pool: m crystals, with the embedding and predictions that are held; the metric is that of the whole embedding.
-        rows: (n) of the replayed crystals in the pool.
-        embedding_weight: of changes of the embedding.
-        prediction_weight: of changes of the prediction (per atom where it is extensive), over its deviation.
+        adapter: Adapter of the original model.
+        pool: The m pool crystals, with the embedding and predictions that are held; the metric is that of the whole
+            embedding.
+        rows: Rows of the replayed crystals in the pool, (n,).
+        embedding_weight: Weight of changes of the embedding.
+        prediction_weight: Weight of changes of the prediction (per atom where it is extensive), over its deviation.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from matgl_fill.training.labels import LabelledSet, Labels
 from matgl_fill.utils.console import track
 
 CENTRES = 512
-"""Environments that carry a Gaussian, at most."""
+"""Number of Gaussians at most; each stands at an environment of a labelled crystal."""
 WIDTHS = (0.25, 0.5, 1.0, 2.0)
 """Widths that are tried, over the median distance from a labelled environment to the nearest of the reference set."""
 RIDGES = (1e-4, 1e-2, 1.0)
@@ -72,7 +72,7 @@ class CorrectionFacts:
         scale: factor, 1 at most, that keeps the reference set within the budgets.
         crystals: labelled ones.
         reference_crystals: on which nothing is to change.
-        environments: that carry a Gaussian.
+        environments: at which a Gaussian stands.
         force_error_left_out_before: force error of labelled crystals without a correction, eV/Angstrom.
         force_error_left_out_after: with one that they were left out of, eV/Angstrom.
     """
@@ -214,12 +214,12 @@ def make_correction(
     """The correction of a potential by labelled crystals; see :func:`solve_correction`.
 
     Args:
-        adapter: of the potential.
-        labelled: crystals and their labels, aligned to the potential's level of theory.
-        pool: crystals from which the reference set is drawn, without those that the guard judges on.
-        budgets: what may change on the reference set.
-        seed: of directions, centres and the reference set.
-        keep: gives the derivatives of a crystal by its number, saved or made.
+        adapter: Adapter of the potential.
+        labelled: Crystals and their labels, aligned to the potential's level of theory.
+        pool: Crystals from which the reference set is drawn, without those that the guard judges on.
+        budgets: Changes that are allowed on the reference set.
+        seed: Seed of directions, centres and the reference set.
+        keep: Gives the derivatives of a crystal by its number, saved or made.
     """
     crystals, labels = labelled.structures, labelled.labels
     rng = np.random.default_rng(seed)
@@ -256,11 +256,11 @@ def solve_correction(
     set enters the equations, the other half measures that change.
 
     Args:
-        labelled: (n) crystals with derivatives.
-        labels: (n) theirs, aligned to the potential's level of theory; what is NaN is not learnt.
-        reference: crystals on which nothing is to change.
-        budgets: what may change on them.
-        rng: draws the centres.
+        labelled: The n labelled crystals with their derivatives.
+        labels: Their labels, aligned to the potential's level of theory; what is NaN is not learnt.
+        reference: Crystals on which nothing is to change.
+        budgets: Changes that are allowed on them.
+        rng: Generator that draws the centres.
     """
     frame = _Frame.of(labelled, reference, rng)
     targets = Targets.of(labelled, labels)
@@ -301,7 +301,7 @@ class _Frame:
     Attributes:
         origin: (d,) of the coordinates.
         spread: (d,) their unit: deviation over the atoms of the reference set.
-        centres: (K, d) standardised environments that carry a Gaussian.
+        centres: (K, d) standardised environments at which a Gaussian stands.
         unit: median distance from a centre to the nearest atom of the reference set.
     """
 

@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from matgl_fill.adapters import Adapter, evaluation_mode
 
 ATOMS_AT_ONCE = 250
-"""Atoms of the copies of a crystal that go through the model together."""
+"""Atoms, over all copies of a crystal, that go through the model together."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Tangents:
     """One crystal, its derivatives along q displacements of its atoms and p strains of its cell.
 
     Attributes:
-        energy: of the potential, eV.
-        volume: cubic Angstrom.
-        atoms: (N, d) embedding.
-        displacements: (q, N, 3) unit vectors in 3N dimensions.
-        strains: (p, 3, 3) symmetric, of unit norm.
-        along: (q + p, N, d) derivatives of the embedding, first along the displacements (per Angstrom).
-        slopes: (q + p) derivatives of the energy, eV/Angstrom and eV.
+        energy: Energy of the potential, eV.
+        volume: Volume of the cell, cubic Angstrom.
+        atoms: Atom embedding, (N, d).
+        displacements: Unit vectors in 3N dimensions, (q, N, 3).
+        strains: Symmetric strains of unit norm, (p, 3, 3).
+        along: Derivatives of the embedding, (q + p, N, d), first along the displacements (per Angstrom).
+        slopes: Derivatives of the energy, (q + p,), eV/Angstrom and eV.
     """
 
     energy: float

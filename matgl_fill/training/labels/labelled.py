@@ -22,10 +22,10 @@ class LabelledCrystals:
     """Crystals with labels, n of them.
 
     Attributes:
-        structures: the crystals.
-        ids: their names.
-        labels: theirs; NaN where a crystal has no forces or no stress.
-        skipped: what was left out, and why.
+        structures: The crystals.
+        ids: Their names.
+        labels: Their labels; NaN where a crystal has no forces or no stress.
+        skipped: What was left out, and why.
     """
 
     structures: list[Structure]
@@ -38,12 +38,12 @@ def read_labelled(source: str | Path | Atoms | Iterable[Atoms]) -> LabelledCryst
     """Crystals with energies, and with forces and stresses where there are any.
 
     Args:
-        source: extended XYZ or any other file from which ASE reads results, or ``Atoms`` with calculators that hold
+        source: Extended XYZ or any other file from which ASE reads results, or ``Atoms`` with calculators that hold
             them. Energy in eV of the cell, forces in eV/Angstrom, stress in eV/Angstrom^3 with ASE's sign (positive
             in tension); the GPa of MatGL's calculators are converted, but a file written from them has lost its unit.
 
     Raises:
-        InputError: there is no such file, ASE cannot read it, what is given is no ``Atoms``, or none has an energy.
+        InputError: There is no such file, ASE cannot read it, what is given is no ``Atoms``, or none has an energy.
     """
     crystals = read_frames(source)
     where = str(source) if isinstance(source, str | Path) else "what was given"

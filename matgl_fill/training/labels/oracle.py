@@ -46,12 +46,12 @@ MAX_FORCE = 30.0
 
 @dataclass
 class Labels:
-    """Oracle labels of n crystals.
+    """Energies, forces and stresses of n crystals.
 
     Attributes:
-        energy: (n,) eV per cell.
-        forces: n arrays (atoms, 3), eV/Angstrom.
-        stress: (n, 3, 3) dE/dstrain over the volume, eV/Angstrom^3 (positive in tension, ASE's sign).
+        energy: Energies of the cells, (n,), eV.
+        forces: Forces, n arrays of shape (atoms, 3), eV/Angstrom.
+        stress: dE/dstrain over the volume, (n, 3, 3), eV/Angstrom^3 (positive in tension, ASE's sign).
     """
 
     energy: np.ndarray
@@ -208,8 +208,8 @@ def _label_with_potential(structures: Sequence[Structure], adapter: Adapter) -> 
             known.append(i)
     graphs = adapter.graphs([structures[i] for i in known])
     with evaluation_mode(adapter.model):
-        for places, batch in track(list(adapter.batches(graphs)), "labelling with the oracle"):
-            index = [known[i] for i in places]
+        for rows, batch in track(list(adapter.batches(graphs)), "labelling with the oracle"):
+            index = [known[i] for i in rows]
             moving = batch.movable()
             assert moving.displacement is not None
             assert moving.strain is not None
