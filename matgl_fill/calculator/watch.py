@@ -89,7 +89,7 @@ class Watcher:
         self.frames: list[Atoms] = []
         self.calls = self.seen = 0
         self.nearest = 0.0
-        self._atoms: list[np.ndarray] = []
+        self._embeddings: list[np.ndarray] = []
         self._measured_by = calc.potential
         self._learnt: list[Atoms] = []
         if self.path is not None and self.path.exists():
@@ -118,8 +118,8 @@ class Watcher:
         if excess < 1:
             return False
         self.seen += 1
-        atoms_now = self.calc.embedding[1]
-        others = list(self._atoms)
+        embedding = self.calc.embedding[1]
+        others = list(self._embeddings)
         full = len(self.frames) >= self.budget
         if full:
             least = int(np.argmin([self._excess(frame.info) for frame in self.frames]))
@@ -128,10 +128,10 @@ class Watcher:
             del others[least]
         if others:
             known = self.calc.reference.atoms
-            if known.distance(atoms_now, known.standard(np.concatenate(others))).max() < self.spacing:
+            if known.distance(embedding, known.standard(np.concatenate(others))).max() < self.spacing:
                 return False
         if full:
-            del self.frames[least], self._atoms[least]
+            del self.frames[least], self._embeddings[least]
         self._add(bare(atoms), facts, self.calls)
         if self.path is not None:
             self._write(self.path)
@@ -140,11 +140,11 @@ class Watcher:
     def clear(self) -> None:
         """Start anew; what was written stays in the file."""
         self._learnt += self.frames
-        self.frames, self._atoms, self.nearest = [], [], 0.0
+        self.frames, self._embeddings, self.nearest = [], [], 0.0
 
     def _measure_again(self) -> None:
         """Take the kept frames' measures and embeddings from the calculator's present model."""
-        kept, self.frames, self._atoms = self.frames, [], []
+        kept, self.frames, self._embeddings = self.frames, [], []
         for frame in kept:
             self._add(frame, measured(self.calc, frame), frame.info["call"])
         self._measured_by = self.calc.potential
@@ -156,7 +156,7 @@ class Watcher:
     def _add(self, frame: Atoms, facts: dict[str, float], call: int) -> None:
         frame.info = facts | {"call": call}
         self.frames.append(frame)
-        self._atoms.append(self.calc.embedding[1])
+        self._embeddings.append(self.calc.embedding[1])
 
     def _write(self, path: Path) -> None:
         """Put everything that was kept in the file."""

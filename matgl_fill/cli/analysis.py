@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import typer
 
 from matgl_fill.adapters import get_adapter, load_model
@@ -18,11 +16,9 @@ from matgl_fill.embedding.embed import embed as embed_crystals
 from matgl_fill.generation import SearchRequest
 from matgl_fill.generation.report import CHECKPOINT, InputNames, report_proposals
 from matgl_fill.roughness.report import RoughnessRequest, report_roughness
-from matgl_fill.structures import StructureSet, write_embedding
+from matgl_fill.structures import write_embedding
 
 PANEL = "Latent space"
-SAMPLE = 32
-"""Crystals that are embedded first, to tell how long the rest will take."""
 
 
 @command(
@@ -49,16 +45,9 @@ def embed(
     adapter = get_adapter(loaded, state)
     pool, skipped = read(adapter, structures)
     store = cache or out.with_name(out.name + ".partial")
-
-    def rows(some: StructureSet, progress: bool = False) -> np.ndarray:
-        return embed_crystals(loaded, some, level, progress=progress, pooling=pooling, state=state, cache=store)
-
-    first = pool.subset(np.linspace(0, len(pool) - 1, min(SAMPLE, len(pool))).astype(int))
-    start = time.perf_counter()
-    rows(first)
-    seconds = (time.perf_counter() - start) / len(first) * len(pool)
+    seconds = embedding_seconds(adapter, pool.structures) * len(pool)
     say(f"{len(pool)} crystals by {adapter.name}, about {seconds:.0f} s")
-    Z = rows(pool, progress=True)
+    Z = embed_crystals(loaded, pool, level, progress=True, pooling=pooling, state=state, cache=store)
     write_embedding(out, pool, Z, {"model": model, "level": level, "pooling": pooling})
     if cache is None:
         store.unlink()

@@ -47,9 +47,9 @@ class TrainingConfig(_Settings):
     """A smaller pool is made up to about so many crystals by augmentations, at most ``copies`` of each, that label-free
     objectives see too; not where ``pool_descriptor_weight`` is 0."""
     oracle_copies: int = Field(default=1, ge=0)
-    """How many of the augmentations the oracle labels; the others only label-free objectives see."""
+    """How many augmentations of every crystal the oracle labels; the others only label-free objectives see."""
     redecorate: float = Field(default=1.0, ge=0, le=1)
-    """See ``copies``."""
+    """Probability that an augmentation gets other elements."""
     rattle: float = Field(default=0.05, ge=0)
     """Largest standard deviation of the augmentations' displacements, Angstrom."""
     strain: float = Field(default=0.01, ge=0)

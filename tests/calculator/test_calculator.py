@@ -322,8 +322,8 @@ def test_a_watcher_keeps_the_strangest_frames_apart_from_each_other(calc, heated
     assert 2 < len(watcher.frames) <= watcher.seen
     assert watcher(heated[-1]) is False  # a frame that is there already
     known = calc.reference.atoms
-    for k, place in enumerate(watcher._places[1:], 1):
-        assert known.distance(place, known.standard(np.concatenate(watcher._places[:k]))).max() >= 0.05
+    for k, embedding in enumerate(watcher._embeddings[1:], 1):
+        assert known.distance(embedding, known.standard(np.concatenate(watcher._embeddings[:k]))).max() >= 0.05
     few = Watcher(calc, novelty=limit, per_atom=None, spacing=0.0, budget=4)
     for a in heated:
         few(a)
