@@ -37,8 +37,8 @@ from rich.console import Console
 from rich.progress import track
 
 from matgl_fill import get_adapter, read_structures
-from matgl_fill.generation.augment import augmentations, elements_of
-from matgl_fill.structures import bundled
+from matgl_fill.generation.augment import augmentations
+from matgl_fill.structures import bundled, elements_of
 from matgl_fill.training import elemental_shifts, label, resolve
 
 warnings.filterwarnings("ignore")

@@ -11,8 +11,7 @@ from torch import nn
 
 from matgl_fill.adapters import get_adapter, make_savable
 from matgl_fill.config import FillConfig
-from matgl_fill.embedding.cost import embedding_seconds, search_seconds
-from matgl_fill.embedding.pool import Pool, prepare_pool
+from matgl_fill.embedding import Pool, embedding_seconds, prepare_pool, search_seconds
 from matgl_fill.evaluation import read_tasks, usable_tasks
 from matgl_fill.generation import Proposal, SearchRequest, propose_from
 from matgl_fill.report.build import Findings, build_report, compared

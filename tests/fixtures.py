@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import matgl_fill as mf
-from matgl_fill.embedding.pool import prepare_pool
+from matgl_fill.embedding import prepare_pool
 from matgl_fill.structures import bundled
 from matgl_fill.testing import low_symmetry_crystals
 

@@ -23,7 +23,7 @@ from scipy.stats import ortho_group
 import matgl_fill as mf
 from matgl_fill import cli
 from matgl_fill.adapters import backend
-from matgl_fill.embedding.pool import Pool
+from matgl_fill.embedding import Pool
 from matgl_fill.roughness import StationaryNetwork
 from matgl_fill.structures import bundled
 

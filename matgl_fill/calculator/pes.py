@@ -19,7 +19,7 @@ from matgl_fill.calculator.learn import FrameSet, OracleResults
 from matgl_fill.calculator.reference import LatentReference, embed_atoms
 from matgl_fill.calculator.watch import Watcher
 from matgl_fill.config import FillConfig
-from matgl_fill.embedding.pool import prepare_pool
+from matgl_fill.embedding import prepare_pool
 from matgl_fill.errors import InputError
 from matgl_fill.report.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness

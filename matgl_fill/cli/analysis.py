@@ -11,7 +11,7 @@ import typer
 from matgl_fill.adapters import get_adapter, load_model
 from matgl_fill.cli.common import Model, Out, Seed, State, Structures, command, console, print_skipped, read, say
 from matgl_fill.config.config import Choice
-from matgl_fill.embedding.cost import embedding_seconds, search_seconds
+from matgl_fill.embedding import embedding_seconds, search_seconds
 from matgl_fill.embedding.embed import embed as embed_crystals
 from matgl_fill.generation import SearchRequest
 from matgl_fill.generation.report import CHECKPOINT, InputNames, report_proposals

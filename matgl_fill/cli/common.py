@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
 import typer
 from rich.console import Console
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import InputError
 from matgl_fill.structures import Skipped, StructureSet, bundled, read_structures
 
@@ -95,11 +95,11 @@ def usable(adapter: Adapter, pool: StructureSet) -> tuple[StructureSet, list[Ski
     Raises:
         InputError: none can be used.
     """
-    problems = [adapter.unsupported_reason(s) for s in pool.structures]
-    skipped = pool.skipped + [Skipped(i, p) for i, p in zip(pool.ids, problems, strict=True) if p]
-    if all(problems):
+    found = usable_crystals(adapter, pool.ids, pool.structures)
+    skipped = pool.skipped + found.skipped
+    if not found.rows:
         raise InputError(f"no crystal that {adapter.name} can take; first: {skipped[0].where}: {skipped[0].reason}.")
-    return replace(pool.subset(np.array([p is None for p in problems])), skipped=[]), skipped
+    return replace(pool.subset(found.rows), skipped=[]), skipped
 
 
 def print_skipped(skipped: Sequence[Skipped], where_all: str = "") -> None:

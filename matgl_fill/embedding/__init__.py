@@ -1,1 +1,15 @@
-"""From crystals to embeddings: one call, a cache on disk, and the pool of a run."""
+"""Structures to embeddings: in one call, as a pool that knows all that is computed once, and what that costs."""
+
+from matgl_fill.embedding.cost import embedding_seconds, search_seconds
+from matgl_fill.embedding.pool import Pool, prepare_pool
+from matgl_fill.embedding.usable import check_usable, graph_or_reason, usable_crystals
+
+__all__ = [
+    "Pool",
+    "check_usable",
+    "embedding_seconds",
+    "graph_or_reason",
+    "prepare_pool",
+    "search_seconds",
+    "usable_crystals",
+]

@@ -16,6 +16,7 @@ from torch import nn
 
 from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter, in_threads, packed
 from matgl_fill.embedding.cache import EmbeddingCache
+from matgl_fill.embedding.usable import check_usable
 from matgl_fill.errors import InputError
 from matgl_fill.structures import describe_structures, read_aligned
 from matgl_fill.utils.console import track
@@ -75,9 +76,7 @@ def embed(
     _check_words(level=level, pooling=pooling, layers=layers)
     adapter = get_adapter(model, state)
     pool = read_aligned(structures)
-    for name, structure in zip(pool.ids, pool.structures, strict=True):
-        if reason := adapter.unsupported_reason(structure):
-            raise InputError(f"{name}: {reason}; remove it or use a model that covers it.")
+    check_usable(adapter, pool.ids, pool.structures, "remove it or use a model that covers it")
     if batch_size != "auto" and as_int("batch_size", batch_size) < 1:
         raise InputError(f"batch_size is {batch_size}; give at least 1, or 'auto'.")
     reading = _Reading(level, pooling, layers, None if batch_size == "auto" else batch_size)

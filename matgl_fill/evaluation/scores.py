@@ -13,7 +13,7 @@ from torch import nn
 from matgl_fill.adapters import get_adapter
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation.probes import PROBES, cross_validated_mae
-from matgl_fill.evaluation.tasks import Task, read_tasks, tell, usable_tasks
+from matgl_fill.evaluation.tasks import Task, read_tasks, usable_tasks, warn_skipped
 from matgl_fill.structures import describe_structures
 from matgl_fill.utils.console import track
 from matgl_fill.utils.validation import as_int
@@ -139,7 +139,7 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool
         raise InputError(f"seeds is {seeds}; give at least 1.")
     adapter = get_adapter(model)
     known, skipped = usable_tasks(adapter, read_tasks(tasks))
-    tell(skipped)
+    warn_skipped(skipped)
     scores = []
     for task in track(known, "probing downstream tasks"):
         Z = adapter.embed_graphs(adapter.graphs(task.structures))[0]

@@ -14,6 +14,7 @@ from pymatgen.core import Structure
 from scipy.stats import skew
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import InputError, MatglFillWarning
 from matgl_fill.evaluation.probes import FOLDS
 from matgl_fill.structures import Skipped, read_structures
@@ -111,7 +112,7 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
     if isinstance(source, list | tuple) and source and all(isinstance(t, Task) for t in source):
         return list(source)
     data = read_structures(source)
-    tell(data.skipped)
+    warn_skipped(data.skipped)
     where = str(source) if isinstance(source, str | Path) else "what was given"
     missing = set(labels or ()) - set(data.labels)
     if missing:
@@ -147,7 +148,7 @@ def tasks_named(source: str) -> list[Task]:
     return read_tasks(EVALUATION, TASKS) if source == "default" else read_tasks(source)
 
 
-def tell(skipped: Sequence[Skipped]) -> None:
+def warn_skipped(skipped: Sequence[Skipped]) -> None:
     """Warn of crystals that were left out of tasks."""
     if skipped:
         one = f"first: {skipped[0].where}: {skipped[0].reason}"
@@ -160,12 +161,12 @@ def usable_tasks(adapter: Adapter, tasks: Sequence[Task]) -> tuple[list[Task], l
     Raises:
         InputError: nothing can be learnt from what is left of a task.
     """
-    kept, skipped = [], []
+    kept: list[Task] = []
+    skipped: list[Skipped] = []
     for task in tasks:
-        problems = [adapter.unsupported_reason(s) for s in task.structures]
-        for structure, problem in zip(task.structures, problems, strict=True):
-            if problem:
-                skipped.append(Skipped(f"task '{task.name}', {structure.formula}", problem))
-        kept.append(task.subset([i for i, problem in enumerate(problems) if problem is None]))
+        names = (f"task '{task.name}', {s.formula}" for s in task.structures)
+        usable = usable_crystals(adapter, names, task.structures)
+        skipped += usable.skipped
+        kept.append(task.subset(usable.rows))
         kept[-1].check()
     return kept, skipped

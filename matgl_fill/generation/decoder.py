@@ -13,7 +13,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.embedding.pool import Pool
+from matgl_fill.embedding import Pool
 from matgl_fill.errors import GenerationError
 from matgl_fill.generation.alchemy import start, transmute
 from matgl_fill.generation.candidate import Candidate, Search, survivors
@@ -111,7 +111,7 @@ class Decoder:
         self.X = self.scaling(pool.Z)
         self.filters = Filters(adapter, pool.structures, max_atoms=MAX_ATOMS)
         self.refused: Counter[str] = Counter()
-        self.parents = np.array([i for i, s in enumerate(pool.structures) if len(s) <= MAX_ATOMS])
+        self.parents = np.flatnonzero(pool.n_atoms <= MAX_ATOMS)
         if len(self.parents) == 0:
             raise GenerationError(f"no crystal of the pool has at most {MAX_ATOMS} atoms; add smaller ones.")
         present = {e.symbol for s in pool.structures for e in s.elements}

@@ -11,7 +11,7 @@ from pymatgen.core import Structure
 from scipy.linalg import solve
 from scipy.spatial.distance import pdist, squareform
 
-from matgl_fill.embedding.pool import Pool
+from matgl_fill.embedding import Pool
 from matgl_fill.generation.candidate import Candidate
 from matgl_fill.generation.moves import atomic_volumes, scaled_volume
 from matgl_fill.structures import COMPOSITIONAL, electronegativity

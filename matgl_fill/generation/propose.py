@@ -11,7 +11,7 @@ from torch import nn
 
 from matgl_fill.adapters import Adapter, get_adapter
 from matgl_fill.config.config import Choice
-from matgl_fill.embedding.pool import Pool, prepare_pool
+from matgl_fill.embedding import Pool, prepare_pool
 from matgl_fill.errors import GenerationError, InputError, MatglFillWarning
 from matgl_fill.generation.decoder import Decoder
 from matgl_fill.generation.select import Proposal, Selection, select
@@ -99,7 +99,7 @@ def propose_from(adapter: Adapter, pool: Pool, roughness: RoughnessResult, reque
     if len(selection.proposals) < n:
         warnings.warn(
             f"only {len(selection.proposals)} of {n} crystals could be generated from a pool of "
-            f"{len(pool.structures)}; give a larger pool or a smaller n.",
+            f"{len(pool)}; give a larger pool or a smaller n.",
             MatglFillWarning,
             stacklevel=2,
         )

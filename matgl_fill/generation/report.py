@@ -17,7 +17,7 @@ from rich.table import Table
 from scipy.spatial import cKDTree
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.embedding.pool import Pool, prepare_pool
+from matgl_fill.embedding import Pool, prepare_pool
 from matgl_fill.generation.charge import balance
 from matgl_fill.generation.filters import NAMES
 from matgl_fill.generation.propose import SearchRequest, propose_from
@@ -125,7 +125,7 @@ class ProposalsReport:
             "refused": {name: self.selection.refused[name] for name in NAMES},
             "passed_over": dict(sorted(self.selection.passed_over.items())),
             "frustration": self.roughness.frustration,
-            "crystals": len(self.pool.structures),
+            "crystals": len(self.pool),
             "skipped": [asdict(s) for s in self.pool.skipped],
             "settings": settings | {"structures": self.names.structures, "state": self.names.state},
         } | machine_facts()

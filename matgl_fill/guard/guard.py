@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from matgl_fill.adapters import Adapter, KernelCorrection
 from matgl_fill.config import GuardConfig
-from matgl_fill.embedding.pool import Pool
+from matgl_fill.embedding import Pool
 from matgl_fill.guard.proxies import NAMES, proxies
 from matgl_fill.guard.scales import force_scale, small_rows
 

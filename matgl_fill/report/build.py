@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from matgl_fill.config import FillConfig
-from matgl_fill.embedding.pool import Pool
+from matgl_fill.embedding import Pool
 from matgl_fill.evaluation import Comparison, Task, compare, evaluate
 from matgl_fill.generation import Proposal
 from matgl_fill.guard import Verdict

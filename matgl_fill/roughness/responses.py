@@ -9,6 +9,7 @@ from pymatgen.core import Structure
 from torch import nn
 
 from matgl_fill.adapters import Adapter, get_adapter
+from matgl_fill.embedding import check_usable
 from matgl_fill.errors import InputError
 from matgl_fill.roughness.similarity import perturbation_sensitivity
 from matgl_fill.structures import describe_structures, rattled
@@ -98,7 +99,6 @@ def make_response(
     if model is None:
         raise InputError(f"response '{response}' needs model=, the model behind the embedding.")
     adapter = get_adapter(model)
-    for i, structure in enumerate(structures):
-        if reason := adapter.unsupported_reason(structure):
-            raise InputError(f"structure {i} ({structure.formula}): {reason}; leave it out of Z and structures.")
+    names = [f"structure {i} ({s.formula})" for i, s in enumerate(structures)]
+    check_usable(adapter, names, structures, "leave it out of Z and structures")
     return predictions(adapter, structures) if response == "prediction" else sensitivity(adapter, structures, seed)

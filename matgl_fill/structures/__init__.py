@@ -2,7 +2,7 @@
 
 from matgl_fill.structures.bundled import bundled_pool, pool_named
 from matgl_fill.structures.descriptors import COMPOSITIONAL, describe, describe_structures
-from matgl_fill.structures.elements import electronegativity
+from matgl_fill.structures.elements import electronegativity, elements_of
 from matgl_fill.structures.geometry import rattled, rebuilt
 from matgl_fill.structures.neighbours import neighbour_pairs
 from matgl_fill.structures.read import read_aligned, read_each, read_frames, read_structures
@@ -18,6 +18,7 @@ __all__ = [
     "describe",
     "describe_structures",
     "electronegativity",
+    "elements_of",
     "file_names",
     "neighbour_pairs",
     "pool_named",

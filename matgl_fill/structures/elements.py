@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
-from pymatgen.core import Element
+from pymatgen.core import Element, Structure
 
 INERT = frozenset({"He", "Ne", "Ar"})
 """Noble gases without a value on Pauling's scale, of which pymatgen warns."""
@@ -22,3 +23,8 @@ def electronegativity(symbol: str) -> float:
     [3.98, 3.0, 0.0]
     """
     return 0.0 if symbol in INERT else float(np.nan_to_num(Element(symbol).X))
+
+
+def elements_of(structures: Iterable[Structure]) -> tuple[str, ...]:
+    """Symbols of all elements that occur, sorted."""
+    return tuple(sorted({e.symbol for s in structures for e in s.elements}))

@@ -10,7 +10,7 @@ import numpy as np
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.config import ResolvedTraining
-from matgl_fill.embedding.pool import Pool
+from matgl_fill.embedding import Pool
 from matgl_fill.errors import InputError
 from matgl_fill.structures import describe_structures
 from matgl_fill.training.denoise import denoising

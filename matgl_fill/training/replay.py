@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from matgl_fill.adapters import Adapter, Batch, Output
-from matgl_fill.embedding.pool import Pool
+from matgl_fill.embedding import Pool
 from matgl_fill.training.objectives import Standardiser
 
 FLOOR = 0.05

@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 from torch import nn
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.embedding.pool import Pool
+from matgl_fill.embedding import Pool
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
 from matgl_fill.training.correction.tangents import Tangents

@@ -9,7 +9,7 @@ from typing import Any
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter, Graph
-from matgl_fill.embedding.pool import usable_graphs
+from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
 from matgl_fill.roughness import RoughnessResult
@@ -87,12 +87,12 @@ def _proposed_crystals(adapter: Adapter, roughness: RoughnessResult, proposals: 
 def _usable(
     adapter: Adapter, ids: Sequence[str], structures: Sequence[Structure], kind: str
 ) -> tuple[list[int], list[Graph], list[Skipped]]:
-    """As :func:`matgl_fill.embedding.pool.usable_graphs`; none at all is an error."""
-    keep, graphs, skipped = usable_graphs(adapter, ids, structures)
-    if not keep:
-        first = f"; first: {skipped[0].reason}" if skipped else ": there is none"
+    """As :func:`matgl_fill.embedding.usable_crystals`; none at all is an error."""
+    usable = usable_crystals(adapter, ids, structures, graphs=True)
+    if not usable.rows:
+        first = f"; first: {usable.skipped[0].reason}" if usable.skipped else ": there is none"
         raise InputError(f"no {kind} that {adapter.name} can take{first}.")
-    return keep, graphs, skipped
+    return usable.rows, usable.graphs, usable.skipped
 
 
 def _renamed(proposals: Sequence[Proposal]) -> list[Proposal]:

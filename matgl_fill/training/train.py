@@ -9,7 +9,7 @@ import numpy as np
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.config import ResolvedTraining
-from matgl_fill.embedding.pool import Pool
+from matgl_fill.embedding import Pool
 from matgl_fill.generation import Proposal
 from matgl_fill.guard import Guard, Verdict
 from matgl_fill.training.build import ObjectiveSet, build_objectives
@@ -165,7 +165,6 @@ def _edges(objectives: ObjectiveSet, replay: Replay, settings: ResolvedTraining)
 def _replay(context: ObjectiveContext, original: Adapter, rest: np.ndarray) -> Replay:
     """Replay of pool crystals that training may see, without the quarter with most edges."""
     pool, settings = context.pool, context.settings
-    edges = [pool.graphs[i].n_edges for i in rest]
-    small = rest[np.argsort(edges, kind="stable")[: -(-len(rest) * 3 // 4)]]
+    small = rest[np.argsort(pool.n_edges[rest], kind="stable")[: -(-len(rest) * 3 // 4)]]
     rows = context.rng.permutation(small)[: settings.replay_size]
     return Replay(original, pool, rows, settings.replay_weight, settings.prediction_weight)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import matgl_fill as mf
-from matgl_fill.embedding.pool import prepare_pool
+from matgl_fill.embedding import prepare_pool
 from matgl_fill.errors import InputError
 from matgl_fill.generation.decoder import BUDGETS, Decoder
 from matgl_fill.structures import bundled

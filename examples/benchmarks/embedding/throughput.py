@@ -22,8 +22,8 @@ from torch.profiler import ProfilerActivity, profile
 from examples.benchmarks.common.printing import console, print_table
 from matgl_fill import load_model, read_structures
 from matgl_fill.adapters import core_of, evaluation_mode, get_adapter
+from matgl_fill.embedding import usable_crystals
 from matgl_fill.embedding.embed import embed
-from matgl_fill.embedding.pool import graph_or_problem
 from matgl_fill.structures import StructureSet
 
 ONE_BY_ONE = 200
@@ -143,7 +143,7 @@ def embed_command(
     loaded = load_model(model)
     adapter = get_adapter(loaded)
     found = read_structures(structures)
-    usable = [i for i, s in enumerate(found) if not isinstance(graph_or_problem(adapter, s), str)]
+    usable = usable_crystals(adapter, found.ids, found.structures, graphs=True).rows
     pool: StructureSet = found.subset(usable[:n])
     once, often = memory_growth_mb(loaded, pool)
     rates = throughput(loaded, pool)

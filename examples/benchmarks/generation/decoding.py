@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from examples.benchmarks.common.printing import console, print_table
 from examples.benchmarks.common.rows import Lines
 from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, Batch, Output
-from matgl_fill.embedding.pool import Pool, graph_or_problem, prepare_pool
+from matgl_fill.embedding import Pool, prepare_pool, usable_crystals
 from matgl_fill.errors import InputError
 from matgl_fill.generation.candidate import Candidate
 from matgl_fill.generation.decoder import MAX_ATOMS, Decoder
@@ -89,22 +89,15 @@ def withhold(
     Raises:
         InputError: no crystal can be drawn, or nothing of the pool is left.
     """
-    usable = [s for s in crystals if len(s) <= MAX_ATOMS and not isinstance(graph_or_problem(adapter, s), str)]
+    small = [s for s in crystals if len(s) <= MAX_ATOMS]
+    usable = [small[i] for i in usable_crystals(adapter, map(str, range(len(small))), small, graphs=True).rows]
     drawn = [usable[i] for i in np.random.default_rng(seed).permutation(len(usable))[:n]]
     formulas = {s.composition.reduced_formula for s in drawn}
     keep = [i for i, s in enumerate(pool.structures) if s.composition.reduced_formula not in formulas]
     if not drawn or not keep:
         what = "no crystal to withhold" if not drawn else "the pool holds only formulas that are withheld"
         raise InputError(f"{what}; give crystals of at most {MAX_ATOMS} atoms and a larger pool.")
-    return drawn, replace(
-        pool,
-        structures=[pool.structures[i] for i in keep],
-        ids=[pool.ids[i] for i in keep],
-        graphs=[pool.graphs[i] for i in keep],
-        Z=pool.Z[keep],
-        y=pool.y[keep],
-        D=pool.D[keep],
-    )
+    return drawn, pool.subset(keep)
 
 
 def decode_targets(

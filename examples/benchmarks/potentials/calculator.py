@@ -15,7 +15,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from examples.benchmarks.common.printing import console, new_table
 from matgl_fill import FillCalculator, get_adapter, load_model, read_structures
-from matgl_fill.embedding.pool import graph_or_problem
+from matgl_fill.embedding import graph_or_reason
 
 RATTLE = 0.05
 """Standard deviation of displacements, Angstrom, so that there are forces."""
@@ -64,7 +64,7 @@ def calculator(
     adapter = get_adapter(loaded)
     frames: list[Atoms] = []
     for structure in read_structures(structures).structures:
-        if len(frames) < n and not isinstance(graph_or_problem(adapter, structure), str):
+        if len(frames) < n and not isinstance(graph_or_reason(adapter, structure), str):
             frames.append(AseAtomsAdaptor.get_atoms(structure, msonable=False))
             frames[-1].rattle(RATTLE, seed=len(frames))
     worst = largest_differences(ours, theirs, frames)

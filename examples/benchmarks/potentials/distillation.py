@@ -24,7 +24,7 @@ from examples.benchmarks.common.fitting import fit_quietly, split_loaders
 from examples.benchmarks.common.printing import console
 from matgl_fill import get_adapter, load_model
 from matgl_fill.adapters import Adapter, deterministic
-from matgl_fill.embedding.cost import embedding_seconds
+from matgl_fill.embedding import embedding_seconds
 from matgl_fill.errors import InputError
 from matgl_fill.generation.augment import augmentations
 from matgl_fill.structures import pool_named

@@ -23,7 +23,7 @@ from examples.benchmarks.common.rows import Lines
 from matgl_fill import FillCalculator, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.calculator.watch import bare, measured
-from matgl_fill.embedding.pool import graph_or_problem
+from matgl_fill.embedding import graph_or_reason
 from matgl_fill.errors import InputError
 from matgl_fill.structures import StructureSet
 from matgl_fill.training import Labels, label, resolve
@@ -289,7 +289,7 @@ def _unknown(calc: FillCalculator, found: StructureSet) -> list[tuple[str, Struc
         for name, s in zip(found.ids, found.structures, strict=True)
         if 2 <= len(s) <= 8
         and s.composition.reduced_formula not in known
-        and not isinstance(graph_or_problem(adapter, s), str)
+        and not isinstance(graph_or_reason(adapter, s), str)
     ]
     if not rows:
         raise InputError("no crystal of 2 to 8 atoms that the pool has not; give others.")

@@ -24,7 +24,7 @@ from examples.benchmarks.common.printing import console, new_table
 from examples.benchmarks.common.rows import Lines
 from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
-from matgl_fill.embedding.pool import graph_or_problem
+from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
 from matgl_fill.guard import Check
@@ -162,7 +162,7 @@ def read_proposals(adapter: Adapter, source: Any) -> list[Proposal]:
         InputError: fewer than two can be used.
     """
     found = read_structures(source)
-    usable = [i for i, s in enumerate(found) if not isinstance(graph_or_problem(adapter, s), str)]
+    usable = usable_crystals(adapter, found.ids, found.structures, graphs=True).rows
     if len(usable) < 2:
         raise InputError(f"{source} holds {len(usable)} crystals that {adapter.name} can take; two halves need more.")
     kept = found.subset(usable)

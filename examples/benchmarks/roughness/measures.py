@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from examples.benchmarks.common.printing import console, new_table
 from matgl_fill import embed, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
-from matgl_fill.embedding.pool import Pool, prepare_pool
+from matgl_fill.embedding import Pool, prepare_pool
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation import Task
 from matgl_fill.evaluation.probes import folds, kernel_ridge, ridge
@@ -238,7 +238,7 @@ def models(
     for path in paths:
         adapter, pool = _prepared(path, structures, n, seed)
         columns.append(measured(pool, landscapes(adapter, pool, seed), bootstrap, seed))
-        console.print(f"{path.name}: {len(pool.structures)} crystals, {adapter.dim} dimensions", highlight=False)
+        console.print(f"{path.name}: {len(pool)} crystals, {adapter.dim} dimensions", highlight=False)
     title = f"measures, 95 % intervals from {bootstrap} half-samples"
     table = new_table(title, ("measure", "response", "better", *(p.name for p in paths)))
     for key, first in columns[0].items():
@@ -261,7 +261,7 @@ def errors(
     for path in paths:
         adapter, pool = _prepared(path, structures, n, seed)
         rankings = rank_errors(adapter, pool, landscapes(adapter, pool, seed), tasks, seed)
-        title = f"{path.name}, landscapes of {len(pool.structures)} crystals: Spearman correlation with held-out error"
+        title = f"{path.name}, landscapes of {len(pool)} crystals: Spearman correlation with held-out error"
         kinds = ("mean over tasks", "tasks + / -", "given distance", "by region", "by region, given distance")
         table = new_table(title, ("quantity", *kinds))
         each = new_table("on each task", ("quantity", *(t.name for t in tasks)))

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from examples.benchmarks.roughness import measures as benchmark
 from matgl_fill.adapters import get_adapter
-from matgl_fill.embedding.pool import prepare_pool
+from matgl_fill.embedding import prepare_pool
 from matgl_fill.errors import InputError
 from matgl_fill.roughness import measures
 from matgl_fill.roughness.measures import MEANING

@@ -20,6 +20,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from torch import Tensor
 
 from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter, load_model
+from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import MatglFillWarning, ModelError, OracleError
 from matgl_fill.utils.console import track
 
@@ -200,16 +201,13 @@ def _label_with_potential(structures: Sequence[Structure], adapter: Adapter) -> 
     n = len(structures)
     energy, stress = np.full(n, np.nan), np.full((n, 3, 3), np.nan)
     forces = [np.full((len(s), 3), np.nan) for s in structures]
-    known = []
-    for i, structure in enumerate(structures):
-        if reason := adapter.unsupported_reason(structure):
-            warnings.warn(f"the oracle failed on {structure.formula}: {reason}", MatglFillWarning, stacklevel=3)
-        else:
-            known.append(i)
-    graphs = adapter.graphs([structures[i] for i in known])
+    usable = usable_crystals(adapter, (s.formula for s in structures), structures)
+    for one in usable.skipped:
+        warnings.warn(f"the oracle failed on {one.where}: {one.reason}", MatglFillWarning, stacklevel=3)
+    graphs = adapter.graphs([structures[i] for i in usable.rows])
     with evaluation_mode(adapter.model):
         for rows, batch in track(list(adapter.batches(graphs)), "labelling with the oracle"):
-            index = [known[i] for i in rows]
+            index = [usable.rows[i] for i in rows]
             moving = batch.movable()
             assert moving.displacement is not None
             assert moving.strain is not None
