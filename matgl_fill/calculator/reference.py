@@ -12,6 +12,7 @@ from torch import Tensor
 from matgl_fill.adapters import Adapter, Graph, evaluation_mode
 from matgl_fill.errors import InputError
 from matgl_fill.roughness import RoughnessResult
+from matgl_fill.utils.scaling import Scaling
 
 SAME = 1e-3
 """Points closer than this (standardised, per dimension) are one and the same."""
@@ -26,15 +27,13 @@ class ReferenceSet:
     """Points of latent space by which others are measured: known crystals, or their atoms.
 
     Attributes:
-        origin: (d,) mean of the points, in latent coordinates.
-        spread: (d,) their standard deviation; 1 where there is none.
+        scaling: of latent coordinates to mean 0 and standard deviation 1 of the points.
         points: (m, d) standardised points, double precision.
         unit: median distance from a point to the nearest of another crystal, in standardised coordinates.
         levels: (m,) local roughness at the points, rising.
     """
 
-    origin: np.ndarray
-    spread: np.ndarray
+    scaling: Scaling[np.ndarray]
     points: Tensor
     unit: float
     levels: np.ndarray
@@ -52,9 +51,8 @@ class ReferenceSet:
             InputError: all points of different crystals coincide.
         """
         Z = Z.astype(float)
-        origin, spread = Z.mean(axis=0), Z.std(axis=0)
-        spread[spread < 1e-9] = 1.0
-        X = (Z - origin) / spread
+        scaling = Scaling.of(Z, narrow=1.0)
+        X = scaling(Z)
         _, distinct = np.unique(np.column_stack([owner, np.round(X / SAME)]), axis=0, return_index=True)
         order = np.random.default_rng(0).permutation(distinct)[:MAX_POINTS]
         points, crystal = torch.from_numpy(X[order]), torch.from_numpy(owner[order])
@@ -64,7 +62,7 @@ class ReferenceSet:
         nearest = nearest[torch.isfinite(nearest)]
         if not len(nearest):
             raise InputError("all known crystals have the same embedding; give a more varied pool.")
-        return cls(origin, spread, points, float(nearest.median()), np.sort(roughness.local(Z[order])))
+        return cls(scaling, points, float(nearest.median()), np.sort(roughness.local(Z[order])))
 
     def distance(self, Z: np.ndarray, others: Tensor | None = None) -> np.ndarray:
         """(m,) distance of latent points (m, d) to the nearest known one, or of others, in units of ``unit``."""
@@ -75,7 +73,7 @@ class ReferenceSet:
 
     def standard(self, Z: np.ndarray) -> Tensor:
         """Latent points (m, d) in standardised coordinates."""
-        return torch.from_numpy((Z - self.origin) / self.spread)
+        return torch.from_numpy(self.scaling(Z))
 
     def percentile(self, local: np.ndarray) -> np.ndarray:
         """(m,) share of the known points, 0 to 1, whose local roughness is not above the given one (m,)."""

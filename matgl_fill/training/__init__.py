@@ -15,7 +15,7 @@ from matgl_fill.training.labels import (
     resolve,
 )
 from matgl_fill.training.module import FillModule, fit
-from matgl_fill.training.objectives import Objective, OracleObjective, ReadoutObjective, Standardiser
+from matgl_fill.training.objectives import Objective, OracleObjective, ReadoutObjective, standard_scaling
 from matgl_fill.training.registry import ObjectiveContext, objective_names, register_objective
 from matgl_fill.training.replay import Replay
 from matgl_fill.training.train import Judgement, TrainingOutcome, train_copy
@@ -35,7 +35,6 @@ __all__ = [
     "ReadoutObjective",
     "Replay",
     "Source",
-    "Standardiser",
     "TrainingOutcome",
     "build_objectives",
     "elemental_shifts",
@@ -45,5 +44,6 @@ __all__ = [
     "read_labelled",
     "register_objective",
     "resolve",
+    "standard_scaling",
     "train_copy",
 ]

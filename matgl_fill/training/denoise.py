@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from pymatgen.core import Structure
+from torch import Tensor
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.training.labels.oracle import Labels
-from matgl_fill.training.objectives import OracleObjective, Standardiser
+from matgl_fill.training.objectives import OracleObjective
+from matgl_fill.utils.scaling import Scaling
 
 NOISE = 0.1
 """Standard deviation of the displacements, Angstrom."""
@@ -20,7 +22,7 @@ DRAWS = 4
 
 
 def denoising(
-    adapter: Adapter, scale: Standardiser, structures: Sequence[Structure], weight: float, rng: np.random.Generator
+    adapter: Adapter, scale: Scaling[Tensor], structures: Sequence[Structure], weight: float, rng: np.random.Generator
 ) -> OracleObjective:
     r"""Energies and forces of springs that hold every atom where it was before noise was added.
 

@@ -13,6 +13,7 @@ from torch.nn.functional import smooth_l1_loss
 
 from matgl_fill.adapters import Adapter, Batch, Output
 from matgl_fill.training.labels.oracle import Labels
+from matgl_fill.utils.scaling import Scaling
 
 HEAD_RIDGE = 10.0
 """Ridge penalty of heads that are fitted to the pool before training."""
@@ -46,17 +47,9 @@ class Objective(Protocol):
         """Parameters of heads, trained along and thrown away afterwards."""
 
 
-class Standardiser:
-    """Zero mean and unit deviation per column, from the pool."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.mean = torch.tensor(values.mean(axis=0), dtype=torch.float32)
-        deviation = values.std(axis=0)
-        self.std = torch.tensor(np.where(deviation > 1e-6, deviation, 1.0), dtype=torch.float32)
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Standardised values, same shape."""
-        return (values - self.mean) / self.std
+def standard_scaling(values: np.ndarray) -> Scaling[Tensor]:
+    """To mean 0 and deviation 1 of values (n, d) per column, in single precision; constant columns keep their unit."""
+    return Scaling.of(values, floor=1e-6, narrow=1.0).tensors(torch.float32)
 
 
 def fitted_head(X: Tensor, Y: Tensor) -> nn.Linear:
@@ -93,7 +86,7 @@ class ReadoutObjective:
     def __init__(
         self,
         name: str,
-        scale: Standardiser,
+        scale: Scaling[Tensor],
         known: tuple[np.ndarray, np.ndarray],
         structures: Sequence[Structure],
         targets: np.ndarray,
@@ -102,7 +95,7 @@ class ReadoutObjective:
     ) -> None:
         self.name, self.weight, self.structures, self.pool_weight = name, weight, structures, pool_weight
         self._scale = scale
-        standard = Standardiser(known[1])
+        standard = standard_scaling(known[1])
         self._targets = standard(torch.tensor(targets, dtype=torch.float32)).clamp(-CLIP, CLIP)
         self._known = standard(torch.tensor(known[1], dtype=torch.float32)).clamp(-CLIP, CLIP)
         self._head = fitted_head(scale(torch.tensor(known[0])), self._known)
@@ -150,7 +143,7 @@ class OracleObjective:
         structures: Sequence[Structure],
         labels: Labels,
         weight: float,
-        scale: Standardiser,
+        scale: Scaling[Tensor],
         known: tuple[np.ndarray, np.ndarray] | None,
     ) -> None:
         self.name, self.weight, self.structures = name, weight, structures

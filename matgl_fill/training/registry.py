@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from torch import Tensor
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.config import ResolvedTraining
@@ -14,8 +15,9 @@ from matgl_fill.embedding import Pool
 from matgl_fill.errors import InputError
 from matgl_fill.structures import describe_structures
 from matgl_fill.training.denoise import denoising
-from matgl_fill.training.objectives import Objective, ReadoutObjective, Standardiser
+from matgl_fill.training.objectives import Objective, ReadoutObjective, standard_scaling
 from matgl_fill.training.training_set import TrainingSet
+from matgl_fill.utils.scaling import Scaling
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class ObjectiveContext:
     rng: np.random.Generator
 
     @cached_property
-    def scale(self) -> Standardiser:
+    def scale(self) -> Scaling[Tensor]:
         """Standardises the embedding."""
-        return Standardiser(self.pool.Z)
+        return standard_scaling(self.pool.Z)
 
 
 Maker = Callable[[ObjectiveContext], Objective]

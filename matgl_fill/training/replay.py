@@ -8,7 +8,7 @@ from torch import Tensor
 
 from matgl_fill.adapters import Adapter, Batch, Output
 from matgl_fill.embedding import Pool
-from matgl_fill.training.objectives import Standardiser
+from matgl_fill.training.objectives import standard_scaling
 
 FLOOR = 0.05
 """Directions of the pool's standardised embedding with less variance than this are not stretched further."""
@@ -35,10 +35,10 @@ class Replay:
     ) -> None:
         self._weights = embedding_weight, prediction_weight
         self.graphs = [pool.graphs[i] for i in rows]
-        scale = Standardiser(pool.Z)
+        scale = standard_scaling(pool.Z)
         X = scale(torch.tensor(pool.Z))
         variance, directions = torch.linalg.eigh(torch.cov(X.T))
-        self._metric = directions / torch.sqrt(variance.clamp_min(FLOOR)) / scale.std[:, None]
+        self._metric = directions / torch.sqrt(variance.clamp_min(FLOOR)) / scale.extent[:, None]
         self.rows = torch.tensor(rows)
         self._Z = torch.tensor(pool.Z[rows])
         self._y = torch.tensor(adapter.intensive(pool.y[rows], pool.n_atoms[rows]), dtype=torch.float32)

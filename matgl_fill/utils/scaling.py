@@ -66,5 +66,5 @@ class Scaling(Generic[Array]):
 
 def _raised(extent: np.ndarray, floor: float, narrow: float | None) -> np.ndarray:
     """Extents (d,), those that are not above ``floor`` replaced."""
-    extent[extent <= floor] = floor if narrow is None else narrow
+    extent[~(extent > floor)] = floor if narrow is None else narrow
     return extent

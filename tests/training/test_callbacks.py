@@ -13,7 +13,7 @@ from helpers import pool_of
 import matgl_fill as mf
 from matgl_fill.config import FillConfig
 from matgl_fill.guard import Guard
-from matgl_fill.training import ReadoutObjective, Replay, Standardiser, fit
+from matgl_fill.training import ReadoutObjective, Replay, fit, standard_scaling
 from matgl_fill.training.callbacks import CHECKS, EarlyStop
 
 STEPS = 15
@@ -90,7 +90,7 @@ def start(model, pool):
     def make(lr, processes=1):
         torch.set_num_threads(1)
         config = FillConfig(steps=STEPS, lr=lr, batch_size=4, replay_batch=5, processes=processes, average_from=0.6)
-        adapter, scale = original.tuned_branch(), Standardiser(Z)
+        adapter, scale = original.tuned_branch(), standard_scaling(Z)
         guard = Guard(original, held_out, config.guard)
         objective = ReadoutObjective("descriptor", scale, (Z, D), known[:14], D[:14], 1.0)
         replay = Replay(original, replace(prepared, Z=Z), np.arange(30, 52), 0.0, 0.1)

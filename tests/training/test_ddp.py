@@ -18,7 +18,7 @@ from helpers import pool_of
 import matgl_fill as mf
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
-from matgl_fill.training import OracleObjective, ReadoutObjective, Replay, Standardiser, fit, label, module
+from matgl_fill.training import OracleObjective, ReadoutObjective, Replay, fit, label, module, standard_scaling
 
 STEPS = int(os.environ.get("MATGL_FILL_DDP_STEPS", "12"))
 """Of a whole fill-tuning; give more by hand."""
@@ -57,7 +57,7 @@ def parts(model, known, kind, replay=REPLAY, **changes):
     structures, labels, D = known
     original = mf.get_adapter(model)
     prepared = pool_of(original, structures)
-    Z, scale, half = prepared.Z, Standardiser(prepared.Z), len(structures) // 2
+    Z, scale, half = prepared.Z, standard_scaling(prepared.Z), len(structures) // 2
     if kind == "descriptor":
         objective = ReadoutObjective(kind, scale, (Z, D), structures[:half], D[:half], 1.0, pool_weight=1.0)
     else:

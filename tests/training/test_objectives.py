@@ -9,7 +9,7 @@ import matgl_fill as mf
 from matgl_fill.config.config import FillConfig
 from matgl_fill.errors import InputError
 from matgl_fill.generation.augment import training_augmentations
-from matgl_fill.training import ReadoutObjective, Standardiser, objective_names, register_objective
+from matgl_fill.training import ReadoutObjective, objective_names, register_objective, standard_scaling
 from matgl_fill.training.denoise import DRAWS, NOISE, STIFFNESS, denoising
 from matgl_fill.training.registry import _MAKERS
 
@@ -31,7 +31,7 @@ def proposals(model, pool):
 
 def test_denoising_is_springs_to_where_the_atoms_were(model, pool, crystals):
     adapter = mf.get_adapter(model)
-    scale = Standardiser(mf.embed(model, pool))
+    scale = standard_scaling(mf.embed(model, pool))
     term = denoising(adapter, scale, crystals, 1.0, np.random.default_rng(0))
     assert len(term.structures) == DRAWS * len(crystals)
     for k, noisy in enumerate(term.structures):

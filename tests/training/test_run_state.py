@@ -20,7 +20,7 @@ import matgl_fill as mf
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
 from matgl_fill.structures import bundled, write_structures
-from matgl_fill.training import FillModule, ReadoutObjective, Replay, Standardiser, fit, module, resolve
+from matgl_fill.training import FillModule, ReadoutObjective, Replay, fit, module, resolve, standard_scaling
 from matgl_fill.training.module import PARTS
 from matgl_fill.training.run_state import TOGETHER, RunState, oracle_fingerprint
 from matgl_fill.utils.checkpoint import Checkpoint
@@ -45,7 +45,7 @@ def start(model, pool):
     Z, D = prepared.Z, prepared.D
 
     def make(seed=0, rows=slice(14), **changes):
-        adapter, scale = original.clone(), Standardiser(Z)
+        adapter, scale = original.clone(), standard_scaling(Z)
         objective = ReadoutObjective("descriptor", scale, (Z, D), known[rows], D[rows], 1.0)
         replay = Replay(original, prepared, np.arange(30, 52), 1.0, 3.0)
         settings = FillConfig(**CONFIG | changes).resolved(False, 5, 8e-3).training

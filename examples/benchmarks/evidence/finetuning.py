@@ -27,8 +27,9 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation import Task
 from matgl_fill.training.data import unpack
-from matgl_fill.training.objectives import Standardiser, fitted_head
+from matgl_fill.training.objectives import fitted_head, standard_scaling
 from matgl_fill.utils.console import track
+from matgl_fill.utils.scaling import Scaling
 
 TUNED_ON = ("log K_VRH_2015_GPa", "heat_capacity_300K_per_atom_J_per_mol_K", "heat_of_formation_eV")
 """Tasks of the suite that are fine-tuned on: a mechanical, a vibrational and a thermodynamic one."""
@@ -48,7 +49,7 @@ class FineTuning(ModelLightningModule):
         y: (n,) standardised property of the labelled crystals.
     """
 
-    def __init__(self, adapter: Adapter, head: nn.Linear, scale: Standardiser, y: Tensor) -> None:
+    def __init__(self, adapter: Adapter, head: nn.Linear, scale: Scaling[Tensor], y: Tensor) -> None:
         super().__init__(model=adapter.model, lr=RATE, decay_steps=EPOCHS)
         self.head = head
         self._adapter, self._scale, self._y = adapter, scale, y
@@ -126,7 +127,7 @@ def fine_tune(model: nn.Module, task: Task, rows: np.ndarray, test: np.ndarray, 
     Z = torch.tensor(adapter.embed_graphs(graphs)[0])
     mean, std = task.y[rows].mean(), max(float(task.y[rows].std()), 1e-9)
     y = torch.tensor((task.y[rows] - mean) / std, dtype=torch.float32)
-    scale = Standardiser(Z[held:].numpy())
+    scale = standard_scaling(Z[held:].numpy())
     module = FineTuning(adapter, fitted_head(scale(Z[held:]), y[held:, None]), scale, y)
 
     def error(embedding: np.ndarray) -> float:
