@@ -148,14 +148,14 @@ class AdapterContract:
         assert Z.shape[1] == both.dim == twin.core_dim + twin.branch_dim
         assert relative(changed, Z) < INVARIANCE_DOUBLE
 
-    def test_tuned_branch_stays_near_what_is_known(self, adapted: Adapter, crystals: list[Structure]) -> None:
+    def test_tuned_branch_stays_near_its_reference_crystals(self, adapted: Adapter, crystals: list[Structure]) -> None:
         """A branch bounded by two crystals gives them what it gave them, and others nothing far from it."""
-        branch, known = adapted.tuned_branch(), adapted.graphs(crystals[:2])
+        branch, reference = adapted.tuned_branch(), adapted.graphs(crystals[:2])
         others = adapted.graphs([*crystals[2:], *(s.copy().scale_lattice(s.volume / 2) for s in crystals)])
-        Z, free = branch.embed_graphs(known)[0], branch.embed_graphs(others)[0]
+        Z, free = branch.embed_graphs(reference)[0], branch.embed_graphs(others)[0]
         both, span = adapted.filled(branch), np.ptp(Z, axis=0)
         both.bound(Z)
-        np.testing.assert_array_equal(both.embed_graphs(known)[0][:, adapted.core_dim :], Z)
+        np.testing.assert_array_equal(both.embed_graphs(reference)[0][:, adapted.core_dim :], Z)
         kept = both.embed_graphs(others)[0][:, adapted.core_dim :]
         np.testing.assert_array_equal(kept, np.clip(free, Z.min(axis=0) - span, Z.max(axis=0) + span))
         assert (kept != free).any()

@@ -207,3 +207,17 @@ class Bowl:
 
     def hvp(self, x, v):
         return self.curvature * v
+
+
+NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+QUARTZ = Structure(
+    [[4.91, 0.1, 0.0], [-2.455, 4.252, 0.2], [0.3, 0.0, 5.40]],
+    ["Si", "O", "O", "Fe"],
+    [[0.47, 0.0, 2 / 3], [0.41, 0.27, 0.79], [-0.2, 1.3, 0.1], [0.0, 0.47, 0.33]],
+)
+
+
+def assert_same_structure(a: Structure, b: Structure, tolerance: float = 1e-5) -> None:
+    assert [site.species_string for site in a] == [site.species_string for site in b]
+    np.testing.assert_allclose(a.lattice.matrix, b.lattice.matrix, atol=tolerance)
+    np.testing.assert_allclose(a.frac_coords, b.frac_coords, atol=tolerance)

@@ -170,12 +170,12 @@ class Adapter(ABC):
         return type(self)(attached(self.model, self.filled_class, core, correction), self.fidelity)
 
     def bound(self, Z: np.ndarray) -> None:
-        """Keep the branch's embedding near what it is on known crystals: within its range there, or as far beyond.
+        """Keep the branch's embedding near what it is on reference crystals: in its range there, or as far beyond.
 
         Of crystals unlike any that it was trained on a network can make any value, and one is enough to spoil a probe.
 
         Args:
-            Z: (n, branch_dim) the branch's embedding of known crystals.
+            Z: (n, branch_dim) the branch's embedding of the reference crystals.
         """
         low, high = torch.from_numpy(Z.min(axis=0)), torch.from_numpy(Z.max(axis=0))
         bound(self.core, torch.stack([low - (high - low), high + (high - low)]).to(self.device))

@@ -52,7 +52,7 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
 
     Since MatGL 3 messages are summed at the source atom. Checkpoints from before load without an error and predict
     wrong values. Those that this package has written on PyG say so in ``model.json`` and are left as they are. No file
-    of MatGL's says when it was made, so the others are told by what they predict on the bundled crystals, which are
+    of MatGL's says when it was made, so the others are judged by what they predict on the bundled crystals, which are
     relaxed:
 
     * MEGNet and TensorNet: the weights are turned round (exactly, by swapping the blocks that read the two ends of a
@@ -215,7 +215,7 @@ def _is_written_here(path: Path) -> bool:
 
 
 def _is_legacy(model: nn.Module, path: Path) -> bool:
-    """Whether a checkpoint is from before MatGL 3, by what it predicts; False where that cannot be told."""
+    """Whether a checkpoint is from before MatGL 3, by what it predicts; False where these do not say."""
     name = type(core_of(model)).__name__
     return _is_turned(model) if name in TURNED else name == "M3GNet" and _is_old_m3gnet(model, path)
 

@@ -1,4 +1,4 @@
-"""How long embedding and searching will take, told before they start."""
+"""How long embedding and searching will take, estimated before they start."""
 
 from __future__ import annotations
 

@@ -137,9 +137,9 @@ def _rows(
         settings = f"{reading.level} {reading.pooling} {reading.layers} {adapter.fidelity}"
         context = f"{version('matgl_fill')} {hash_model(adapter.model)} {settings}"
         keys = [hash_structure(s, context) for s in structures]
-        known = store.get(keys)
+        stored = store.get(keys)
         shapes = [(len(s), -1) if reading.level == "atom" else (-1,) for s in structures]
-        rows = {i: known[k].reshape(shapes[i]) for i, k in enumerate(keys) if k in known}
+        rows = {i: stored[k].reshape(shapes[i]) for i, k in enumerate(keys) if k in stored}
     missing = [i for i in range(len(structures)) if i not in rows]
     chunks = _chunks(adapter, structures, missing, reading.batch_size)
     with evaluation_mode(adapter.model):

@@ -48,7 +48,7 @@ def usable_crystals(
 
     Args:
         adapter: of the model.
-        names: by which those that are left out are told.
+        names: of the crystals, for what is said of those that are left out.
         structures: crystals, as many as names.
         graphs: build the graphs of those that are usable.
     """

@@ -1,4 +1,4 @@
-"""Did it help: tasks, probes, comparisons, report."""
+"""Did it help: downstream tasks, probes on frozen embeddings, their scores and how these compare."""
 
 from __future__ import annotations
 

@@ -13,11 +13,17 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler
 
 FOLDS = 5
+"""Parts of every cross-validation."""
 ALPHAS = np.logspace(-2, 5, 15)
+"""Penalties among which ridge regression chooses."""
 KERNEL_ALPHAS = np.logspace(-4, 1, 11)
+"""Penalties among which kernel ridge regression chooses, ..."""
 KERNEL_WIDTHS = (0.5, 1.0, 2.0)
+"""... and widths of its kernel, over the median distance."""
 PROBES = ("ridge", "kernel ridge")
+"""Probes that scores are made of."""
 MLP_WIDTH, MLP_PENALTY, MLP_STEPS = 32, 30.0, 200
+"""Hidden units, penalty and optimiser steps of the network."""
 
 
 def folds(groups: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -64,7 +70,7 @@ def mlp(X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> np.ndarray:
     )
     mean, deviation = y.mean(), max(y.std(), 1e-12)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # Stopping early is part of the probe
+        warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is part of the probe
         return net.fit(X, (y - mean) / deviation).predict(X_test) * deviation + mean
 
 

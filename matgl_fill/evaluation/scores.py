@@ -21,6 +21,7 @@ from matgl_fill.utils.validation import as_int
 SEEDS = 5
 """Fold shuffles of every score."""
 BOOTSTRAP = 2000
+"""Resamples from which an interval is taken."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ class Comparison:
         """Table for the terminal."""
         worst = self.worst
         table = Table(title=f"MAE change: mean {self.mean:+.1f} %, worst {worst.change_percent:+.1f} % ({worst.task})")
-        for name, side in (("task", "left"), ("n", "right"), ("before", "right"), ("after", "right")):
-            table.add_column(name, justify=side)  # type: ignore[arg-type]
+        for name, align in (("task", "left"), ("n", "right"), ("before", "right"), ("after", "right")):
+            table.add_column(name, justify=align)  # type: ignore[arg-type]
         for name in ("change %", "95 % interval", *PROBES):
             table.add_column(name, justify="right")
         for c in self.changes:
@@ -120,7 +121,7 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool
 
     Ridge and Gaussian kernel ridge on standardised embeddings, penalties and width chosen inside each training
     part, 5 folds that never split a formula, ``seeds`` shuffles. Crystals that the model cannot take are left out, and
-    a warning tells them; ``n`` of a score counts the others.
+    a warning says which; ``n`` of a score counts the others.
 
     Args:
         model: any MatGL model that :func:`matgl_fill.get_adapter` serves.
@@ -138,10 +139,10 @@ def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool
     if as_int("seeds", seeds) < 1:
         raise InputError(f"seeds is {seeds}; give at least 1.")
     adapter = get_adapter(model)
-    known, skipped = usable_tasks(adapter, read_tasks(tasks))
+    usable, skipped = usable_tasks(adapter, read_tasks(tasks))
     warn_skipped(skipped)
     scores = []
-    for task in track(known, "probing downstream tasks"):
+    for task in track(usable, "probing downstream tasks"):
         Z = adapter.embed_graphs(adapter.graphs(task.structures))[0]
         if descriptors:
             Z = np.hstack([Z, describe_structures(task.structures)])

@@ -100,7 +100,7 @@ def make_task(name: str, structures: Sequence[Structure], y: np.ndarray) -> Task
 
 
 def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
-    """Every numeric label of a file of crystals as a task; a warning tells what cannot be read.
+    """Every numeric label of a file of crystals as a task; a warning says what cannot be read.
 
     Args:
         source: anything :func:`matgl_fill.read_structures` takes, with labels; or a list of :class:`Task`.

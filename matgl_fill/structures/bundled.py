@@ -30,8 +30,8 @@ def bundled_pool(element_types: Sequence[str]) -> StructureSet:
         InputError: none is left.
     """
     pool = read_structures(ASSETS / "crystals_pool.jsonl.gz")
-    known = set(element_types)
-    keep = [i for i, s in enumerate(pool.structures) if {e.symbol for e in s.elements} <= known]
+    covered = set(element_types)
+    keep = [i for i, s in enumerate(pool.structures) if {e.symbol for e in s.elements} <= covered]
     if not keep:
         raise InputError("the model knows no element of the bundled crystals; give structures of your own.")
     return pool.subset(keep)

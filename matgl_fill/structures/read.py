@@ -20,7 +20,7 @@ from matgl_fill.structures.sets import Skipped, StructureSet, unique
 def read_structures(source: Any) -> StructureSet:
     """Read crystals or molecules from an object, a list or generator of them, a file or a folder.
 
-    A bad structure never stops the reading: it is left out and told in ``skipped``. Oxidation states and site
+    A bad structure never stops the reading: it is left out, and ``skipped`` says why. Oxidation states and site
     properties are dropped (deuterium becomes hydrogen). Molecules and non-periodic ``ase.Atoms`` get a cubic box
     with 15 Angstrom of vacuum on each side; so does each non-periodic direction of a slab whose cell leaves less than
     that between its faces.
@@ -70,7 +70,7 @@ def read_structures(source: Any) -> StructureSet:
 def read_aligned(source: Any) -> StructureSet:
     """As :func:`read_structures`, for callers whose rows have to be those of the input.
 
-    What was read before, a :class:`StructureSet`, has told what it left out, and its ids name the rows.
+    What was read before, a :class:`StructureSet`, says itself what it left out, and its ids name the rows.
 
     Raises:
         InputError: as there, or one structure cannot be used.

@@ -48,7 +48,7 @@ class StructureSet:
             indices: which to take; an empty list gives an empty set.
 
         Returns:
-            A new set; ``skipped`` still tells what the whole reading left out.
+            A new set; ``skipped`` still says what the whole reading left out.
 
         Raises:
             IndexError: an index is out of range or the mask has another length.

@@ -6,7 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 import matgl_fill as mf
-from matgl_fill.structures import electronegativity
+from matgl_fill.structures import electronegativity, elements_of
 from matgl_fill.structures.descriptors import names
 
 
@@ -22,3 +22,11 @@ def test_descriptors_know_that_xenon_is_no_metal():
     fluoride = Structure(Lattice.cubic(5), ["Xe", "F"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     row = dict(zip(names(), mf.describe(fluoride)[0], strict=True))
     assert (row["X min"], row["X max"]) == (2.6, 3.98)
+
+
+def test_elements_that_occur_are_sorted():
+    crystals = [
+        Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3]),
+        Structure(Lattice.cubic(4), ["Ar"], [[0] * 3]),
+    ]
+    assert elements_of(crystals) == ("Ar", "Cl", "Na")

@@ -39,11 +39,11 @@ class MEGNetAdapter(Adapter):
         super().__init__(model, state)
         self.core_dim = int(self.core.output_proj.layers[0].in_features)
         self.core_dim_atom = int(self.core._init_args["hidden_layer_sizes_conv"][-1])
-        known = getattr(self.core.embedding, "layer_state_embedding", None)
-        if state is not None and isinstance(known, nn.Embedding) and not 0 <= state < known.num_embeddings:
-            raise InputError(f"state is {state}; the model's fidelities are 0 to {known.num_embeddings - 1}.")
+        table = getattr(self.core.embedding, "layer_state_embedding", None)
+        if state is not None and isinstance(table, nn.Embedding) and not 0 <= state < table.num_embeddings:
+            raise InputError(f"state is {state}; the model's fidelities are 0 to {table.num_embeddings - 1}.")
         has_types = getattr(self.core.embedding, "ntypes_state", None) is not None
-        self._multi_fidelity = has_types or isinstance(known, nn.Embedding)
+        self._multi_fidelity = has_types or isinstance(table, nn.Embedding)
 
     def state_attribute(self, default: Any) -> Tensor:
         """Fidelity index for multi-fidelity models, the converter's zeros otherwise."""

@@ -8,7 +8,7 @@ import matgl
 
 
 def _choose() -> ModuleType:
-    """DGL where matgl 2.2.1 was told to use it (``MATGL_BACKEND=DGL``), else PyG."""
+    """DGL where matgl 2.2.1 is to use it (``MATGL_BACKEND=DGL``), else PyG."""
     if getattr(matgl.config, "BACKEND", "PYG") == "DGL":
         from matgl_fill.adapters.backends import dgl
 

@@ -99,8 +99,8 @@ def _lines_by_crystal(graph: Any, cutoff: float) -> Any:
     joined = dgl.graph((source, target), num_nodes=graph.num_edges())
     terms = [get_segment_indices_from_n(line.ndata["n_triple_ij"]) for line in lines]
     counts = [torch.bincount(of, minlength=line.num_nodes()) for of, line in zip(terms, lines, strict=True)]
-    known = {key: torch.cat([line.ndata[key] for line in lines]) for key in ("bond_dist", "bond_vec")}
-    for key, values in (known | {"n_triple_ij": torch.cat(counts)}).items():
+    found = {key: torch.cat([line.ndata[key] for line in lines]) for key in ("bond_dist", "bond_vec")}
+    for key, values in (found | {"n_triple_ij": torch.cat(counts)}).items():
         empty = values.new_zeros((graph.num_edges(), *values.shape[1:]))
         joined.ndata[key] = empty.index_copy(0, nodes.long(), values)
     return joined
@@ -149,11 +149,11 @@ def listening(core: Any) -> Iterator[dict[str, Any]]:
     found: dict[str, Any] = {}
     forward = core.forward
 
-    def told(**given: Any) -> Tensor:
+    def recorded(**given: Any) -> Tensor:
         found.update(forward(**given, return_all_layer_output=True))
         return found["final"]
 
-    with forwarding(core, told):
+    with forwarding(core, recorded):
         yield found
 
 
