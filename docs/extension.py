@@ -1,4 +1,4 @@
-"""What Sphinx lacks here: formulas without a script, figures without pyplot, the command line's own help."""
+"""What Sphinx lacks here: formulas without a script, figures without pyplot, the command line's own words."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from sphinx.application import Sphinx
 from sphinx.util.nodes import make_refnode
 from typer.cli import get_docs_for_click
+from typer.testing import CliRunner
 
 from matgl_fill.cli import app as command_line
 from matgl_fill.roughness.plots import house_style
@@ -65,13 +66,14 @@ def figures(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any
 
 
 def write_commands(app: Sphinx) -> None:
-    """The command line's own help as a page."""
+    """The command line's own help and its list of settings, which pages include."""
     command = typer.main.get_command(command_line)
     context = typer.Context(command, info_name="matgl-fill")
     text = get_docs_for_click(obj=command, ctx=context, name="matgl-fill")
-    target = Path(app.srcdir) / "_generated" / "commands.md"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(text)
+    target = Path(app.srcdir) / "_generated"
+    target.mkdir(exist_ok=True)
+    (target / "commands.md").write_text(text)
+    (target / "settings.toml").write_text(CliRunner().invoke(command_line, ["config"]).stdout)
 
 
 def by_last_name(app: Sphinx, env: Any, node: Any, content: nodes.Element) -> nodes.Element | None:

@@ -68,7 +68,7 @@ for name, tuned, descriptors in (("tuned", True, False), ("original", False, Tru
 
 # %%
 # With descriptors this short run does not help on these 300 crystals. On larger sets a full run did, by a few percent;
-# see :doc:`/benchmarks`.
+# see :doc:`/results/index`.
 #
 # What changed in the model
 # -------------------------

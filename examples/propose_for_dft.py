@@ -79,4 +79,4 @@ for name, losses in result.report["history"].items():
 # These are losses on the labelled crystals themselves, and say nothing of others.
 #
 # The crystals stay what they are: proposals, not stable compounds. What a hundred labels bring, measured, is told in
-# :doc:`/training`: on the models tried, not more than the label-free objective.
+# :doc:`/guides/training`: on the models tried, not more than the label-free objective.
