@@ -56,7 +56,7 @@ test-dgl: setup $(VENV_DGL)/.ready
 docs: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-# The evidence of docs/benchmarks.md, days on two cores; when interrupted, the same call goes on.
+# The evidence of docs/results, days on two cores; when interrupted, the same call goes on. See examples/benchmarks/README.md.
 SHARED ?= ../shared
 BENCH ?= bench-out
 MODELS ?= $(addprefix $(SHARED)/models/,MEGNet-MP-2018.6.1-Eform MEGNet-MP-2019.4.1-BandGap-mfi TensorNet-MatPES-PBE-v2025.1-PES) default
@@ -66,8 +66,10 @@ EVIDENCE := -m examples.benchmarks evidence
 TASKS := --data $(SHARED)/data --out $(BENCH)/evidence.jsonl
 FIRST_POOL = $(firstword $(POOLS))
 ABLATED ?= $(addprefix $(SHARED)/models/,MEGNet-MP-2018.6.1-Eform TensorNet-MatPES-PBE-v2025.1-PES)
-TEACHER ?= $(SHARED)/models/TensorNet-MatPES-PBE-v2025.1-PES
-STUDENTS ?= CHGNet QET SO3Net TensorNet
+REFERENCE ?= $(SHARED)/models/TensorNet-MatPES-PBE-v2025.1-PES
+DISTILLED ?= CHGNet QET SO3Net TensorNet
+RESULTS := examples/benchmarks/results/results.jsonl
+PAGE := examples/benchmarks/page/benchmarks.md
 ARMS := --arms none,descriptors,layers,roughness,random,farthest,dissimilar --seeds 0,1,2,3,4
 
 bench: setup $(VENV_DGL)/.ready
@@ -77,19 +79,20 @@ bench: setup $(VENV_DGL)/.ready
 	set -e; for n in 10 30 300 1000; do \
 	  $(BIN)/python $(EVIDENCE) run $(firstword $(MODELS)) $(FIRST_POOL) $(TASKS) --arms roughness,random --seeds 0 -n $$n; done
 	set -e; for model in $(ABLATED); do $(BIN)/python $(EVIDENCE) run $$model $(FIRST_POOL) $(TASKS) --arms random --ablation; done
-	set -e; for student in $(STUDENTS); do \
-	  test -f $(BENCH)/student-$$student/model.json || $(BIN)/python -m examples.benchmarks student $$student $(TEACHER) $(FIRST_POOL) \
-	    -o $(BENCH)/student-$$student --epochs 6 --max-atoms 6; \
-	  $(BIN)/python $(EVIDENCE) run $(BENCH)/student-$$student $(FIRST_POOL) $(TASKS) --arms roughness,random --seeds 0 --rows 400; done
-	$(BIN)/python $(EVIDENCE) table $(BENCH)/evidence.jsonl -o $(BENCH)/benchmarks.md
+	set -e; for name in $(DISTILLED); do \
+	  test -f $(BENCH)/distilled-$$name/model.json || $(BIN)/python -m examples.benchmarks distil $$name $(REFERENCE) $(FIRST_POOL) \
+	    -o $(BENCH)/distilled-$$name --epochs 6 --max-atoms 6; \
+	  $(BIN)/python $(EVIDENCE) run $(BENCH)/distilled-$$name $(FIRST_POOL) $(TASKS) --arms roughness,random --seeds 0 --rows 400; done
+	$(BIN)/python $(EVIDENCE) table $(BENCH)/evidence.jsonl -o $(BENCH)/benchmarks.md --csv $(BENCH)/tables
 
-# docs/benchmarks.md again, from the measurements that are kept with it.
+# The tables of docs/results again, from the measurements that are kept, and the page of all of them.
 tables: setup
-	$(BIN)/python $(EVIDENCE) table examples/benchmarks/results/results.jsonl -o docs/benchmarks.md
+	$(BIN)/python $(EVIDENCE) table $(RESULTS) -o $(PAGE) --csv docs/results
+	cp $(basename $(PAGE))-1.svg docs/results/tasks.svg
 
 bench-short: setup
 	$(BIN)/python $(EVIDENCE) run default default --tasks default -n 3 --rows 60 --set steps=3 --seeds 0 --out $(BENCH)/short.jsonl
-	$(BIN)/python $(EVIDENCE) table $(BENCH)/short.jsonl -o $(BENCH)/short.md
+	$(BIN)/python $(EVIDENCE) table $(BENCH)/short.jsonl -o $(BENCH)/short.md --csv $(BENCH)/short-tables
 
 clean:
-	rm -rf demo-out out docs/_build docs/_generated docs/gallery
+	rm -rf demo-out out docs/_build docs/_generated docs/gallery examples/benchmarks/page

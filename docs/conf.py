@@ -40,15 +40,14 @@ OTHERS = """torch nn numpy np ase matgl pymatgen pydantic annotated_types matplo
 pathlib collections types"""
 nitpick_ignore_regex = [
     ("py:.*", rf"({'|'.join(OTHERS.split())})\..*"),
-    ("py:class", "Atoms|Figure|Path|Projection|Tensor|.*Item"),
+    ("py:class", "AliasChoices|Atoms|Field|Figure|Path|Projection|Tensor|.*Item"),
     ("py:data", "[A-Z]+"),
-    ("py:(func|class|mod)", r"matgl_fill\.(roughness\.landscape\.explore|roughness\.tree\.Tree|adapters\.budget)"),
+    ("py:(func|class|mod)", r"matgl_fill\.(roughness\.landscape\..*|roughness\.tree\.Tree|adapters\.batching)"),
 ]
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    "ignore_pattern": "make_|pretrain_|prototypes",
     # M3GNet of the DGL time needs another environment, so that its page has no output.
     "filename_pattern": r"/(?!dgl_)\w+\.py$",
     "within_subsection_order": "extension.GalleryOrder",

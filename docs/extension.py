@@ -65,6 +65,11 @@ def figures(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any
     return figure_rst(made, gallery_conf["src_dir"])
 
 
+def gallery_headers(app: Sphinx) -> None:
+    """Only folders with a header in reStructuredText are parts of the gallery: a README.md makes none."""
+    app.config.sphinx_gallery_conf["source_suffix"] = {".rst": "restructuredtext"}
+
+
 def write_commands(app: Sphinx) -> None:
     """The command line's own help and its list of settings, which pages include."""
     command = typer.main.get_command(command_line)
@@ -103,6 +108,7 @@ def displayed_formula(self: Any, node: nodes.math_block) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_html_math_renderer("mathml", (inline_formula, None), (displayed_formula, None))
+    app.connect("builder-inited", gallery_headers, priority=100)
     app.connect("builder-inited", write_commands)
     app.connect("missing-reference", by_last_name)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -90,7 +90,8 @@ class PairNet(MatGLModel):
 #
 # ``read`` says which tensors are the embedding: of a crystal, invariant and of a width that does not grow with the
 # cell; and of each atom. ``read_layers`` gives invariant atom features after every block. ``finish`` is optional: the
-# layers between embedding and prediction. The second class is the network that carries a fill-tuned copy of itself.
+# layers between embedding and prediction. The second class is the network to which a
+# fill-tuned copy of itself can be attached.
 
 
 class FilledPairNet(Filled, PairNet):
@@ -186,7 +187,7 @@ if __name__ == "__main__":
 if __name__ == "__main__":
     tasks = read_tasks(bundled.EVALUATION, bundled.TASKS)
     result = mf.fill_tune(adapter.model, n=5, seed=0, config={"steps": 100}, tasks=tasks)
-    verdict = result.report["verdict"]["headline"]
+    verdict = result.report.verdict.headline
     print(f"{type(result.model).__name__}, guard: {verdict}")
     for change in result.comparison.changes:
         print(f"{change.task}: error of probes {change.change_percent:+.1f} % better")

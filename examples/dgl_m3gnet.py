@@ -61,7 +61,7 @@ print(f"frustration {rough.frustration:.4f}, {len(rough.network.minima)} minima"
 
 settings = {"steps": 15, "copies": 3, "batch_size": 8, "replay_batch": 4, "replay_size": 40}
 result = mf.fill_tune(model, pool, n=5, seed=0, config=settings)
-print(result.report["verdict"]["headline"], *result.report["verdict"]["reasons"])
+print(result.report.verdict.headline, *result.report.verdict.reasons)
 for p in result.proposals:
     print(f"{p.id}: {p.structure.composition.reduced_formula} from {p.parent}, {p.moves}")
 

@@ -73,7 +73,7 @@ for name, tuned, descriptors in (("tuned", True, False), ("original", False, Tru
 # What changed in the model
 # -------------------------
 #
-# Nothing of what it had. Its predictions are the same to the bit; the fill-tuned copy of the network is carried beside
+# Nothing of what it had. Its predictions are the same to the bit; the fill-tuned copy of the network is attached beside
 # it and its embedding comes after the original's.
 
 crystals = bundled.bundled_pool(mf.get_adapter(model).element_types).structures[:20]

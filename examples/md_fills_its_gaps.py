@@ -135,10 +135,10 @@ print(f"force error against {name}: {before.mean():.3f} eV/A, mean force {np.abs
 
 result = calc.fill(oracle)
 after = errors()
-print(result.report["verdict"]["headline"])
-for check in result.report["guard"]:
-    if check["measure"] in ("force drift", "mean energy shift"):
-        print(f"{check['measure']} {check['value']:.4f} of {check['budget']:g} {check['unit']}")
+print(result.report.verdict.headline)
+for check in result.report.guard:
+    if check.measure in ("force drift", "mean energy shift"):
+        print(f"{check.measure} {check.value:.4f} of {check.budget:g} {check.unit}")
 print(f"force error against {name}: {after.mean():.3f} eV/A, {100 * (after.mean() / before.mean() - 1):+.0f} %")
 
 # %%

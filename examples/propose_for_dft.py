@@ -71,8 +71,8 @@ print(f"{len(done)} crystals labelled, largest force {largest:.1f} eV/A")
 result = mf.fill_tune(
     model, given.structures, labelled=folder / "labelled.extxyz", seed=0, config={"steps": 60, "copies": 5}
 )
-print(result.report["verdict"]["headline"])
-for name, losses in result.report["history"].items():
+print(result.report.verdict.headline)
+for name, losses in result.report.history.items():
     print(f"{name:12} weighted loss {losses[0]:.4f} at first, {losses[-1]:.4f} at last")
 
 # %%

@@ -68,8 +68,8 @@ print(f"{watcher.calls} steps, {len(watcher.frames)} frames kept")
 # Filling
 # -------
 #
-# Around a relaxation the curvature counts. Beside the frames of the path a few copies that are pulled, pressed and
-# rattled teach it.
+# Around a relaxation the curvature counts. It is in labels of a few copies of the path's frames that are pulled, pressed
+# and rattled.
 
 rng = np.random.default_rng(0)
 frames = list(watcher.frames)
@@ -80,7 +80,7 @@ for frame in watcher.frames[-5:]:
         copy.positions += rng.normal(0, 0.05, copy.positions.shape)
         frames.append(copy)
 result = calc.fill(oracle, frames=frames)
-print(result.report["verdict"]["headline"])
+print(result.report.verdict.headline)
 relaxed["after"] = relax(calc)
 
 # %%

@@ -97,7 +97,7 @@ print("pictures in", folder)
 # ---------------------
 #
 # Local roughness is high where crystals are dense, so it does not say where regressions on the embedding err: on the
-# models measured for :doc:`/guides/roughness` its rank correlation with held-out errors is slightly negative. Distance to
+# models measured (:doc:`/results/index`) its rank correlation with held-out errors is slightly negative. Distance to
 # the nearest training crystal says that better:
 
 distance = np.sort(np.linalg.norm(X[:, None] - X, axis=2), axis=1)[:, 1]

@@ -10,7 +10,7 @@ from examples.benchmarks.embedding import checkpoints, throughput
 from examples.benchmarks.evidence import commands as evidence
 from examples.benchmarks.evidence import finetuning
 from examples.benchmarks.generation import decoding, moves, relaxation
-from examples.benchmarks.potentials import calculator, distillation, heating, labels, physics
+from examples.benchmarks.potentials import calculator, distillation, frames, heating, labels, physics
 from examples.benchmarks.roughness import commands as roughness
 from examples.benchmarks.roughness import measures
 
@@ -22,6 +22,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "distil": distillation.distil_command,
     "labels": labels.labels_command,
     "heating": heating.heating,
+    "frames": frames.frames_command,
     "physics": physics.physics,
     "calculator": calculator.calculator,
     "decode": decoding.decode,

@@ -1,4 +1,4 @@
-"""What comes with the package: a small pretrained model and small crystals, made by examples/make_default.py."""
+"""What comes with the package: a small pretrained model and small crystals, made by examples/make_assets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ASSETS = Path(str(files("matgl_fill.structures") / "assets"))
 MODEL = ASSETS / "default_model"
 """MEGNet trained on CHGNet formation energies; read it with :func:`matgl_fill.load_model`."""
 POTENTIAL = ASSETS / "potential"
-"""Small TensorNet potential trained on SevenNet labels of altered pool crystals, made by examples/make_potential.py."""
+"""Small TensorNet potential trained on SevenNet labels of altered pool crystals, made by examples/make_assets."""
 MODELS = {"default": MODEL, "potential": POTENTIAL}
 """Words by which :func:`matgl_fill.load_model` and the command line know them."""
 EVALUATION = ASSETS / "crystals_eval.jsonl.gz"

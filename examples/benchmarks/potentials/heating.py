@@ -283,7 +283,7 @@ def _unknown(calc: FillCalculator, found: StructureSet) -> list[tuple[str, Struc
         InputError: there are none.
     """
     adapter = get_adapter(calc.original)
-    known = {s.composition.reduced_formula for s in calc.known.structures}
+    known = {s.composition.reduced_formula for s in calc.pool.structures}
     rows = [
         (name, s)
         for name, s in zip(found.ids, found.structures, strict=True)

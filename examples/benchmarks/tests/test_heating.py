@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
+from ase.io import read
 from helpers import LENIENT
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
@@ -74,3 +75,18 @@ def test_the_command_prints_a_table_and_appends_a_line(alloy, tmp_path):
     mf.structures.write_structures([known * (3, 3, 3)], tmp_path / "crystals.extxyz")
     with pytest.raises(InputError, match="2 to 8 atoms"):
         CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_frames_of_a_heated_crystal_come_with_the_oracles_labels(alloy, tmp_path):
+    mf.structures.write_structures([alloy], tmp_path / "crystals.extxyz")
+    words = ["frames", "potential", str(tmp_path / "crystals.extxyz"), "Cu3Au", "--oracle", "ase.calculators.emt:EMT"]
+    out = tmp_path / "labelled.extxyz"
+    done = CliRunner().invoke(app, [*words, "-n", "2", "-o", str(out)], catch_exceptions=False)
+    assert "2 labelled frames of 16 atoms" in done.output
+    first, second = read(out, ":")
+    assert np.abs(first.positions - second.positions).max() > 1e-3
+    energy = second.get_potential_energy()
+    second.calc = EMT()
+    assert second.get_potential_energy() == pytest.approx(energy, abs=1e-6)
+    with pytest.raises(InputError, match="no crystal 'NaCl'"):
+        CliRunner().invoke(app, [*words[:3], "NaCl", *words[4:]], catch_exceptions=False)

@@ -24,7 +24,7 @@ class MEGNetAdapter(Adapter):
     A tuned branch is read by plain means instead: over atoms and over bonds, and the
     global state, after every block. Set2Set attends to a few atoms of a crystal, so that statistics of all of them are
     learnt badly through it; and what early blocks know of elements and bonds need not pass through the last
-    (``docs/settings.md``).
+    (``docs/method/settings.md``).
 
     Multi-fidelity models (``ntypes_state``) are read at fidelity ``state``, default 0 (PBE in the published model).
     """

@@ -4,7 +4,8 @@ Prototype crystals are decorated with elements, relaxed and labelled by CHGNet (
 inside), and a small MatGL ``MEGNet`` is pretrained on the formation energies. Run from the repository root with the
 ``chgnet`` extra installed::
 
-    OMP_NUM_THREADS=1 python examples/make_default.py --out matgl_fill/structures/assets --work work --seed 0
+    export OMP_NUM_THREADS=1
+    python examples/make_assets/make_default.py --out matgl_fill/structures/assets --work work --seed 0
 
 Each stage is kept under ``--work`` and taken up again when the script is restarted. ``--quick`` makes a tiny version
 of everything in less than a minute.
@@ -338,7 +339,7 @@ def main() -> None:
     train, val = [r for r in rest if r["formula"] not in held], [r for r in rest if r["formula"] in held]
     fitted = args.work / f"model-{args.seed}-{len(rest)}-{args.epochs}"
     model = matgl.load_model(fitted) if fitted.exists() else pretrain(train, val, args.seed, args.epochs)
-    note = "formation energy in eV/atom against CHGNet's elemental crystals; made by examples/make_default.py"
+    note = "formation energy in eV/atom against CHGNet's elemental crystals; made by examples/make_assets"
     for folder in (fitted, args.out / "default_model"):
         model.save(folder, metadata={"description": note, "oracle": "CHGNet 0.3.0"})
     sets = {"pool": pool, "eval": evaluation, "train": train, "validation": val}

@@ -4,7 +4,8 @@ Strained, rattled and redecorated copies of the package's pool crystals are labe
 weights inside), and a small MatGL ``TensorNet`` is trained on energies, forces and stresses. Run from the repository
 root with the ``sevennet`` extra installed::
 
-    OMP_NUM_THREADS=1 python examples/make_potential.py --out matgl_fill/structures/assets --work work --seed 0
+    export OMP_NUM_THREADS=1
+    python examples/make_assets/make_potential.py --out matgl_fill/structures/assets --work work --seed 0
 
 Each stage is kept under ``--work`` and taken up again when the script is restarted: labels crystal by crystal, the
 training as a whole. ``--quick`` makes a tiny version of everything in less than a minute.
@@ -176,7 +177,7 @@ def main() -> None:
     kept = [r for i, r in enumerate(rows) if i not in set(held)]
     fitted = args.work / f"potential-{name}-{args.epochs}"
     potential = matgl.load_model(fitted) if fitted.exists() else train(kept, val, elements, args.seed, args.epochs)
-    note = "demonstration potential on SevenNet labels; made by examples/make_potential.py"
+    note = "demonstration potential on SevenNet labels; made by examples/make_assets/make_potential.py"
     for folder in (fitted, args.out / "potential"):
         potential.save(folder, metadata={"description": note, "oracle": "SevenNet 7net-l3i5"})
     potential = matgl.load_model(args.out / "potential")

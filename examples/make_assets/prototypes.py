@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Element, Lattice, Structure
 
-PROTOTYPES = Path(__file__).resolve().parents[1] / "matgl_fill" / "assets" / "prototypes.txt"
+PROTOTYPES = Path(__file__).resolve().parents[2] / "matgl_fill" / "structures" / "assets" / "prototypes.txt"
 PRIMITIVE = {
     "P": np.eye(3),
     "F": np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
