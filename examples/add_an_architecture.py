@@ -90,8 +90,8 @@ class PairNet(MatGLModel):
 #
 # ``read`` says which tensors are the embedding: of a crystal, invariant and of a width that does not grow with the
 # cell; and of each atom. ``read_layers`` gives invariant atom features after every block. ``finish`` is optional: the
-# layers between embedding and prediction. The second class is the network to which a
-# fill-tuned copy of itself can be attached.
+# layers between embedding and prediction. The second class is the network to which a fill-tuned copy of itself can be
+# attached.
 
 
 class FilledPairNet(Filled, PairNet):

@@ -68,8 +68,8 @@ print(f"{watcher.calls} steps, {len(watcher.frames)} frames kept")
 # Filling
 # -------
 #
-# Around a relaxation the curvature counts. It is in labels of a few copies of the path's frames that are pulled, pressed
-# and rattled.
+# Around a relaxation the curvature counts. It is in the labels of a few copies of the path's frames that are pulled,
+# pressed and rattled.
 
 rng = np.random.default_rng(0)
 frames = list(watcher.frames)
