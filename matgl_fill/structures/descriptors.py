@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from ase.data import covalent_radii
 from pymatgen.core import Element, Structure
 
 from matgl_fill.structures.elements import electronegativity
@@ -41,8 +42,6 @@ def names() -> list[str]:
 @lru_cache(maxsize=1)
 def _element_table() -> np.ndarray:
     """(119, 12) rows by atomic number: the ``PROPERTIES`` and the covalent radius in Angstrom."""
-    from ase.data import covalent_radii
-
     table = np.zeros((119, len(PROPERTIES) + 1))
     for z in range(1, 104):
         el = Element.from_Z(z)
