@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import covalent_radii
 from pymatgen.core import Composition, Element, Structure
 
-from matgl_fill.structures import neighbour_pairs
+from matgl_fill.structures import electronegativity, neighbour_pairs
 
 ANIONS = frozenset({"H", "C", "N", "O", "F", "P", "S", "Cl", "As", "Se", "Br", "Te", "I"})
 """Oxidation states mean something where the most electronegative element is one of these."""
@@ -51,7 +51,7 @@ def charge_balanced(formula: str, catenated: frozenset[str] = frozenset()) -> bo
     composition = Composition(formula).reduced_composition
     if len(composition) < 2 or any(e.is_noble_gas for e in composition.elements):
         return None
-    ranked = sorted(composition.elements, key=lambda e: -float(e.X))
+    ranked = sorted(composition.elements, key=lambda e: -electronegativity(e.symbol))
     if ranked[0].symbol not in ANIONS:
         return None
     for k in range(1, len(ranked)):
