@@ -114,10 +114,8 @@ class Decoder:
         self.parents = np.flatnonzero(pool.n_atoms <= MAX_ATOMS)
         if len(self.parents) == 0:
             raise GenerationError(f"no crystal of the pool has at most {MAX_ATOMS} atoms; add smaller ones.")
-        present = {e.symbol for s in pool.structures for e in s.elements}
-        elements = tuple(sorted(present & set(adapter.element_types)))
-        self.prior = CompositionPrior(pool, self.X, elements)
-        self._like = Substitute(elements, volumes=self.prior.volumes)
+        self.prior = CompositionPrior(pool, self.X, pool.elements)
+        self._like = Substitute(pool.elements, volumes=self.prior.volumes)
 
     def decode(self, targets: np.ndarray, n: int) -> list[list[Candidate]]:
         """New candidates for every target, nearest first.
