@@ -38,38 +38,38 @@ from matgl_fill.embedding.embed import embed
 
 ON_DGL = backend.NAME == "DGL"
 INVARIANCE = 1e-5
-"""Relative, float32: rotation, translation, permutation, lattice choice, supercell."""
+"""Relative tolerance in float32 under rotation, translation, permutation, another lattice choice, a supercell."""
 INVARIANCE_DOUBLE = 1e-10
-"""The same in float64."""
+"""Relative tolerance of the same in float64."""
 LAYERS = 1e-4
-"""Relative, float32: rotation, features of inner blocks, where squares amplify rounding."""
+"""Relative tolerance in float32 of inner blocks' features under rotation, where squares amplify rounding."""
 BATCHING = 1e-6
-"""Relative, float32: in a batch against alone; structure level against pooled atoms."""
+"""Relative tolerance in float32 of a batch against single crystals, and of the structure level against pooled atoms."""
 CONSISTENCY = 1e-6
-"""Relative, float32: prediction from the embedding against the model's own."""
+"""Relative tolerance in float32 of the prediction from the embedding against the model's own."""
 GRADIENT = 2e-3
-"""Relative, float64 weights: analytic against central differences."""
+"""Relative tolerance with float64 weights of analytic gradients against central differences."""
 
 
 def relative(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest difference over the largest value."""
+    """Largest difference of two arrays over the largest value."""
     return float(np.abs(a - b).max() / np.abs(b).max())
 
 
 def rotated(s: Structure) -> Structure:
-    """The crystal turned in space."""
+    """Rotate a crystal in space."""
     R = Rotation.from_euler("xyz", [0.3, 1.1, -0.7]).as_matrix()
     return Structure(s.lattice.matrix @ R.T, s.species, s.frac_coords)
 
 
 def permuted(s: Structure) -> Structure:
-    """The crystal with its atoms in another order."""
+    """Put the atoms of a crystal in another order."""
     order = np.random.default_rng(1).permutation(len(s))
     return Structure(s.lattice, [s.species[i] for i in order], s.frac_coords[order])
 
 
 def supercell(s: Structure) -> Structure:
-    """2 x 2 x 2 cells."""
+    """Repeat a crystal to 2 x 2 x 2 cells."""
     new = s.copy()
     new.make_supercell([2, 2, 2])
     return new
@@ -86,7 +86,7 @@ CHANGES = {
 
 @contextmanager
 def double_precision(adapter: Adapter) -> Iterator[Adapter]:
-    """A copy of the adapter in float64; MatGL's own default precision is raised inside the block."""
+    """Copy the adapter to float64; MatGL's own default precision is raised inside the block."""
     matgl.set_default_dtype("float", 64)
     try:
         twin = adapter.clone()
@@ -97,7 +97,7 @@ def double_precision(adapter: Adapter) -> Iterator[Adapter]:
 
 
 def batch_of(twin: Adapter, crystals: list[Structure]) -> Batch:
-    """The crystals as one batch in float64."""
+    """Batch of the crystals in float64."""
     graphs: list[Graph] = twin.graphs(crystals)
     for graph in graphs:
         graph.lattice = graph.lattice.double()
@@ -135,7 +135,7 @@ class AdapterContract:
 
     @pytest.mark.parametrize("change", CHANGES)
     def test_embedding_is_invariant_in_double(self, adapted: Adapter, crystals: list[Structure], change: str) -> None:
-        """Of the model, and of a tuned branch attached to it, which may be read in another way."""
+        """Embeddings of the model and of an attached tuned branch, which may be read in another way, are invariant."""
         self._expect_order_dependence(adapted)
         if adapted.name == "SO3Net" and change == "rotation":
             pytest.xfail("MatGL makes its Clebsch-Gordan coefficients in complex64, whatever the default precision")
@@ -149,7 +149,7 @@ class AdapterContract:
         assert relative(changed, Z) < INVARIANCE_DOUBLE
 
     def test_tuned_branch_stays_near_its_reference_crystals(self, adapted: Adapter, crystals: list[Structure]) -> None:
-        """A branch bounded by two crystals gives them what it gave them, and others nothing far from it."""
+        """A branch bounded by two crystals keeps their embedding, and embeds others within or near its range."""
         branch, reference = adapted.tuned_branch(), adapted.graphs(crystals[:2])
         others = adapted.graphs([*crystals[2:], *(s.copy().scale_lattice(s.volume / 2) for s in crystals)])
         Z, free = branch.embed_graphs(reference)[0], branch.embed_graphs(others)[0]
@@ -220,7 +220,7 @@ class AdapterContract:
         assert relative(again.numpy(), out.prediction.numpy()) < CONSISTENCY
 
     def test_gradients_are_finite_differences(self, adapted: Adapter, crystals: list[Structure]) -> None:
-        """In float64, so that the difference quotient is not drowned."""
+        """Gradients equal difference quotients, in float64 so that rounding does not drown these."""
         if ON_DGL and adapted.name == "CHGNet":
             pytest.xfail(
                 "matgl 2.2.1 cuts part of CHGNet's gradient through the bond graph; its own forces lack it too"
@@ -250,7 +250,7 @@ class AdapterContract:
         assert by_e == pytest.approx(float(ge[1, 0, 0]), rel=GRADIENT, abs=1e-6)
 
     def test_atoms_can_be_mixtures_of_elements(self, adapted: Adapter, crystals: list[Structure]) -> None:
-        """All of one element it is that element; in between gradients reach the shares."""
+        """An atom wholly of one element embeds as that element; gradients reach the shares of a mixture."""
         batch = adapted.collate(adapted.graphs(crystals))
         rows = [adapted.element_types.index(site.symbol) for s in crystals for site in s.species]
         pure = torch.eye(len(adapted.element_types), dtype=batch.lattice.dtype)[rows]

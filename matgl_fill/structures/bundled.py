@@ -16,7 +16,7 @@ MODEL = ASSETS / "default_model"
 POTENTIAL = ASSETS / "potential"
 """Small TensorNet potential trained on SevenNet labels of altered pool crystals, made by examples/make_assets."""
 MODELS = {"default": MODEL, "potential": POTENTIAL}
-"""Words by which :func:`matgl_fill.load_model` and the command line know them."""
+"""Names of the bundled models for :func:`matgl_fill.load_model` and the command line."""
 EVALUATION = ASSETS / "crystals_eval.jsonl.gz"
 """Crystals with three downstream labels, formula-disjoint from the pool."""
 TASKS = ("volume_per_atom_A3", "bulk_modulus_GPa", "max_phonon_frequency_THz")
@@ -24,10 +24,10 @@ TASKS = ("volume_per_atom_A3", "bulk_modulus_GPa", "max_phonon_frequency_THz")
 
 
 def bundled_pool(element_types: Sequence[str]) -> StructureSet:
-    """The package's unlabelled crystals that hold only ``element_types``.
+    """Unlabelled crystals of the package that hold only ``element_types``.
 
     Raises:
-        InputError: none is left.
+        InputError: No crystal is left.
     """
     pool = read_structures(ASSETS / "crystals_pool.jsonl.gz")
     covered = set(element_types)
@@ -38,9 +38,9 @@ def bundled_pool(element_types: Sequence[str]) -> StructureSet:
 
 
 def pool_named(source: str, element_types: Sequence[str]) -> StructureSet:
-    """The crystals of a file or folder, or, for ``default``, the bundled ones that hold only ``element_types``.
+    """Crystals of a file or folder; for ``default``, the bundled ones that hold only ``element_types``.
 
     Raises:
-        InputError: as in :func:`matgl_fill.read_structures` and :func:`bundled_pool`.
+        InputError: The source is refused as in :func:`matgl_fill.read_structures` or :func:`bundled_pool`.
     """
     return bundled_pool(element_types) if source == "default" else read_structures(source)

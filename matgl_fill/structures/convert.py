@@ -22,16 +22,16 @@ _NOT_LABELS = {"id", "material_id", "structure"}
 
 
 def convert(item: Any) -> tuple[Structure, str | None, dict[str, float]]:
-    """One object as a clean crystal.
+    """Convert one object to a clean crystal.
 
     Args:
-        item: of the kinds that :func:`matgl_fill.read_structures` names, or the exception that stands for one.
+        item: Object of a kind that :func:`matgl_fill.read_structures` names, or the exception that stands for one.
 
     Returns:
         The crystal, its id if it has one, and its labels in the unit of the source.
 
     Raises:
-        Exception: of any kind, with the reason, if it is unusable.
+        Exception: The object is unusable; the exception is of any kind and gives the reason.
     """
     facts: dict[str, Any] = {}
     if isinstance(item, Atoms):

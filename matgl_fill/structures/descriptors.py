@@ -25,7 +25,7 @@ ANGLE_CENTRES = np.linspace(-1.0, 1.0, 6)
 PROPERTIES = ("Z", "mass", "X", "radius", "group", "row", "mendeleev", "s", "p", "d", "f")
 STATISTICS = ("mean", "deviation", "min", "max")
 COMPOSITIONAL = len(PROPERTIES) * len(STATISTICS) + 2
-"""Columns about composition, which come first; the others are about structure."""
+"""Number of columns about composition, which come first; the others are about structure."""
 
 
 def names() -> list[str]:
@@ -101,30 +101,30 @@ def _geometry(structure: Structure, numbers: np.ndarray) -> np.ndarray:
 
 
 def describe(structures: Any) -> np.ndarray:
-    """Descriptors of crystals that no model made.
+    """Descriptors of crystals that do not depend on any model.
 
-    Composition: mean, mean absolute deviation, minimum and maximum over atoms of elemental properties (atomic
+    Those of composition are mean, mean absolute deviation, minimum and maximum over atoms of elemental properties (atomic
     number, mass, Pauling electronegativity, covalent radius, group, row, Mendeleev number, valence s, p, d, f
     electrons), element count and mixing entropy (the statistics of Ward et al., npj Comput. Mater. 2, 16028).
-    Structure: volume per atom (A^3), density (u/A^3), packing fraction; nearest distance over the covalent
+    Those of structure are volume per atom (A^3), density (u/A^3), packing fraction; nearest distance over the covalent
     diameter, coordination, bond polarity, each with its spread; radial distribution in units of the cube root of
     the volume per atom; bond-angle distribution. All are invariant to rotation, translation, permutation and
     supercells.
 
     Args:
-        structures: anything :func:`matgl_fill.read_structures` takes.
+        structures: Anything :func:`matgl_fill.read_structures` takes.
 
     Returns:
-        float64 array (n, k), columns named by :func:`names`.
+        Array (n, k) of float64; :func:`names` names the columns.
 
     Raises:
-        InputError: a structure cannot be read.
+        InputError: A structure cannot be read.
     """
     return describe_structures(read_aligned(structures).structures)
 
 
 def describe_structures(structures: Sequence[Structure]) -> np.ndarray:
-    """:func:`describe` for structures already read."""
+    """Compute :func:`describe` for structures that are already read."""
     rows = np.empty((len(structures), len(names())))
     for row, structure in zip(rows, structures, strict=True):
         numbers = np.array(structure.atomic_numbers)

@@ -14,7 +14,7 @@ INERT = frozenset({"He", "Ne", "Ar"})
 
 @lru_cache(maxsize=256)
 def electronegativity(symbol: str) -> float:
-    """On Pauling's scale; 0 of an element that has no value.
+    """Electronegativity of an element on Pauling's scale; 0 for an element that has no value.
 
     Krypton (3.0), xenon (2.6) and radon (2.2) have one, from their fluorides: xenon is the cation of a polar bond in
     XeF2, and with 0 it would be more electropositive than caesium.

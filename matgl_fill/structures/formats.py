@@ -1,4 +1,4 @@
-"""File formats: what a path holds, item by item, with an exception in the place of what cannot be read."""
+"""File formats: what a path holds, item by item, with an exception for each item that cannot be read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READABLE = ".cif, POSCAR*/CONTCAR*/.vasp, .xyz/.extxyz, .json, .jsonl (each also
 
 
 def items_in(path: Path, name: str) -> Iterator[tuple[str, Any]]:
-    """Every (where, object or the exception that stands for it) in a file or folder called ``name``."""
+    """Iterate over (location, object or the exception that stands for it) in a file or folder called ``name``."""
     if not os.path.exists(path):  # unlike Path.exists, never raises
         raise InputError(f"{str(path)[:200]!r} does not exist; give a file or folder of structures.")
     if path.is_dir():

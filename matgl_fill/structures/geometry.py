@@ -7,7 +7,7 @@ from pymatgen.core import Lattice, Structure
 
 
 def rebuilt(structure: Structure, lattice: np.ndarray, cartesian: np.ndarray | None = None) -> Structure:
-    """The atoms of a crystal in a new lattice, at their old fractional or at given Cartesian coordinates.
+    """Copy of a crystal in a new lattice, at its old fractional or at given Cartesian coordinates.
 
     Args:
         structure: Crystal of n atoms.

@@ -11,10 +11,10 @@ SAME_POINT = 1e-6
 
 
 def neighbour_pairs(structure: Structure, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Every ordered pair of atoms up to ``reach`` (Angstrom) apart, an atom and its own images included.
+    """Find every ordered pair of atoms up to ``reach`` (Angstrom) apart, an atom and its own images included.
 
     Returns:
-        (p,) first atom, (p,) second atom, (p, 3) lattice image of the second, (p,) distance in Angstrom.
+        First atom (p,), second atom (p,), lattice image (p, 3) of the second, and distance (p,) in Angstrom.
     """
     coords = np.ascontiguousarray(structure.cart_coords)
     lattice = np.ascontiguousarray(structure.lattice.matrix)

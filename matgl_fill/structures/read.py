@@ -26,7 +26,7 @@ def read_structures(source: Any) -> StructureSet:
     that between its faces.
 
     Args:
-        source: pymatgen ``Structure`` or ``Molecule``, ``ase.Atoms``, ``StructureSet`` (returned as is), a dict row,
+        source: A pymatgen ``Structure`` or ``Molecule``, ``ase.Atoms``, ``StructureSet`` (returned as is), a dict row,
             an iterable of any of these or of paths; a pandas ``DataFrame`` of rows; or the path of a CIF,
             POSCAR/CONTCAR/``.vasp``, ``.xyz``/``.extxyz`` (all frames), ``.json``, ``.jsonl`` (each also ``.gz``),
             ase ``.db``, or a folder of such files (recursive, sorted; other files are ignored). A row is a
@@ -39,7 +39,7 @@ def read_structures(source: Any) -> StructureSet:
         The usable structures. Ids come from ``id`` or ``material_id``, else ``<file name>:<index>`` or ``<index>``.
 
     Raises:
-        InputError: the path does not exist, the file is empty or of unknown type, a folder holds nothing readable, or
+        InputError: The path does not exist, the file is empty or of unknown type, a folder holds nothing readable, or
             no structure is usable.
     """
     if isinstance(source, StructureSet):
@@ -68,12 +68,12 @@ def read_structures(source: Any) -> StructureSet:
 
 
 def read_aligned(source: Any) -> StructureSet:
-    """As :func:`read_structures`, for callers whose rows have to be those of the input.
+    """Read crystals as :func:`read_structures` does, for callers whose rows have to be those of the input.
 
-    What was read before, a :class:`StructureSet`, says itself what it left out, and its ids name the rows.
+    A :class:`StructureSet` was read before: it says itself what it left out, and its ids name the rows.
 
     Raises:
-        InputError: as there, or one structure cannot be used.
+        InputError: The source is refused as in :func:`read_structures`, or one structure cannot be used.
     """
     found = read_structures(source)
     if found.skipped and found is not source:
@@ -85,7 +85,9 @@ def read_aligned(source: Any) -> StructureSet:
 
 
 def read_each(items: Sequence[Any]) -> list[Structure | Skipped]:
-    """Each object as :func:`read_structures` reads it, or why it cannot be read and which one it is (``"0"`` first)."""
+    """Read each object as :func:`read_structures` does; one that cannot be read gives the reason and its index.
+
+    The first index is ``"0"``."""
     found: list[Structure | Skipped] = []
     for k, item in enumerate(items):
         try:
@@ -96,10 +98,10 @@ def read_each(items: Sequence[Any]) -> list[Structure | Skipped]:
 
 
 def read_frames(source: str | Path | Atoms | Iterable[Atoms]) -> list[Atoms]:
-    """Frames of a file with all that ASE reads from it, or those that were given.
+    """Frames of a file with all that ASE reads from it, or the given frames as a list.
 
     Raises:
-        InputError: there is no such file, or ASE cannot read it.
+        InputError: There is no such file, or ASE cannot read it.
     """
     if isinstance(source, Atoms):
         return [source]

@@ -13,7 +13,7 @@ from pymatgen.core import Structure
 
 @dataclass(frozen=True)
 class Skipped:
-    """One input that could not be used: where it was, and why it was left out."""
+    """One input that could not be used: where it was found, and why it was left out."""
 
     where: str
     reason: str
@@ -24,10 +24,10 @@ class StructureSet:
     """Clean, ordered, fully periodic structures with their ids and labels.
 
     Attributes:
-        structures: n pymatgen structures with plain elements (no oxidation states, no site properties).
-        ids: n unique names.
-        labels: float64 arrays of shape (n,) by name, in the unit of the source; NaN where a row has none.
-        skipped: what was left out while reading, each with its reason.
+        structures: The n pymatgen structures, with plain elements (no oxidation states, no site properties).
+        ids: The n unique names of the structures.
+        labels: Labels (n,) of float64 by name, in the unit of the source; NaN where a row has none.
+        skipped: Inputs that were left out while reading, each with its reason.
     """
 
     structures: list[Structure]
@@ -42,16 +42,16 @@ class StructureSet:
         return iter(self.structures)
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> StructureSet:
-        """The structures at ``indices`` (integers, or a boolean mask of shape (n,)), in that order.
+        """Select the structures at ``indices`` (integers, or a boolean mask of shape (n,)), in that order.
 
         Args:
-            indices: which to take; an empty list gives an empty set.
+            indices: Rows to take; an empty list gives an empty set.
 
         Returns:
             A new set; ``skipped`` still says what the whole reading left out.
 
         Raises:
-            IndexError: an index is out of range or the mask has another length.
+            IndexError: An index is out of range, or the mask has another length.
         """
         wanted = np.asarray(indices) if len(indices) else np.zeros(0, dtype=int)
         rows = np.arange(len(self))[wanted]
@@ -60,7 +60,7 @@ class StructureSet:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The id and the labels of each structure, those that it has."""
+        """Id of each structure with the labels that it has."""
         labels = self.labels.items()
         return [{"id": one} | {k: v[i] for k, v in labels if v[i] == v[i]} for i, one in enumerate(self.ids)]
 
@@ -72,7 +72,7 @@ class StructureSet:
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """Names that are all different: a repeated one gets a number.
+    """Make names unique: a repeated one gets a number.
 
     >>> unique(["a", "a", "a_2"])
     ['a', 'a_3', 'a_2']

@@ -37,14 +37,14 @@ def write_structures(
     """Write structures as extended XYZ (gzipped if ``path`` ends in ``.gz``), atomically.
 
     Args:
-        structures: ordered structures; of a ``StructureSet`` the ids and labels are written too, unless ``info`` is
+        structures: Ordered structures; of a ``StructureSet`` the ids and labels are written too, unless ``info`` is
             given. Positions are written in Angstrom with 8 decimals.
-        path: the file to write; its folder is made if missing.
-        info: what to say of each frame (same length); None values are left out.
+        path: File to write; its folder is made if missing.
+        info: Entries of each frame's comment line (same length); None values are left out.
 
     Raises:
         InputError: ``info`` has another length, or uses a key that extended XYZ reserves.
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     frames = list(structures)
     if info is None:
@@ -77,13 +77,13 @@ def write_cifs(structures: Iterable[Structure], folder: str | Path, names: Seque
     """Write each structure to ``folder/<name>.cif`` (P1, 8 decimals, sites sorted by element), atomically.
 
     Args:
-        structures: n structures.
-        folder: made if missing.
-        names: n file names, with or without ``.cif``; characters unsafe in a file name become ``_``.
+        structures: The n structures.
+        folder: Folder of the files; it is made if missing.
+        names: The n file names, with or without ``.cif``; characters unsafe in a file name become ``_``.
 
     Raises:
-        InputError: the number of names differs, or two names give the same file.
-        OSError: a file cannot be written.
+        InputError: The number of names differs, or two names give the same file.
+        OSError: A file cannot be written.
     """
     frames = list(structures)
     safe = [UNSAFE.sub("_", name.removesuffix(".cif")) for name in names]
@@ -98,7 +98,7 @@ def write_cifs(structures: Iterable[Structure], folder: str | Path, names: Seque
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """Names as files can have them, all different: characters unsafe in a file name become ``_``.
+    """Turn names into unique file names: characters unsafe in a file name become ``_``.
 
     >>> file_names(["a/b", "a_b", "c"])
     ['a_b', 'a_b_2', 'c']
@@ -107,7 +107,7 @@ def file_names(names: Sequence[str]) -> list[str]:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
-    """Rows as CSV; the columns are the first row's keys, unless they are given because there may be no row."""
+    """Format rows as CSV; the columns are the first row's keys, unless they are given because there may be no row."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(columns or rows[0]), lineterminator="\n")
     table.writeheader()
@@ -120,12 +120,12 @@ def write_embedding(path: Path, pool: StructureSet, Z: np.ndarray, made_by: Mapp
 
     Args:
         path: Parquet file; its folder is made if missing.
-        pool: n crystals.
-        Z: (n, dim) or (total atoms, dim) float32.
-        made_by: what the file's metadata says under ``matgl_fill``.
+        pool: The n crystals.
+        Z: Embedding, (n, dim) or (total atoms, dim), float32.
+        made_by: Entries of the file's metadata under ``matgl_fill``.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     columns: dict[str, pa.Array] = {"id": pa.array(pool.ids)}
     if made_by["level"] == "atom":

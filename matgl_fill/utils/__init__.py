@@ -1,1 +1,1 @@
-"""What every room needs and none owns: files, console, hashes, validation."""
+"""Tools that every room needs and none owns: files, console, hashes, validation."""

@@ -1,4 +1,4 @@
-"""The state of long work in a file, so that an interrupted one goes on where it was."""
+"""The state of long work in a file, so that interrupted work goes on where it was."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SAFE_NUMPY = (
     _reconstruct,
     *(getattr(np.dtypes, f"{t}DType") for t in ("Bool", "Float32", "Float64", "Int32", "Int64")),
 )
-"""What a file of arrays may hold besides tensors, numbers and texts."""
+"""Types that a file of arrays may hold besides tensors, numbers and texts."""
 
 
 class Checkpoint:
-    """One file in which long work keeps what is done: a search, an analysis, a training, labels.
+    """One file in which long work keeps its state: a search, an analysis, a training or labels.
 
-    A reader sees the old file or the new one, never a part. Nothing a file holds is run when it is read.
+    A reader sees the old file or the new one, never a part. Reading a file runs nothing that it holds.
 
     Args:
-        path: the file; None keeps nothing.
-        key: hash of all that the work depends on; a file with another key is refused.
-        what: the work in words, for errors: ``"a search"``.
+        path: Path of the file; None keeps nothing.
+        key: Hash of all that the work depends on; a file with another key is refused.
+        what: Name of the work for errors, for example ``"a search"``.
     """
 
     def __init__(self, path: str | Path | None, key: str, what: str) -> None:
@@ -38,10 +38,10 @@ class Checkpoint:
         self._key, self._what = key, what
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, None where there is none.
+        """Read the saved state; None where there is none.
 
         Raises:
-            InputError: the file is of other work, or not of this kind.
+            InputError: The file is of other work, or not of this kind.
         """
         if self.path is None or not self.path.exists():
             return None
@@ -59,7 +59,7 @@ class Checkpoint:
         """Write a state of arrays, tensors, numbers, texts, and lists and dictionaries of these.
 
         Raises:
-            OSError: the file cannot be written; an older one is then still whole.
+            OSError: The file cannot be written; an older one is then still whole.
         """
         if self.path is not None:
             data = io.BytesIO()

@@ -16,19 +16,19 @@ console = Console(stderr=True)
 
 
 def track(items: Iterable[T], description: str) -> Iterator[T]:
-    """Iterate with a progress bar and time left; nothing is drawn unless stderr is a terminal."""
+    """Iterate with a progress bar and the time left; nothing is drawn unless stderr is a terminal."""
     return iter(rich_track(items, description, console=console, disable=not console.is_terminal, transient=True))
 
 
 @dataclass
 class Clock:
-    """Wall time per stage."""
+    """Clock of the wall time of each stage."""
 
     stages: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block and say on the terminal what runs."""
+        """Measure the time of a block, and print its name on the terminal."""
         console.print(f"[bold]{name}[/bold]", highlight=False) if console.is_terminal else None
         start = time.perf_counter()
         yield

@@ -16,14 +16,16 @@ from matgl_fill.errors import InputError
 
 
 def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
-    """Write a whole file or nothing: a temporary file beside it, synced, then put in its place.
+    """Write a whole file or nothing.
+
+    The content goes to a temporary file in the same folder, which is synced and then takes the file's name.
 
     Args:
-        path: the file to write or replace; its folder is made if missing.
-        text_or_bytes: the whole content; text is encoded as UTF-8.
+        path: File to write or replace; its folder is made if missing.
+        text_or_bytes: Whole content; text is encoded as UTF-8.
 
     Raises:
-        OSError: the folder or file cannot be written; an older file is then still whole.
+        OSError: The folder or file cannot be written; an older file is then still whole.
     """
     data = text_or_bytes.encode() if isinstance(text_or_bytes, str) else text_or_bytes
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,15 +41,17 @@ def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
 
 
 def atomic_folder(path: Path, write: Callable[[Path], object]) -> None:
-    """Write files of a folder that belong together: into a folder in it, then all at once in their places.
+    """Write files of a folder that belong together.
+
+    They are written into a temporary folder inside it and then moved out all at once.
 
     Args:
-        path: the folder, made if missing. What else is in it stays there.
-        write: makes the folder that it is given and writes the files into it.
+        path: Folder of the files, made if missing. Its other files stay.
+        write: Function that makes the folder it is given and writes the files into it.
 
     Raises:
-        OSError: they cannot be written; older ones are then still whole. A process that dies in the moment between
-            the older and the new ones leaves files missing, never some of each.
+        OSError: The files cannot be written; older ones are then still whole. A process that dies in the moment
+            between the older and the new ones leaves files missing, never some of each.
     """
     path.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=path) as temporary:
@@ -74,7 +78,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, object]) -> None:
 
 
 def read_arrays(path: str | Path, what: str, names: Collection[str] = ()) -> dict[str, np.ndarray]:
-    """Arrays of an ``.npz`` file that :func:`write_arrays` wrote, all or those named.
+    """Read all or the named arrays of an ``.npz`` file that :func:`write_arrays` wrote.
 
     Raises:
         InputError: There is no such file, it is damaged, or it lacks one of them; ``what`` says what it should be.
@@ -93,7 +97,7 @@ def _npz(path: str | Path) -> Path:
 
 
 def remove_others(paths: Iterable[Path], names: Collection[str]) -> None:
-    """Remove the files whose names, without their endings, are none of the given ones."""
+    """Remove the files whose names, without their suffixes, are none of the given ones."""
     for path in paths:
         if path.stem not in names:
             path.unlink()

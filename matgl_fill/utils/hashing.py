@@ -1,4 +1,4 @@
-"""Hashes by which results are known again: of models, of crystals, of arrays and settings."""
+"""Hashes of models, crystals, arrays and settings, by which stored results are found again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def hash_parts(*parts: object) -> str:
-    """SHA-256 of arrays (their bytes), bytes, and of anything else its text."""
+    """SHA-256 over the bytes of arrays, over bytes, and over the text of anything else."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -22,7 +22,7 @@ def hash_parts(*parts: object) -> str:
 
 
 def hash_model(model: nn.Module) -> str:
-    """Hash of a model's classes, weights and backend: it changes when the embedding could."""
+    """Hash of a model's classes, weights and backend; it changes whenever the embedding could."""
     backend = getattr(matgl.config, "BACKEND", "PYG")
     digest = hashlib.sha256(f"{matgl.__version__} {backend} {model!r}".encode())
     for name, tensor in sorted(model.state_dict().items()):

@@ -1,4 +1,4 @@
-"""Which versions and which machine a result was made with."""
+"""Package versions and machine with which a result was made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGES = ("matgl", "torch", "pymatgen-core", "ase", "numpy", "scikit-learn")
 
 
 def package_facts() -> dict[str, str]:
-    """What ``model.json`` says of the package that wrote it: version, and the backend, on which messages depend."""
+    """Version of the package and MatGL's backend, for ``model.json``; the direction of messages depends on both."""
     return {"version": version("matgl_fill"), "backend": getattr(matgl.config, "BACKEND", "PYG")}
 
 

@@ -17,8 +17,8 @@ class Scaling(Generic[Array]):
     """The change of coordinates x = (z - origin) / extent, one origin and one extent for every dimension.
 
     Attributes:
-        origin: (d,) what becomes zero.
-        extent: (d,) what becomes one; infinite for a dimension that is to be zero throughout.
+        origin: Point (d,) that becomes zero.
+        extent: Length (d,) that becomes one; infinite for a dimension that is to be zero throughout.
     """
 
     origin: Array
@@ -26,23 +26,23 @@ class Scaling(Generic[Array]):
 
     @staticmethod
     def of(Z: np.ndarray, floor: float = 1e-9, narrow: float | None = None) -> Scaling[np.ndarray]:
-        """To mean 0 and standard deviation 1 of points.
+        """Scale points to mean 0 and standard deviation 1.
 
         Args:
-            Z: (n, d) points.
-            floor: a dimension with no larger deviation than this counts as constant.
-            narrow: extent of constant dimensions; ``floor`` if not given.
+            Z: Points (n, d).
+            floor: Deviation up to which a dimension counts as constant.
+            narrow: Extent of constant dimensions; ``floor`` if not given.
         """
         return Scaling(Z.mean(axis=0), _raised(Z.std(axis=0), floor, narrow))
 
     @staticmethod
     def of_range(Z: np.ndarray, floor: float = 1e-12, narrow: float | None = np.inf) -> Scaling[np.ndarray]:
-        """To the unit cube around points.
+        """Scale the range of points to the unit cube.
 
         Args:
-            Z: (n, d) points.
-            floor: a dimension in which they span no more than this counts as constant.
-            narrow: extent of constant dimensions, which are zero throughout by default; None for ``floor``.
+            Z: Points (n, d).
+            floor: Range up to which a dimension counts as constant.
+            narrow: Extent of constant dimensions, which are zero throughout by default; None for ``floor``.
         """
         return Scaling(Z.min(axis=0), _raised(np.ptp(Z, axis=0), floor, narrow))
 
@@ -51,13 +51,13 @@ class Scaling(Generic[Array]):
         return (Z - self.origin) / self.extent
 
     def inverse(self: Scaling[np.ndarray], X: np.ndarray) -> np.ndarray:
-        """Points (..., d) in the original coordinates; at the origin where the extent is infinite."""
+        """Points (..., d) in the original coordinates; they lie at the origin where the extent is infinite."""
         return X * np.where(np.isfinite(self.extent), self.extent, 0.0) + self.origin
 
     def tensors(
         self: Scaling[np.ndarray], dtype: torch.dtype, device: torch.device | str | None = None
     ) -> Scaling[Tensor]:
-        """The same for tensors of a precision, on a device."""
+        """The same scaling for tensors of a given precision and device."""
         return Scaling(
             torch.as_tensor(self.origin, dtype=dtype, device=device),
             torch.as_tensor(self.extent, dtype=dtype, device=device),

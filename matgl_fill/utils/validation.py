@@ -8,14 +8,14 @@ from typing import Any
 from matgl_fill.errors import InputError
 
 SEEDS_END = 2**63
-"""Seeds of PyTorch are below."""
+"""Seeds of PyTorch are smaller than this."""
 
 
 def as_int(name: str, value: Any) -> int:
-    """An int, from NumPy's too.
+    """Convert a Python or NumPy integer to an int.
 
     Raises:
-        InputError: it is none.
+        InputError: The value is not an integer.
     """
     try:
         return operator.index(value)
@@ -24,10 +24,10 @@ def as_int(name: str, value: Any) -> int:
 
 
 def check_seed(seed: Any) -> int:
-    """The seed as an int.
+    """Convert a seed to an int.
 
     Raises:
-        InputError: it is none that generators take.
+        InputError: The seed is not one that random generators take.
     """
     number = as_int("seed", seed)
     if not 0 <= number < SEEDS_END:
