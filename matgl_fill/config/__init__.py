@@ -1,4 +1,4 @@
-"""Settings of a run, in code and as a file."""
+"""The settings of a run, in code and as a file."""
 
 from __future__ import annotations
 

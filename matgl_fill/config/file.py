@@ -1,4 +1,4 @@
-"""Settings as a file: TOML or YAML in, commented TOML out."""
+"""Read settings from TOML or YAML files, and write them as commented TOML."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ WIDTH = 100
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings in a TOML or YAML file, as they stand there.
+    """Read the settings in a TOML or YAML file, unchecked.
 
     Args:
-        path: file whose name ends in ``.toml``, ``.yaml`` or ``.yml``.
+        path: File whose name ends in ``.toml``, ``.yaml`` or ``.yml``.
 
     Raises:
-        InputError: there is no such file, it is of another kind, it cannot be parsed, or it is no table of settings.
+        InputError: There is no such file, it is of another kind, it cannot be parsed, or it is no table of settings.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,10 +44,10 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 
 def check_names(given: Iterable[Any], names: Sequence[str]) -> None:
-    """Refuse settings that there are not.
+    """Refuse unknown names of settings.
 
     Raises:
-        InputError: with the nearest name there is.
+        InputError: A name is unknown; the message gives the nearest valid one.
     """
     for name in map(str, given):
         if name not in names:
@@ -57,11 +57,11 @@ def check_names(given: Iterable[Any], names: Sequence[str]) -> None:
 
 
 def settings_toml(config: BaseModel, explain: bool = True) -> str:
-    r"""A config as TOML, a table for each group of settings; those that are left open are commented out.
+    r"""Write a config as TOML, with a table for each group of settings; open settings are commented out.
 
     Args:
-        config: groups of settings, as :class:`matgl_fill.FillConfig` is.
-        explain: say in a comment what each setting means.
+        config: Groups of settings, such as a :class:`matgl_fill.FillConfig`.
+        explain: Whether a comment says what each setting means.
 
     Example:
         >>> from matgl_fill.config import FillConfig
@@ -84,7 +84,7 @@ def settings_toml(config: BaseModel, explain: bool = True) -> str:
 
 
 def _comment(text: str, kind: Any) -> list[str]:
-    """Lines that say what a field of a kind means and, where few words are allowed, which."""
+    """Comment lines with the meaning of a field and, where few values are allowed, with these values."""
     text = " ".join(text.replace("``", "").split())
     if get_origin(kind) is Literal:
         text += " One of " + ", ".join(map(json.dumps, get_args(kind))) + "."
