@@ -1,4 +1,4 @@
-"""MatGL potentials in ASE that know where they are on unknown ground, and learn there."""
+"""MatGL potentials in ASE that recognise structures unlike the known crystals, and learn from them."""
 
 from __future__ import annotations
 

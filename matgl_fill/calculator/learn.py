@@ -1,4 +1,4 @@
-"""From frames that a simulation met to a fill-tuned potential."""
+"""Fill-tuning of a potential by frames that a simulation met."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from matgl_fill.training.run_state import oracle_fingerprint
 from matgl_fill.utils.hashing import hash_structure
 
 BATCH_ATOMS = 200
-"""Atoms of the frames in a training step, unless the config says how many frames."""
+"""Number of atoms of the frames in a training step, unless the config gives the number of frames."""
 Settings = FillConfig | dict[str, Any] | str | Path | None
 OracleResults = dict[bytes, dict[str, Any]]
-"""Energy, forces and stress by crystal and oracle; what failed is asked again."""
+"""Energy, forces and stress by crystal and oracle; crystals on which the oracle failed are asked again."""
 
 
 @dataclass(frozen=True)
 class FrameSet:
-    """Frames of simulations by which a potential is to be filled.
+    """Frames of simulations by which a potential is to be fill-tuned.
 
     Attributes:
-        adapter: of the potential.
-        reference: of its latent space.
-        pool: known crystals.
-        frames: the frames.
-        results: what oracles have calculated already; more is added.
+        adapter: Adapter of the potential.
+        reference: Reference of the potential's latent space.
+        pool: Pool of known crystals.
+        frames: Frames to learn from.
+        results: Results that oracles have calculated already; new ones are added.
     """
 
     adapter: Adapter
@@ -51,7 +51,7 @@ class FrameSet:
     results: OracleResults
 
     def fill(self, oracle: Any, seed: int, config: Settings, out: str | Path | None) -> FillResult:
-        """:func:`matgl_fill.fill_tune` on the frames; arguments and errors as there."""
+        """Call :func:`matgl_fill.fill_tune` on the frames; arguments and errors are the same."""
         settings = FillConfig.make(config)
         if not settings.says("batch_size"):
             atoms = sum(len(frame) for frame in self.frames) / len(self.frames)
@@ -64,7 +64,7 @@ class FrameSet:
         return fill_tune(self.adapter.model, self.pool, labelled=self.labelled(oracle), **given)
 
     def proposals(self) -> list[Proposal]:
-        """The frames as proposals for the latent points where they are."""
+        """The frames as proposals whose targets are their own latent points."""
         crystals = [crystal for _, crystal in self.crystals()]
         Z = self.adapter.embed_graphs(self.adapter.graphs(crystals))[0]
         rows = zip(crystals, Z, self.reference.crystals.distance(Z), self.reference.roughness.local(Z), strict=True)
@@ -77,7 +77,7 @@ class FrameSet:
         """The frames with the oracle's energies, forces and stresses.
 
         Raises:
-            OracleError: it is missing, or it fails on more than half of them.
+            OracleError: The oracle is missing, or it fails on more than half of the frames.
         """
         name, source = resolve(oracle)
         crystals, asked = self.crystals(), oracle_fingerprint(source)
@@ -100,10 +100,10 @@ class FrameSet:
         return out
 
     def crystals(self) -> list[tuple[int, Structure]]:
-        """Number and crystal of each frame that is one; a warning tells the others.
+        """Number and crystal of each frame that is a crystal; a warning names the other frames.
 
         Raises:
-            InputError: none is.
+            InputError: No frame is a crystal.
         """
         found = read_each(self.frames)
         lost = [f"frame {k + 1}: {one.reason}" for k, one in enumerate(found) if isinstance(one, Skipped)]

@@ -1,4 +1,4 @@
-"""MatGL's potential calculator that also says how rough and how new a structure is, and learns from it."""
+"""MatGL's potential calculator, extended by roughness and novelty of a structure and by learning from frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from matgl_fill.roughness import RoughnessResult, graph_roughness
 from matgl_fill.structures import StructureSet, bundled_pool, read_frames, read_structures
 
 LATENT = ("roughness", "novelty", "roughness_per_atom", "novelty_per_atom")
-"""Results beyond MatGL's own."""
+"""Names of the results beyond MatGL's own."""
 
 
 class FillCalculator(PESCalculator):
@@ -44,8 +44,8 @@ class FillCalculator(PESCalculator):
         roughness: Roughness of the pool's embedding, from :func:`matgl_fill.analyze_roughness`; it is analysed at the
             first call if not given.
         pool: Known crystals by which roughness and novelty are measured, and which are held when the calculator
-            learns; anything :func:`matgl_fill.read_structures` takes, the package's own if not given. Give the pool
-            that the roughness was analysed on.
+            learns: anything :func:`matgl_fill.read_structures` takes; the package's own pool if not given. Give the
+            pool that the roughness was analysed on.
         settings: Settings of ``PESCalculator``: ``stress_unit``, ``use_voigt``, ``state_attr``, ``total_charge``, ...
 
     Raises:
@@ -74,7 +74,7 @@ class FillCalculator(PESCalculator):
         self.implemented_properties = [*self.implemented_properties, *LATENT]
         self.original = potential
         self.learnt: list[Atoms] = []
-        """Frames by which the present model was filled."""
+        """Frames by which the present model was fill-tuned."""
         self.watchers: list[Watcher] = []
         self.embedding: tuple[np.ndarray, np.ndarray]
         """Structure (d,) and atom (N, d) embedding of the last calculation."""
@@ -85,7 +85,7 @@ class FillCalculator(PESCalculator):
         self._use(potential)
 
     def _use(self, potential: Potential) -> None:
-        """Take a model; what depended on the last one is forgotten."""
+        """Take a model and forget everything that depended on the last one."""
         self.potential = potential
         self._adapter: Adapter = get_adapter(potential)
         self.__dict__.pop("reference", None)
@@ -95,12 +95,12 @@ class FillCalculator(PESCalculator):
 
     @cached_property
     def pool(self) -> StructureSet:
-        """Known crystals, as they were read."""
+        """The known crystals, as they were read."""
         return read_structures(bundled_pool(self._adapter.element_types) if self._source is None else self._source)
 
     @cached_property
     def reference(self) -> LatentReference:
-        """What roughness and novelty are measured by; made at the first call, with the frames that were learnt."""
+        """The reference of roughness and novelty, made at the first call; it includes the frames that were learnt."""
         crystals = [*self.pool.structures, *read_structures(self.learnt).structures] if self.learnt else self.pool
         pool = prepare_pool(self._adapter, crystals)
         given = self._given if self.potential is self.original else None
@@ -110,7 +110,7 @@ class FillCalculator(PESCalculator):
     def calculate(
         self, atoms: Atoms, properties: list[str] | None = None, system_changes: list[str] | None = None
     ) -> None:
-        """MatGL's results, and roughness and novelty from the features of the same forward pass.
+        """Calculate MatGL's results, and roughness and novelty from the features of the same forward pass.
 
         Raises:
             InputError: An element is unknown to the potential.
@@ -155,7 +155,12 @@ class FillCalculator(PESCalculator):
         return z[0], each
 
     def watch(self, atoms: Atoms | None = None, **settings: Any) -> Watcher:
-        """A :class:`Watcher` whose frames :meth:`fill` learns from; attach it to dynamics or an optimiser."""
+        """Make a :class:`Watcher` whose frames :meth:`fill` learns from; attach it to dynamics or an optimiser.
+
+        Args:
+            atoms: Atoms that are simulated; they may instead be given at each call of the watcher.
+            settings: Further arguments of :class:`Watcher`.
+        """
         watcher = Watcher(self, atoms, **settings)
         self.watchers.append(watcher)
         return watcher
@@ -175,12 +180,12 @@ class FillCalculator(PESCalculator):
         on DGL, where there is none, ``"add"``). Without one the embedding alone is refined: the original stays, with
         its energies and forces, and a tuned branch is attached to it.
 
-        Every filling starts from the original with all frames so far, so that drift does not add up; an oracle is
-        asked about each frame once.
+        Every filling starts from the original with all frames so far, so that drift does not add up; an oracle labels
+        each frame once.
 
         Args:
             oracle: ASE calculator, MatGL ``Potential``, ``"sevennet"``, ..., as in :func:`matgl_fill.fill_tune`.
-            frames: Frames to learn from, or a file of them; those of all watchers if not given.
+            frames: Frames to learn from, or a file of them; the frames of all watchers if not given.
             seed: Seed of the training.
             config: Changes to the settings, as in :func:`matgl_fill.fill_tune`.
             out: Folder for model, frames, settings and report.
@@ -221,7 +226,7 @@ class FillCalculator(PESCalculator):
         )
 
     def undo(self) -> Potential:
-        """Go back to the potential that was given, which no filling changed; what was learnt is forgotten."""
+        """Go back to the potential that was given, which no filling changed, and forget the frames that were learnt."""
         self.learnt = []
         self._use(self.original)
         return self.original

@@ -1,4 +1,4 @@
-"""How rough and how new a point of latent space is, measured by the crystals that are known."""
+"""Roughness and novelty of a point of latent space, measured by the known crystals."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from matgl_fill.roughness import RoughnessResult
 from matgl_fill.utils.scaling import Scaling
 
 SAME = 1e-3
-"""Points closer than this (standardised, per dimension) are one and the same."""
+"""Distance (standardised, per dimension) below which two points count as one."""
 MAX_POINTS = 20_000
-"""Known atoms that are kept at most, drawn at random with seed 0."""
+"""Largest number of points of known atoms that are kept, drawn at random with seed 0."""
 SAMPLE = 2_000
-"""Points at most on which the typical neighbour distance is measured."""
+"""Largest number of points on which the typical neighbour distance is measured."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class ReferenceSet:
     """Points of latent space by which others are measured: known crystals, or their atoms.
 
     Attributes:
-        scaling: of latent coordinates to mean 0 and standard deviation 1 of the points.
-        points: (m, d) standardised points, double precision.
-        unit: median distance from a point to the nearest of another crystal, in standardised coordinates.
-        levels: (m,) local roughness at the points, rising.
+        scaling: Scaling of latent coordinates to mean 0 and standard deviation 1 of the points.
+        points: Standardised points, (m, d), double precision.
+        unit: Median distance from a point to the nearest of another crystal, in standardised coordinates.
+        levels: Local roughness at the points, (m,), in rising order.
     """
 
     scaling: Scaling[np.ndarray]
@@ -40,15 +40,15 @@ class ReferenceSet:
 
     @classmethod
     def of(cls, Z: np.ndarray, owner: np.ndarray, roughness: RoughnessResult) -> ReferenceSet:
-        """Standardise, drop repeated points of a crystal, measure.
+        """Standardise latent points, drop repeated points of a crystal, and measure the rest.
 
         Args:
-            Z: (n, d) latent points.
-            owner: (n,) the crystal of each.
-            roughness: whose surface is evaluated at them.
+            Z: Latent points, (n, d).
+            owner: Number of the crystal of each point, (n,).
+            roughness: Roughness whose surface is evaluated at the points.
 
         Raises:
-            InputError: all points of different crystals coincide.
+            InputError: All points of different crystals coincide.
         """
         Z = Z.astype(float)
         scaling = Scaling.of(Z, narrow=1.0)
@@ -65,7 +65,12 @@ class ReferenceSet:
         return cls(scaling, points, float(nearest.median()), np.sort(roughness.local(Z[order])))
 
     def distance(self, Z: np.ndarray, others: Tensor | None = None) -> np.ndarray:
-        """(m,) distance of latent points (m, d) to the nearest known one, or of others, in units of ``unit``."""
+        """Distance (m,) of latent points (m, d) to the nearest point of the set, in units of ``unit``.
+
+        Args:
+            Z: Latent points, (m, d).
+            others: Standardised points to which distances are measured instead of those of the set.
+        """
         return (
             torch.cdist(self.standard(Z), self.points if others is None else others).min(dim=1).values.numpy()
             / self.unit
@@ -76,12 +81,12 @@ class ReferenceSet:
         return torch.from_numpy(self.scaling(Z))
 
     def percentile(self, local: np.ndarray) -> np.ndarray:
-        """(m,) share of the known points, 0 to 1, whose local roughness is not above the given one (m,)."""
+        """Share (m,) of the points of the set, 0 to 1, whose local roughness is not above the given one (m,)."""
         return np.searchsorted(self.levels, local, side="right") / len(self.levels)
 
 
 class LatentReference:
-    r"""The known part of a model's latent space, and how far from it and how rough a point is.
+    r"""The known crystals in a model's latent space, by which roughness and novelty of a point are measured.
 
     **Novelty** of a crystal with embedding z is the distance to the nearest known crystal over the distance that known
     crystals typically have from each other,
@@ -89,17 +94,17 @@ class LatentReference:
     .. math:: \nu(z) = \min_i \|x - x_i\| \,/\, \operatorname{median}_j \min_{i \ne j} \|x_j - x_i\|,
         \quad x = (z - \mu) / \sigma
 
-    with mean and deviation of the pool in every dimension: 0 at a known crystal, 1 as far as known crystals are from
-    each other. Of an atom it is the same over the known atoms, where the typical distance is to the nearest atom of
-    another crystal; of several atoms in one environment a crystal counts one.
+    where μ and σ are mean and deviation of the pool in every dimension: 0 at a known crystal, 1 as far as known
+    crystals are from each other. The novelty of an atom is the same over the known atoms, where the typical distance
+    is to the nearest atom of another crystal; of several atoms of a crystal in one environment only one counts.
 
     **Roughness** is the share of known crystals (or atoms) whose local roughness
     (:meth:`matgl_fill.roughness.RoughnessResult.local`) is not above the one here: 0.9 is rougher than nine in ten.
-    Atoms are read off the same surface. That has a meaning because the structure embedding of a potential is the mean
-    of its atoms': an atom stands where a crystal of its like would.
+    The roughness of atoms is read off the same surface. That has a meaning because the structure embedding of a
+    potential is the mean of its atoms' embeddings: an atom stands where a crystal of such atoms would.
 
-    The surface is a sum over points among the known crystals and falls to nothing away from all of them. Roughness says
-    that crystals around here are told apart badly, novelty that there are none.
+    The surface is a sum over points among the known crystals and falls to zero away from all of them. High roughness
+    means that the model separates the crystals around a point badly, high novelty that there are none around it.
 
     Args:
         roughness: Roughness of the crystals' embedding.
@@ -137,7 +142,7 @@ class LatentReference:
 
 
 def embed_atoms(adapter: Adapter, graphs: Sequence[Graph]) -> tuple[np.ndarray, np.ndarray]:
-    """Atom embedding (m, d) of crystals, and the crystal (m,) of each atom; evaluation mode, no gradient."""
+    """Atom embedding (m, d) of crystals and the number (m,) of each atom's crystal, in evaluation mode, no gradient."""
     parts: list[np.ndarray] = [np.empty(0)] * len(graphs)
     with evaluation_mode(adapter.model), torch.no_grad():
         for index, batch in adapter.batches(graphs):

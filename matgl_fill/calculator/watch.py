@@ -1,4 +1,4 @@
-"""An observer that collects the frames of a simulation in which the model is on rough or new ground."""
+"""An observer that collects those frames of a simulation that are rough or new for the model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from matgl_fill.utils.files import atomic_write
 
 
 class LatentCalculator(Protocol):
-    """What a watcher asks a calculator, as :class:`~matgl_fill.calculator.FillCalculator` answers."""
+    """Calculator that a watcher can use, such as :class:`~matgl_fill.calculator.FillCalculator`."""
 
     potential: Potential
     embedding: tuple[np.ndarray, np.ndarray]
@@ -27,18 +27,18 @@ class LatentCalculator(Protocol):
 
     @property
     def reference(self) -> LatentReference:
-        """What novelty is measured by."""
+        """The reference by which novelty is measured."""
 
     def get_property(self, name: str, atoms: Atoms) -> Any:
-        """A result, calculated only if it was not yet."""
+        """A result of the calculator, which is calculated only if it was not yet."""
 
 
 class Watcher:
-    """Collects frames, to attach to dynamics or an optimiser: ``dynamics.attach(calc.watch(atoms), interval=10)``.
+    """Observer that collects frames of dynamics or an optimiser: ``dynamics.attach(calc.watch(atoms), interval=10)``.
 
     A frame is kept if its novelty or roughness reaches a threshold, unless all its atoms lie within ``spacing`` of
     atoms of frames that are kept already: the mean over many atoms hardly moves in dynamics, single atoms do. Beyond
-    the budget it takes the place of the frame that is least above its threshold, if it is further above its own: a
+    the budget a new frame replaces the one that is least above its threshold, if it is further above its own: a
     simulation that goes on to stranger structures ends with the strangest.
 
     Kept frames hold atoms and cell without results: a label can only come from an oracle.
@@ -51,18 +51,18 @@ class Watcher:
         roughness: The same for roughness, 0 to 1.
         spacing: Least distance of the newest atom of a kept frame from the atoms of the others, in units of novelty.
         budget: Number of frames that are kept at most.
-        path: ``.extxyz`` file or ASE ``.db``, rewritten whole or not at all at every new frame. Frames that are there
-            already are taken up and count.
+        path: ``.extxyz`` file or ASE ``.db``, rewritten whole or not at all at every new frame. Frames that the file
+            holds already are taken up and count.
 
     Attributes:
         frames: Frames that were kept and not learnt from yet, with ``info`` for novelty, roughness and ``call``, the
             number of the call.
         calls: Number of calls.
         seen: Number of frames that reached a threshold.
-        nearest: How many times a threshold the frames reached at most, since the last that were learnt from.
+        nearest: Largest ratio of a measure to its threshold over the frames since the last that were learnt from.
 
     Raises:
-        InputError: There is no threshold, one that is not positive, no budget, or a file of another kind.
+        InputError: No threshold is given, one is not positive, the budget is below 1, or the file is of another kind.
     """
 
     def __init__(
@@ -98,13 +98,13 @@ class Watcher:
                 self._add(bare(frame), facts, self.calls)
 
     def __call__(self, atoms: Atoms | None = None) -> bool:
-        """Look at the present frame; True if it was kept.
+        """Measure the present frame and keep it if it is rough or new; True if it was kept.
 
         Args:
-            atoms: frame; the watcher's own if not given.
+            atoms: Frame to measure; the watcher's own atoms if not given.
 
         Raises:
-            InputError: there are no atoms.
+            InputError: There are no atoms.
         """
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
@@ -138,7 +138,7 @@ class Watcher:
         return True
 
     def clear(self) -> None:
-        """Start anew; what was written stays in the file."""
+        """Start anew after the frames were learnt; frames in the file stay there."""
         self._learnt += self.frames
         self.frames, self._embeddings, self.nearest = [], [], 0.0
 
@@ -150,7 +150,7 @@ class Watcher:
         self._measured_by = self.calc.potential
 
     def _excess(self, facts: dict[str, float]) -> float:
-        """How many times a threshold a frame reaches, the largest of its measures."""
+        """Largest ratio of a frame's measures to their thresholds."""
         return max(facts[name] / limit for name, limit in self.thresholds.items())
 
     def _add(self, frame: Atoms, facts: dict[str, float], call: int) -> None:
@@ -173,12 +173,12 @@ class Watcher:
 
 
 def bare(atoms: Atoms) -> Atoms:
-    """Elements, positions and cell alone."""
+    """A copy of atoms that holds only elements, positions, cell and periodicity."""
     return Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def measured(calc: LatentCalculator, atoms: Atoms) -> dict[str, float]:
-    """Roughness and novelty of a frame, and the largest of its atoms; calculated only if it was not yet."""
+    """Roughness and novelty of a frame and the largest of its atoms, calculated only if they were not yet."""
     values = {name: calc.get_property(name, atoms) for name in ("roughness", "novelty")}
     for name in ("roughness", "novelty"):
         values[f"max_{name}_per_atom"] = float(np.max(calc.get_property(f"{name}_per_atom", atoms)))
