@@ -1,4 +1,4 @@
-"""Crystals in and out: reading, conversion, writing, plain descriptors, and the crystals and models that come with the package."""
+"""Crystals in and out: reading, conversion, writing, plain descriptors, and bundled crystals and models."""
 
 from matgl_fill.structures.bundled import bundled_pool, pool_named
 from matgl_fill.structures.descriptors import COMPOSITIONAL, describe, describe_structures

@@ -103,9 +103,9 @@ def _geometry(structure: Structure, numbers: np.ndarray) -> np.ndarray:
 def describe(structures: Any) -> np.ndarray:
     """Descriptors of crystals that do not depend on any model.
 
-    Those of composition are mean, mean absolute deviation, minimum and maximum over atoms of elemental properties (atomic
-    number, mass, Pauling electronegativity, covalent radius, group, row, Mendeleev number, valence s, p, d, f
-    electrons), element count and mixing entropy (the statistics of Ward et al., npj Comput. Mater. 2, 16028).
+    Those of composition are mean, mean absolute deviation, minimum and maximum over atoms of elemental properties
+    (atomic number, mass, Pauling electronegativity, covalent radius, group, row, Mendeleev number, valence s, p, d,
+    f electrons), element count and mixing entropy (the statistics of Ward et al., npj Comput. Mater. 2, 16028).
     Those of structure are volume per atom (A^3), density (u/A^3), packing fraction; nearest distance over the covalent
     diameter, coordination, bond polarity, each with its spread; radial distribution in units of the cube root of
     the volume per atom; bond-angle distribution. All are invariant to rotation, translation, permutation and

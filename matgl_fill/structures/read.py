@@ -87,7 +87,8 @@ def read_aligned(source: Any) -> StructureSet:
 def read_each(items: Sequence[Any]) -> list[Structure | Skipped]:
     """Read each object as :func:`read_structures` does; one that cannot be read gives the reason and its index.
 
-    The first index is ``"0"``."""
+    The first index is ``"0"``.
+    """
     found: list[Structure | Skipped] = []
     for k, item in enumerate(items):
         try:
