@@ -11,7 +11,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from ase.visualize.plot import plot_atoms
+from matplotlib.figure import Figure
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from rich.table import Table
 
@@ -216,10 +219,6 @@ def draw_gallery(folder: Path, seed: int = 0) -> list[Path]:
 
 
 def _draw_pair(before: Structure, after: Structure, name: str, record: str, path: Path) -> None:
-    from ase.visualize.plot import plot_atoms
-    from matplotlib.figure import Figure
-    from pymatgen.io.ase import AseAtomsAdaptor
-
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, structure, title in zip(panels, (before, after), ("before", record), strict=True):

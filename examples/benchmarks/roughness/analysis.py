@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 
+from examples.benchmarks.embedding.throughput import peak_memory_mb
 from matgl_fill.errors import InputError
 from matgl_fill.roughness import (
     LocalRoughness,
@@ -99,8 +100,6 @@ def cost(mode: Mode, n: int, d: int = 128) -> Cost:
 
 def _measured(mode: Mode, n: int, d: int) -> None:
     """Analyse and print the cost as JSON."""
-    from examples.benchmarks.embedding.throughput import peak_memory_mb
-
     analyse = graph_roughness if mode == "graph" else landscape_roughness
     analyse(*synthetic_embedding(200, 2)).maxima(1)  # warm up
     Z, response = synthetic_embedding(n, d)
