@@ -30,7 +30,7 @@ def few(model, pool):
 
 def tuned_by(model, pool, few, **other):
     result = mf.fill_tune(model, pool, proposals=few, config=MOVED, **other)
-    assert result.report["verdict"]["alpha"] == 1.0
+    assert result.report.verdict.alpha == 1.0
     return result.model
 
 
