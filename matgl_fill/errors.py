@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class MatglFillError(Exception):
-    """Base class of every error this package raises on purpose.
+    """Base class of every error that this package raises on purpose.
 
     The command line prints the message in one line and exits with :attr:`exit_code`.
     """
@@ -13,28 +13,28 @@ class MatglFillError(Exception):
 
 
 class InputError(MatglFillError, ValueError):
-    """Structures, labels or files that cannot be used (missing, empty, unreadable)."""
+    """Error about structures, labels or files that cannot be used (missing, empty, unreadable)."""
 
     exit_code = 2
 
 
 class ModelError(MatglFillError, ValueError):
-    """A model that cannot be loaded, or that no adapter understands."""
+    """Error about a model that cannot be loaded, or that no adapter understands."""
 
     exit_code = 3
 
 
 class GenerationError(MatglFillError, RuntimeError):
-    """Fewer crystals could be generated than were asked for."""
+    """Error when fewer crystals can be generated than were asked for."""
 
     exit_code = 4
 
 
 class OracleError(MatglFillError, RuntimeError):
-    """An oracle that is not installed, or that failed on too many crystals."""
+    """Error about an oracle that is not installed, or that failed on too many crystals."""
 
     exit_code = 5
 
 
 class MatglFillWarning(UserWarning):
-    """Something was skipped or adjusted; the message says what and why."""
+    """Warning that something was skipped or adjusted; the message says what and why."""

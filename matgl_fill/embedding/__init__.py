@@ -1,4 +1,4 @@
-"""Structures to embeddings: in one call, as a pool that knows all that is computed once, and what that costs."""
+"""Structures to embeddings: in one call, or as a pool with all that is computed once per crystal."""
 
 from matgl_fill.embedding.cost import embedding_seconds, search_seconds
 from matgl_fill.embedding.pool import Pool, prepare_pool

@@ -12,17 +12,17 @@ import numpy as np
 from matgl_fill.errors import InputError
 
 ASK = 500
-"""Keys asked for in one query; SQLite allows 999."""
+"""Number of keys in one query; SQLite allows 999."""
 
 
 class EmbeddingCache:
     """Rows of float32 in one SQLite file; every :meth:`put` is a transaction, so that a killed run keeps them.
 
     Args:
-        path: the file; made if missing.
+        path: Path of the file; it is made if missing.
 
     Raises:
-        InputError: the file is not a cache, or cannot be made.
+        InputError: The file is not a cache, or cannot be made.
 
     Example:
         >>> import numpy as np, tempfile
@@ -52,7 +52,7 @@ class EmbeddingCache:
         self._db.close()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """The rows there are, each flat."""
+        """Look up the stored rows, each flat; keys without a row are left out."""
         found: dict[bytes, np.ndarray] = {}
         for start in range(0, len(keys), ASK):
             asked = keys[start : start + ASK]

@@ -11,13 +11,13 @@ from pymatgen.core import Structure
 from matgl_fill.adapters import Adapter
 
 SAMPLE = 32
-"""Crystals that are embedded to learn the speed."""
+"""Number of crystals that are embedded to measure the speed."""
 SEARCH_COST = {True: 400, False: 150}
 """Searching one crystal costs about as much as embedding this many, with gradients and without."""
 
 
 def embedding_seconds(adapter: Adapter, structures: Sequence[Structure]) -> float:
-    """Seconds that one crystal takes, graph included, from embedding some of the given ones."""
+    """Time in seconds to embed one crystal, graph included, measured on some of the given crystals."""
     rows = np.linspace(0, len(structures) - 1, min(SAMPLE, len(structures))).astype(int)
     some = [structures[i] for i in rows]
     adapter.embed_graphs(adapter.graphs(some))
@@ -27,5 +27,5 @@ def embedding_seconds(adapter: Adapter, structures: Sequence[Structure]) -> floa
 
 
 def search_seconds(adapter: Adapter, seconds: float, n: int) -> float:
-    """Seconds of a search for n crystals, where one takes ``seconds`` to embed."""
+    """Time in seconds of a search for n crystals, where embedding one takes ``seconds``."""
     return seconds * SEARCH_COST[adapter.search_by_gradient] * n

@@ -24,7 +24,7 @@ from matgl_fill.utils.hashing import hash_model, hash_structure
 from matgl_fill.utils.validation import as_int
 
 CHUNK_CRYSTALS = 256
-"""Crystals at most whose graphs one thread holds at a time."""
+"""Largest number of crystals whose graphs one thread holds at a time."""
 
 Level = Literal["structure", "atom"]
 Pooling = Literal["model", "mean", "sum", "max"]
@@ -50,28 +50,29 @@ def embed(
     depend on their number, and no more than a few hundred graphs are held at a time.
 
     Args:
-        model: any MatGL model that :func:`get_adapter` serves.
-        structures: anything :func:`matgl_fill.read_structures` takes, or what it returned: then crystals that
+        model: Any MatGL model that :func:`get_adapter` serves.
+        structures: Anything :func:`matgl_fill.read_structures` takes, or what it returned: then crystals that
             could not be read are left out, and its ``ids`` name the rows.
-        level: ``"structure"`` for one row a crystal, ``"atom"`` for one row an atom (crystals in order).
-        batch_size: crystals per model call; ``"auto"`` sorts by size and fills batches up to a budget of edges that
-            is found from the width of the model.
-        progress: show a progress bar on a terminal.
-        pooling: how atoms become a crystal: ``"model"`` is the architecture's own structure embedding (its adapter's
+        level: Level of the rows: ``"structure"`` for one row a crystal, ``"atom"`` for one row an atom (crystals in
+            order).
+        batch_size: Number of crystals per model call; ``"auto"`` sorts by size and fills batches up to a budget of
+            edges that is found from the width of the model.
+        progress: Show a progress bar on a terminal.
+        pooling: How atoms become a crystal: ``"model"`` is the architecture's own structure embedding (its adapter's
             docstring says which tensor), the others pool the atom features.
-        layers: atom features after the last block, or after every block side by side (``pooling="model"`` then
+        layers: Atom features after the last block, or after every block side by side (``pooling="model"`` then
             means their mean).
-        state: fidelity index of multi-fidelity models.
-        descriptors: append the columns of :func:`matgl_fill.describe` (structure level only).
+        state: Fidelity index of multi-fidelity models.
+        descriptors: Append the columns of :func:`matgl_fill.describe` (structure level only).
         cache: SQLite file of embeddings keyed by weights, settings and structure; made if missing. What it holds is
             not computed again, and a call that was interrupted goes on from it.
 
     Returns:
-        float32 array, (n, dim) or (total atoms, dim_atom); more columns with ``layers="all"``.
+        Embedding (n, dim) or (total atoms, dim_atom), float32; more columns with ``layers="all"``.
 
     Raises:
-        InputError: a structure could not be read or holds an element the model does not know, a word is none of the
-            choices, or ``cache`` is a file of another kind.
+        InputError: A structure could not be read or holds an element that the model does not support, an option is
+            none of its choices, or ``cache`` is a file of another kind.
     """
     _check_words(level=level, pooling=pooling, layers=layers)
     adapter = get_adapter(model, state)

@@ -1,4 +1,4 @@
-"""The crystals a user knows, with everything that is computed once per crystal."""
+"""The user's crystals, with everything that is computed once per crystal."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Pool:
     """Usable crystals with everything that is computed once per crystal.
 
     Attributes:
-        structures: n crystals.
-        ids: n names, all different.
-        graphs: n graphs of the model.
-        Z: (n, dim) float32 embedding.
-        y: (n,) the model's own predictions, in its own unit; of the whole cell for potentials.
-        D: (n, k) descriptors, see :func:`matgl_fill.describe`.
-        skipped: what was left out while reading or refused by the model, each with its reason.
-        seconds_per_edge: that embedding took.
+        structures: The n crystals.
+        ids: The n unique names of the crystals.
+        graphs: The n graphs of the crystals as the model takes them.
+        Z: Embedding of the crystals, (n, dim), float32.
+        y: Predictions (n,) of the model, in its own unit; of the whole cell for potentials.
+        D: Descriptors (n, k), see :func:`matgl_fill.describe`.
+        skipped: Crystals that were left out while reading or refused by the model, each with the reason.
+        seconds_per_edge: Time in seconds that embedding took per edge.
     """
 
     structures: list[Structure]
@@ -50,12 +50,12 @@ class Pool:
 
     @cached_property
     def n_atoms(self) -> np.ndarray:
-        """(n,) atoms per crystal."""
+        """Number of atoms (n,) of each crystal."""
         return np.array([len(s) for s in self.structures])
 
     @cached_property
     def n_edges(self) -> np.ndarray:
-        """(n,) directed edges per graph."""
+        """Number of directed edges (n,) of each graph."""
         return np.array([g.n_edges for g in self.graphs])
 
     @cached_property
@@ -64,7 +64,7 @@ class Pool:
         return elements_of(self.structures)
 
     def subset(self, rows: Sequence[int] | np.ndarray) -> Pool:
-        """The pool of some of its crystals, by index, in that order; ``skipped`` stays."""
+        """Select crystals by index, in that order; ``skipped`` stays."""
         index = np.asarray(rows, dtype=int)
         return replace(
             self,
@@ -81,7 +81,7 @@ def prepare_pool(adapter: Adapter, source: Any) -> Pool:
     """Read crystals, drop those the model cannot take (with the reason), embed and describe the rest.
 
     Raises:
-        InputError: fewer than ``MIN_POOL`` usable crystals.
+        InputError: There are fewer than ``MIN_POOL`` usable crystals.
     """
     data = read_structures(source)
     usable = usable_crystals(adapter, data.ids, data.structures, graphs=True)

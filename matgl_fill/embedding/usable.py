@@ -14,12 +14,12 @@ from matgl_fill.structures import Skipped
 
 @dataclass(frozen=True)
 class UsableCrystals:
-    """Those of some crystals that a model can take.
+    """The crystals of a list that a model can take.
 
     Attributes:
-        rows: of them among all.
-        skipped: the others, each with the reason.
-        graphs: of the usable ones; none where they were not asked for.
+        rows: Rows of the usable crystals in the list.
+        skipped: The other crystals, each with the reason.
+        graphs: Graphs of the usable crystals; empty where they were not asked for.
     """
 
     rows: list[int]
@@ -28,7 +28,7 @@ class UsableCrystals:
 
 
 def graph_or_reason(adapter: Adapter, structure: Structure) -> Graph | str:
-    """The graph of a crystal, or why it has none that is of use: an unknown element, or an atom without neighbour."""
+    """Graph of a crystal, or why it has no usable one: an unknown element, or an atom without neighbours."""
     if reason := adapter.unsupported_reason(structure):
         return reason
     graph = adapter.graph(structure)
@@ -41,16 +41,16 @@ def graph_or_reason(adapter: Adapter, structure: Structure) -> Graph | str:
 def usable_crystals(
     adapter: Adapter, names: Iterable[str], structures: Sequence[Structure], graphs: bool = False
 ) -> UsableCrystals:
-    """The crystals that a model can take.
+    """Find the crystals that a model can take.
 
-    A model refuses an element that it does not know. An atom without any neighbour can be embedded, but nothing can be
-    learnt from it: where graphs are asked for, crystals with such atoms are left out too.
+    A model refuses elements that it does not support. An atom without any neighbour can be embedded, but a model learns
+    nothing from it: where graphs are asked for, crystals with such atoms are left out too.
 
     Args:
-        adapter: of the model.
-        names: of the crystals, for what is said of those that are left out.
-        structures: crystals, as many as names.
-        graphs: build the graphs of those that are usable.
+        adapter: Adapter of the model.
+        names: Names of the crystals, which name those that are left out.
+        structures: The crystals, as many as names.
+        graphs: Whether to build the graphs of the usable crystals.
     """
     found = UsableCrystals([], [], [])
     for i, (name, structure) in enumerate(zip(names, structures, strict=True)):
@@ -65,16 +65,16 @@ def usable_crystals(
 
 
 def check_usable(adapter: Adapter, names: Iterable[str], structures: Sequence[Structure], remedy: str) -> None:
-    """Refuse crystals one of which the model cannot take.
+    """Check that the model can take every crystal.
 
     Args:
-        adapter: of the model.
-        names: of the crystals, for the error.
-        structures: crystals, as many as names.
-        remedy: what the caller can do about it.
+        adapter: Adapter of the model.
+        names: Names of the crystals, for the error.
+        structures: The crystals, as many as names.
+        remedy: What the caller can do about a refused crystal, for the error.
 
     Raises:
-        InputError: there is one with an unknown element.
+        InputError: A crystal holds an element that the model does not support.
     """
     if skipped := usable_crystals(adapter, names, structures).skipped:
         raise InputError(f"{skipped[0].where}: {skipped[0].reason}; {remedy}.")

@@ -1,4 +1,4 @@
-"""Did it help: downstream tasks, probes on frozen embeddings, their scores and how these compare."""
+"""Evaluation of embeddings: downstream tasks, probes on frozen embeddings, their scores and how these compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probes: how well do simple regressors predict a property from a frozen embedding."""
+"""Probes: simple regressors that predict a property from a frozen embedding."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler
 
 FOLDS = 5
-"""Parts of every cross-validation."""
+"""Number of folds of every cross-validation."""
 ALPHAS = np.logspace(-2, 5, 15)
 """Penalties among which ridge regression chooses."""
 KERNEL_ALPHAS = np.logspace(-4, 1, 11)
-"""Penalties among which kernel ridge regression chooses, ..."""
+"""Penalties among which kernel ridge regression chooses."""
 KERNEL_WIDTHS = (0.5, 1.0, 2.0)
-"""... and widths of its kernel, over the median distance."""
+"""Kernel widths, over the median distance, among which kernel ridge regression chooses."""
 PROBES = ("ridge", "kernel ridge")
-"""Probes that scores are made of."""
+"""Names of the probes that scores are made of."""
 MLP_WIDTH, MLP_PENALTY, MLP_STEPS = 32, 30.0, 200
 """Hidden units, penalty and optimiser steps of the network."""
 
 
 def folds(groups: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Shuffled 5-fold split that keeps every group (formula) on one side."""
+    """Shuffled 5-fold splits that keep every group (formula) in one fold."""
     return iter(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(groups, groups=groups))
 
 
 def ridge(X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> np.ndarray:
-    """Ridge regression on standardised features, penalty by generalised cross-validation on the training part."""
+    """Predict by ridge regression on standardised features.
+
+    Generalised cross-validation on the training part chooses the penalty.
+    """
     return RidgeCV(alphas=ALPHAS).fit(X, y).predict(X_test)
 
 
@@ -42,7 +45,9 @@ def _squared_distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
 
 
 def kernel_ridge(X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> np.ndarray:
-    """Gaussian kernel ridge; width (times the median distance) and penalty by leave-one-out on the training part.
+    """Predict by Gaussian kernel ridge regression.
+
+    Leave-one-out on the training part chooses the width (times the median distance) and the penalty.
 
     With K = V diag(e) V', the leave-one-out residuals are ((K + aI)^-1 y)_i / ((K + aI)^-1)_ii.
     """
@@ -64,7 +69,10 @@ def kernel_ridge(X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> np.ndarray
 
 
 def mlp(X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> np.ndarray:
-    """A network with one hidden layer of 32 units and a fixed penalty, by L-BFGS, on the standardised property."""
+    """Predict by a network with one hidden layer of 32 units.
+
+    It is trained by L-BFGS, with a fixed penalty, on the standardised property.
+    """
     net = MLPRegressor(
         hidden_layer_sizes=(MLP_WIDTH,), alpha=MLP_PENALTY, solver="lbfgs", max_iter=MLP_STEPS, random_state=0
     )
@@ -84,14 +92,14 @@ def cross_validated_mae(
     """Mean absolute error of each probe over 5 formula-grouped folds.
 
     Args:
-        Z: (n, d) embedding.
-        y: (n,) target.
-        groups: (n,) labels kept on one side of every split.
-        seed: of the fold shuffle.
-        probes: of :data:`FITS`.
+        Z: Embedding (n, d).
+        y: Target (n,).
+        groups: Group (n,) of each crystal; no split parts a group.
+        seed: Seed of the fold shuffle.
+        probes: Names of probes in :data:`FITS`.
 
     Returns:
-        probe name -> MAE in the unit of ``y``.
+        MAE of each probe by its name, in the unit of ``y``.
     """
     errors: dict[str, list[float]] = {p: [] for p in probes}
     for train, test in folds(groups, seed):

@@ -19,9 +19,9 @@ from matgl_fill.utils.console import track
 from matgl_fill.utils.validation import as_int
 
 SEEDS = 5
-"""Fold shuffles of every score."""
+"""Number of fold shuffles of every score."""
 BOOTSTRAP = 2000
-"""Resamples from which an interval is taken."""
+"""Number of resamples from which an interval is taken."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Score:
     """Probe errors on one task.
 
     Attributes:
-        task: name.
-        unit: of the errors.
-        n: labelled crystals.
-        mae: probe name -> (seeds,) mean absolute error over 5 formula-grouped folds.
+        task: Name of the task.
+        unit: Unit of the errors.
+        n: Number of labelled crystals.
+        mae: Mean absolute error (seeds,) over 5 formula-grouped folds, by name of the probe.
     """
 
     task: str
@@ -47,7 +47,7 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Bootstrap 95 % interval of that mean over fold shuffles."""
+        """Bootstrap 95 % interval of the mean error over fold shuffles."""
         return _interval(np.mean([self.mae[p] for p in PROBES], axis=0))
 
 
@@ -56,15 +56,15 @@ class Change:
     """Relative change of the error on one task; positive is better.
 
     Attributes:
-        task: name.
-        unit: of the errors.
-        n: labelled crystals.
-        mae_before: mean over probes and seeds.
-        mae_after: the same after.
-        change_percent: mean over probes and seeds of 100 (1 - after/before), paired by fold shuffle.
-        low: lower end of the bootstrap 95 % interval of that mean over fold shuffles.
-        high: upper end.
-        probes: change per probe, percent.
+        task: Name of the task.
+        unit: Unit of the errors.
+        n: Number of labelled crystals.
+        mae_before: Mean absolute error before, over probes and seeds.
+        mae_after: Mean absolute error after, over probes and seeds.
+        change_percent: Mean over probes and seeds of 100 (1 - after/before), paired by fold shuffle.
+        low: Lower end of the bootstrap 95 % interval of that mean over fold shuffles.
+        high: Upper end of that interval.
+        probes: Change of each probe, percent.
     """
 
     task: str
@@ -80,7 +80,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Changes on all tasks, with the mean and the worst."""
+    """Changes on all tasks, with their mean and the worst."""
 
     changes: tuple[Change, ...]
 
@@ -91,7 +91,7 @@ class Comparison:
 
     @property
     def worst(self) -> Change:
-        """The task that gained least or lost most."""
+        """Change of the task that gained least or lost most."""
         return min(self.changes, key=lambda c: c.change_percent)
 
     def __rich__(self) -> Table:
@@ -111,30 +111,31 @@ class Comparison:
 
 
 def score_embedding(Z: np.ndarray, task: Task, seeds: int = SEEDS, probes: Sequence[str] = PROBES) -> Score:
-    """Probe an embedding (n, dim) whose rows are the task's crystals."""
+    """Score an embedding (n, dim), whose rows are the task's crystals, by probes."""
     runs = [cross_validated_mae(Z, task.y, task.groups, seed, probes) for seed in range(seeds)]
     return Score(task.name, task.unit, len(task), {p: np.array([r[p] for r in runs]) for p in probes})
 
 
 def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool = False) -> list[Score]:
-    """How well probes on the frozen embedding of ``model`` predict downstream properties.
+    """Measure how well probes on the frozen embedding of ``model`` predict downstream properties.
 
-    Ridge and Gaussian kernel ridge on standardised embeddings, penalties and width chosen inside each training
-    part, 5 folds that never split a formula, ``seeds`` shuffles. Crystals that the model cannot take are left out, and
+    The probes are ridge and Gaussian kernel ridge regression on standardised embeddings, with penalties and width
+    chosen inside each training part. They are cross-validated over 5 folds that never split a formula, in ``seeds``
+    shuffles. Crystals that the model cannot take are left out, and
     a warning says which; ``n`` of a score counts the others.
 
     Args:
-        model: any MatGL model that :func:`matgl_fill.get_adapter` serves.
-        tasks: list of :class:`Task`, or a file of crystals with numeric labels.
-        seeds: fold shuffles.
-        descriptors: concatenate :func:`matgl_fill.describe` to the embedding; a tuned model must beat the original
+        model: Any MatGL model that :func:`matgl_fill.get_adapter` serves.
+        tasks: List of :class:`Task`, or a file of crystals with numeric labels.
+        seeds: Number of fold shuffles.
+        descriptors: Concatenate :func:`matgl_fill.describe` to the embedding; a tuned model must beat the original
             this way too, or it has only learned what plain concatenation gives.
 
     Returns:
         One :class:`Score` per task, in order.
 
     Raises:
-        InputError: no labels, fewer formulas than folds, or labels that are all the same.
+        InputError: There are no labels, fewer formulas than folds, or the labels are all the same.
     """
     if as_int("seeds", seeds) < 1:
         raise InputError(f"seeds is {seeds}; give at least 1.")
@@ -154,13 +155,13 @@ def compare(before: Any, after: Any, tasks: Any = None, seeds: int = SEEDS) -> C
     """Change of the probes' errors from one model to another.
 
     Args:
-        before: model, or its scores from :func:`evaluate`.
-        after: model, or its scores.
-        tasks: as in :func:`evaluate`; not needed where both are scores.
-        seeds: fold shuffles.
+        before: Model, or its scores from :func:`evaluate`.
+        after: Model, or its scores.
+        tasks: Tasks as in :func:`evaluate`; not needed where both are scores.
+        seeds: Number of fold shuffles.
 
     Raises:
-        InputError: the scores are not of the same tasks and crystals.
+        InputError: The scores are not of the same tasks and crystals.
     """
     first = evaluate(before, tasks, seeds) if isinstance(before, nn.Module) else before
     second = evaluate(after, tasks, seeds) if isinstance(after, nn.Module) else after
@@ -186,14 +187,14 @@ def _interval(per_seed: np.ndarray) -> tuple[float, float]:
 
 
 def score_rows(scores: Sequence[Score], comparison: Comparison | None = None) -> list[dict[str, Any]]:
-    """Scores as rows of a table, with their change against another model where it was compared.
+    """Rows of a table of scores, with their change against another model where it was compared.
 
     Args:
-        scores: of m tasks.
-        comparison: of the same m tasks, from another model to this one.
+        scores: Scores on m tasks.
+        comparison: Comparison on the same m tasks, from another model to this one.
 
     Returns:
-        m rows: ``task``, ``unit``, ``n``, ``mae`` with ``mae_low`` and ``mae_high``, the error of each probe; and
+        The m rows: ``task``, ``unit``, ``n``, ``mae`` with ``mae_low`` and ``mae_high``, the error of each probe; and
         ``mae_against``, ``change_percent`` with ``change_low`` and ``change_high``.
     """
     rows = []

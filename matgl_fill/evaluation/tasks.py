@@ -29,11 +29,11 @@ class Task:
     """A property to predict from frozen embeddings.
 
     Attributes:
-        name: short name, ``log`` in front when the logarithm is predicted.
-        unit: unit of the target.
-        structures: crystals, n of them.
-        y: (n,) target.
-        groups: (n,) formula of each crystal; folds never split a formula.
+        name: Short name, with ``log`` in front when the logarithm is predicted.
+        unit: Unit of the target.
+        structures: The n crystals.
+        y: Target (n,).
+        groups: Formula (n,) of each crystal; folds never split a formula.
     """
 
     name: str
@@ -48,41 +48,41 @@ class Task:
 
     @property
     def unsupported_reason(self) -> str | None:
-        """Why nothing can be learnt from it, or None."""
+        """Reason why no probe can learn from the task, or None."""
         if (formulas := len(np.unique(self.groups))) < FOLDS:
             return f"holds {formulas} formula(s); {FOLDS} folds that never split one need {FOLDS}"
         return "all values are the same" if np.ptp(self.y) == 0 else None
 
     def check(self) -> None:
-        """Refuse what nothing can be learnt from.
+        """Check that a probe can learn from the task.
 
         Raises:
-            InputError: it holds too few formulas, or one value only.
+            InputError: The task holds too few formulas, or one value only.
         """
         if self.unsupported_reason:
             raise InputError(f"task '{self.name}' {self.unsupported_reason}; leave it out or give more crystals.")
 
     def subset(self, rows: Sequence[int] | np.ndarray) -> Task:
-        """The task of some of its crystals."""
+        """Select some of the task's crystals."""
         crystals = [self.structures[i] for i in rows]
         return Task(self.name, self.unit, crystals, self.y[rows], self.groups[rows])
 
 
 def heavy_tailed(y: np.ndarray) -> bool:
-    """True for strictly positive values with skewness above 1: their logarithm is predicted instead."""
+    """Whether values are strictly positive with skewness above 1; their logarithm is predicted instead."""
     return bool(y.min() > 0 and np.ptp(y) > 0 and skew(y) > 1)
 
 
 def make_task(name: str, structures: Sequence[Structure], y: np.ndarray) -> Task:
-    """A task from one label column; heavy-tailed positive columns are taken in log10.
+    """Make a task of one label column; heavy-tailed positive columns are taken in log10.
 
     Args:
-        name: column name; a trailing unit as in ``bulk_modulus_GPa`` is recognised.
-        structures: crystals.
-        y: (n,) values, finite.
+        name: Name of the column; a trailing unit as in ``bulk_modulus_GPa`` is recognised.
+        structures: The n crystals.
+        y: Values (n,), finite.
 
     Raises:
-        InputError: lengths differ, or a value is not finite.
+        InputError: Lengths differ, or a value is not finite.
     """
     y = np.asarray(y)
     if len(structures) != len(y) or y.dtype.kind not in "biuf" or not np.isfinite(y).all():
@@ -100,14 +100,15 @@ def make_task(name: str, structures: Sequence[Structure], y: np.ndarray) -> Task
 
 
 def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
-    """Every numeric label of a file of crystals as a task; a warning says what cannot be read.
+    """Read every numeric label of a file of crystals as a task; a warning says what cannot be read.
 
     Args:
-        source: anything :func:`matgl_fill.read_structures` takes, with labels; or a list of :class:`Task`.
-        labels: columns to use, default all with at least ``MIN_ROWS`` values.
+        source: Anything :func:`matgl_fill.read_structures` takes, with labels; or a list of :class:`Task`.
+        labels: Columns to use; by default all with at least ``MIN_ROWS`` values.
 
     Raises:
-        InputError: no such label, no label at all, or one that was asked for has too few values to learn from.
+        InputError: There is no such label, no label at all, or one that was asked for has too few values to learn
+            from.
     """
     if isinstance(source, list | tuple) and source and all(isinstance(t, Task) for t in source):
         return list(source)
@@ -140,10 +141,10 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
 
 
 def tasks_named(source: str) -> list[Task]:
-    """The tasks of a file, the bundled ones where it is ``default``.
+    """Read the tasks of a file, or the bundled ones where it is ``default``.
 
     Raises:
-        InputError: as :func:`read_tasks`.
+        InputError: The file is refused as in :func:`read_tasks`.
     """
     return read_tasks(EVALUATION, TASKS) if source == "default" else read_tasks(source)
 
@@ -156,10 +157,10 @@ def warn_skipped(skipped: Sequence[Skipped]) -> None:
 
 
 def usable_tasks(adapter: Adapter, tasks: Sequence[Task]) -> tuple[list[Task], list[Skipped]]:
-    """Tasks of the crystals that a model can take, and what was left out and why.
+    """Reduce tasks to the crystals that a model can take; also returns what was left out and why.
 
     Raises:
-        InputError: nothing can be learnt from what is left of a task.
+        InputError: No probe can learn from what is left of a task.
     """
     kept: list[Task] = []
     skipped: list[Skipped] = []
