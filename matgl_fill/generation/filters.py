@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError
-from matgl_fill.generation.charge import ANIONS, balance, charge_balanced
+from matgl_fill.generation.charge import balance
 from matgl_fill.structures import neighbour_pairs
 
 MIN_DISTANCE = 0.7
@@ -229,16 +229,3 @@ class Filters:
 def _reduced(structure: Structure) -> Structure:
     """Niggli-reduced primitive cell, as StructureMatcher makes it."""
     return structure.get_reduced_structure().get_primitive_structure()
-
-
-__all__ = [
-    "ANIONS",
-    "MAX_ATOMS",
-    "MIN_DISTANCE",
-    "NAMES",
-    "Filters",
-    "charge_balanced",
-    "closest_pair",
-    "closest_ratio",
-    "covalent_volume",
-]

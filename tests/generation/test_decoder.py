@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -34,25 +33,11 @@ def small(pool):
     return [i for i, s in enumerate(pool.structures) if 2 <= len(s) <= 6][:WITHHELD]
 
 
-def some(prepared, rows):
-    """A pool of some of the crystals."""
-    structures, ids, graphs = ([part[i] for i in rows] for part in (prepared.structures, prepared.ids, prepared.graphs))
-    return replace(
-        prepared,
-        structures=structures,
-        ids=ids,
-        graphs=graphs,
-        Z=prepared.Z[rows],
-        y=prepared.y[rows],
-        D=prepared.D[rows],
-    )
-
-
 def without(small, prepared, model, kind=Decoder, seed=0, rounds=None, checkpoint=None):
     """Decoder of a pool from which some crystals are withheld."""
     gone = {prepared.structures[i].composition.reduced_formula for i in small}
     keep = [i for i, s in enumerate(prepared.structures) if s.composition.reduced_formula not in gone]
-    return kind(mf.get_adapter(model), some(prepared, keep), seed, rounds, checkpoint)
+    return kind(mf.get_adapter(model), prepared.subset(keep), seed, rounds, checkpoint)
 
 
 def nearest_known(decoder, targets):

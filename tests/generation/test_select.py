@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matgl_fill.generation.candidate import Candidate
+from matgl_fill.generation.charge import balance
 from matgl_fill.generation.filters import Filters
-from matgl_fill.generation.select import MAX_PER_FORMULA, MAX_PER_PARENT, balance, select
+from matgl_fill.generation.select import MAX_PER_FORMULA, MAX_PER_PARENT, select
 from matgl_fill.generation.targets import Targets
 from matgl_fill.structures import StructureSet
 
