@@ -14,7 +14,7 @@ from matgl_fill.evaluation import compare, evaluate
 from matgl_fill.generation.propose import propose
 from matgl_fill.pipeline import fill_tune
 from matgl_fill.report.result import FillResult
-from matgl_fill.roughness.analysis import analyze_roughness
+from matgl_fill.roughness import analyze_roughness
 from matgl_fill.structures import describe, read_structures
 
 __version__ = "0.1.0"

@@ -10,8 +10,7 @@ from pymatgen.core import Structure
 
 from matgl_fill.config import ResolvedTraining
 from matgl_fill.embedding import Pool
-from matgl_fill.generation import Proposal
-from matgl_fill.generation.augment import training_augmentations
+from matgl_fill.generation import Proposal, training_augmentations
 from matgl_fill.training.labels import Labels
 
 

@@ -9,6 +9,7 @@ from pymatgen.core import Structure
 from scipy.optimize import nnls
 
 from matgl_fill.generation.moves.base import radius
+from matgl_fill.structures import elements_of
 
 
 def atomic_volumes(structures: Sequence[Structure]) -> dict[str, float]:
@@ -30,7 +31,7 @@ def atomic_volumes(structures: Sequence[Structure]) -> dict[str, float]:
         >>> {el: round(v, 1) for el, v in atomic_volumes(cells * 50).items()}
         {'Cu': 12.2, 'Po': 35.9}
     """
-    elements = sorted({e.symbol for s in structures for e in s.elements})
+    elements = elements_of(structures)
     column = {el: k for k, el in enumerate(elements)}
     shares = np.zeros((len(structures), len(elements)))
     for row, s in zip(shares, structures, strict=True):
