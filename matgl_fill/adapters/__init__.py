@@ -1,4 +1,4 @@
-"""MatGL models in, invariant embeddings, predictions and physics out; the only room that knows MatGL's layers."""
+"""Adapters of MatGL models: embeddings, predictions and forces; the only room that knows MatGL's layers."""
 
 from matgl_fill.adapters.architectures.chgnet import CHGNetAdapter
 from matgl_fill.adapters.architectures.m3gnet import M3GNetAdapter

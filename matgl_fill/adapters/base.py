@@ -1,4 +1,4 @@
-"""What every adapter offers: graphs in, invariant embedding, prediction and physics out."""
+"""Interface of every adapter: from graphs to invariant embeddings, predictions and forces."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
 
 
 class Adapter(ABC):
-    """Grip on one MatGL model: builds its graphs and reads its embedding.
+    """Adapter of one MatGL model, which builds its graphs and reads its embedding.
 
-    A subclass names the core class it serves and says which tensors are the embedding.
+    A subclass names the core class that it serves, and says which tensors are the embedding.
     Only adapters know MatGL layers; everything downstream sees :class:`Batch` and :class:`Output`.
 
     Args:
-        model: property model, ``TransformedTargetModel``, ``Potential`` or bare core model.
-        state: state attribute for models that need one (multi-fidelity index), default 0.
+        model: Property model, ``TransformedTargetModel``, ``Potential`` or bare core model.
+        state: State attribute for models that need one (multi-fidelity index), by default 0.
     """
 
     core_class: ClassVar[type[nn.Module]]
     filled_class: ClassVar[type[Filled]]
     """``core_class`` with :class:`matgl_fill.adapters.filled.Filled` mixed in."""
     training_rate: ClassVar[float] = 8e-3
-    """Peak learning rate unless the config says otherwise; TensorNet learns much less at twice of it."""
+    """Peak learning rate unless the config says otherwise; TensorNet learns much less at twice this rate."""
     training_replay: ClassVar[int] = 16
-    """Pool crystals per step unless the config says otherwise."""
+    """Number of pool crystals per step unless the config says otherwise."""
     search_by_gradient: ClassVar[bool] = False
     """Whether gradients are cheap enough to seek a crystal's elements by them."""
     core_dim: int
@@ -60,7 +60,7 @@ class Adapter(ABC):
         self.element_types: tuple[str, ...] = tuple(self.core.element_types)
         self.cutoff = float(self.core.cutoff)
         self.fidelity = state
-        """State attribute given, None for the default."""
+        """State attribute that was given; None for the default."""
         self._converter = Structure2Graph(element_types=self.element_types, cutoff=self.cutoff)
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Adapter(ABC):
 
     @property
     def name(self) -> str:
-        """Architecture, for example ``MEGNet``."""
+        """Name of the architecture, for example ``MEGNet``."""
         return type(self.core).__name__
 
     @property
@@ -89,12 +89,13 @@ class Adapter(ABC):
 
     @abstractmethod
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """(structure embedding (B, core_dim), atom embedding (N, core_dim_atom)) from a core's ``feature_dict``."""
+        """Structure embedding (B, core_dim) and atom embedding (N, core_dim_atom) from a core's ``feature_dict``."""
 
     def read_branch(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """As :meth:`read`, (B, branch_dim) and (N, core_dim_atom), of a tuned branch.
+        """Structure embedding (B, branch_dim) and atom embedding (N, core_dim_atom) of a tuned branch.
 
-        What a branch learns need not pass through the readout that the original's prediction was made by.
+        What a branch learns need not pass through the readout of the original's prediction, by which :meth:`read`
+        reads.
         """
         return self.read(features, batch)
 
@@ -104,39 +105,39 @@ class Adapter(ABC):
         return type(self).read_branch is not Adapter.read_branch
 
     def read_core(self, i: int, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """As :meth:`read` or :meth:`read_branch`, of one of ``cores``, within the bounds that it may have."""
+        """Read one of ``cores`` by :meth:`read` or :meth:`read_branch`, within the bounds that it may have."""
         embedding, atoms = (self.read_branch if self.is_branch or i else self.read)(features, batch)
         bounds = getattr(self.cores[i], "bounds", None)
         return (embedding if bounds is None else torch.clamp(embedding, bounds[0], bounds[1])), atoms
 
     @property
     def device(self) -> torch.device:
-        """Where the model lives; batches are sent there."""
+        """Device of the model, to which batches are sent."""
         return next(self.core.parameters()).device
 
     @cached_property
     def edges_per_batch(self) -> int:
-        """Edges at which :meth:`batches` closes a batch, see :mod:`matgl_fill.adapters.batching`."""
+        """Number of edges at which :meth:`batches` closes a batch, see :mod:`matgl_fill.adapters.batching`."""
         graph = self.graph(probe_crystal(self.element_types[0], self.cutoff))
         batch = self.collate([graph])
         with evaluation_mode(self.model):
             return edges_within_budget(lambda: self.forward(batch), graph.n_edges, self.device)
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:  # noqa: ARG002
-        """The core's output (B,), before any scaling, made from its embedding by the layers that remain.
+        """Output of the core, before any scaling, made from its embedding by the layers that remain.
 
         Args:
-            embedding: (B, core_dim) structure embedding.
-            atoms: (N, core_dim_atom) atom embedding.
-            batch: the crystals they are of.
+            embedding: Structure embedding (B, core_dim).
+            atoms: Atom embedding (N, core_dim_atom).
+            batch: The crystals that were embedded.
 
         Returns:
-            None where the layers that remain need more than the embedding.
+            Output (B,); None where the layers that remain need more than the embedding.
         """
         return None
 
     def clone(self) -> Adapter:
-        """The same adapter on an independent copy of the model."""
+        """Copy the adapter and its model; the copy is independent."""
         self.release()
         return self._on(copy.deepcopy(self.model))
 
@@ -147,7 +148,7 @@ class Adapter(ABC):
         return other
 
     def replica(self) -> Adapter:
-        """The same adapter on a copy of the modules that shares their weights, for another thread."""
+        """Copy the adapter for another thread, on copies of the modules that share their weights."""
         self.release()
         shared = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
         twin = self._on(copy.deepcopy(self.model, shared))
@@ -157,11 +158,11 @@ class Adapter(ABC):
 
     @property
     def is_filled(self) -> bool:
-        """Whether a branch or a correction that was learnt is attached to the model."""
+        """Whether a tuned branch or a correction is attached to the model."""
         return isinstance(self.core, Filled)
 
     def filled(self, branch: Adapter | None = None, correction: KernelCorrection | None = None) -> Adapter:
-        """An adapter on a new model: this one's, a branch and a correction of its energies in eV attached."""
+        """Adapter on a copy of the model with a branch, and a correction of its energies in eV, attached."""
         self.release()
         if correction is not None:
             model: Any = self.model
@@ -170,44 +171,44 @@ class Adapter(ABC):
         return type(self)(attached(self.model, self.filled_class, core, correction), self.fidelity)
 
     def bound(self, Z: np.ndarray) -> None:
-        """Keep the branch's embedding near what it is on reference crystals: in its range there, or as far beyond.
+        """Bound the branch's embedding to its range on reference crystals, widened on both ends by that range.
 
-        Of crystals unlike any that it was trained on a network can make any value, and one is enough to spoil a probe.
+        For crystals unlike any of its training set a network can give any value, and one is enough to spoil a probe.
 
         Args:
-            Z: (n, branch_dim) the branch's embedding of the reference crystals.
+            Z: Embedding (n, branch_dim) of the reference crystals by the branch.
         """
         low, high = torch.from_numpy(Z.min(axis=0)), torch.from_numpy(Z.max(axis=0))
         bound(self.core, torch.stack([low - (high - low), high + (high - low)]).to(self.device))
 
     def tuned_branch(self) -> Adapter:
-        """The adapter of the tuned branch alone; on an original, of a new branch, a copy that is to be fill-tuned."""
+        """Adapter of the tuned branch alone; on an original, of a new branch: a copy that is to be fill-tuned."""
         other = type(self)(self.core.tuned_branch, self.fidelity) if len(self.cores) > 1 else self.clone()
         other.is_branch = True
         return other
 
     def release(self) -> None:
-        """Drop features of the last forward pass: they hold its autograd graph and block ``copy.deepcopy``."""
+        """Drop the features of the last forward pass, which hold its autograd graph and block ``copy.deepcopy``."""
         module: Any
         for module in (self.model, *self.cores):
             if hasattr(module, "feature_dict"):
                 module.feature_dict = {}
 
     def unsupported_reason(self, structure: Structure) -> str | None:
-        """Why the model cannot take ``structure``, or None."""
+        """Reason why the model cannot take ``structure``, or None."""
         return self.unknown_elements(s.symbol for s in structure.elements)
 
     def unknown_elements(self, symbols: Iterable[str]) -> str | None:
-        """Which of some elements are unknown to the model, in words; None if none is."""
+        """Name the elements that the model does not support, in words; None if it supports all."""
         unknown = sorted(set(symbols) - set(self.element_types))
         return f"element {', '.join(unknown)} is unknown to the model" if unknown else None
 
     def graphs(self, structures: Sequence[Structure]) -> list[Graph]:
-        """One :class:`Graph` per structure, in order."""
+        """Build one :class:`Graph` per structure, in order."""
         return [self.graph(s) for s in structures]
 
     def graph(self, structure: Structure) -> Graph:
-        """Graph of one structure, built by MatGL's own converter."""
+        """Build the graph of one structure by MatGL's own converter."""
         matrix = structure.lattice.matrix
         if not matrix.flags.c_contiguous:  # as pymatgen's apply_strain leaves it; its neighbour search refuses that
             lattice = Lattice(np.ascontiguousarray(matrix))
@@ -225,14 +226,14 @@ class Adapter(ABC):
         return self.joined(data, torch.stack([g.lattice for g in graphs]), torch.stack([g.state for g in graphs]))
 
     def joined(self, data: Any, lattice: Tensor, state: Tensor) -> Batch:
-        """:class:`Batch` of a backend graph that is joined already, lattices (B, 3, 3) and states (B, ...)."""
+        """Make a :class:`Batch` of a backend graph that is joined already, lattices (B, 3, 3) and states (B, ...)."""
         data, lattice, state = (x.to(self.device) for x in (data, lattice, state))
         node_batch = backend.node_batch(data)
         n_atoms = torch.bincount(node_batch, minlength=len(lattice))
         return Batch(data=data, lattice=lattice, state=state, node_batch=node_batch, n_atoms=n_atoms)
 
     def groups(self, graphs: Sequence[Graph], max_crystals: int | None = None) -> list[list[int]]:
-        """Indices of graphs to batch: by size, under the edge budget or of ``max_crystals`` each."""
+        """Group the indices of graphs into batches by size, under the edge budget or of ``max_crystals`` each."""
         sizes = [g.n_edges for g in graphs]
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
         if max_crystals is not None:
@@ -240,16 +241,16 @@ class Adapter(ABC):
         return packed(order, sizes.__getitem__, self.edges_per_batch if len(order) > 1 else np.inf, np.inf)
 
     def batches(self, graphs: Sequence[Graph], max_crystals: int | None = None) -> Iterator[tuple[list[int], Batch]]:
-        """Batches of :meth:`groups`, each with the indices it holds."""
+        """Iterate over the batches of :meth:`groups`, each with the indices of its graphs."""
         for group in self.groups(graphs, max_crystals):
             yield group, self.collate([graphs[i] for i in group])
 
     def forward(self, batch: Batch, layers: bool = False) -> Output:
-        """One differentiable pass; gradients reach parameters, ``displacement`` and ``strain``.
+        """Run one differentiable pass; gradients reach parameters, ``displacement`` and ``strain``.
 
         Args:
-            batch: crystals.
-            layers: also read the atom features after every block.
+            batch: The crystals.
+            layers: Also read the atom features after every block.
         """
         graph = batch.placed()
         raw, embeddings, atoms, blocks = [], [], [], []
@@ -265,7 +266,7 @@ class Adapter(ABC):
 
     @property
     def element_tables(self) -> list[nn.Embedding]:
-        """Modules by which a core turns elements into vectors, those of the tuned branch among them."""
+        """Modules that turn elements into vectors, those of the tuned branch among them."""
         return [
             module
             for name, module in self.core.named_modules()
@@ -276,11 +277,11 @@ class Adapter(ABC):
 
     @contextmanager
     def mixed_elements(self, shares: Callable[[], Tensor]) -> Iterator[None]:
-        """Inside the block every atom is a mixture of elements: its vector is the mean of theirs.
+        """Make every atom a mixture of elements inside the block: its vector is the weighted mean of theirs.
 
         Args:
-            shares: gives, at every forward pass, (N, elements) the share of each of ``element_types`` in each atom of
-                the batch; gradients reach them.
+            shares: Function that gives, at every forward pass, the share (N, elements) of each of ``element_types`` in
+                each atom of the batch; gradients reach the shares.
         """
 
         def mixed(table: nn.Embedding, _ids: Any, _out: Tensor) -> Tensor:
@@ -294,15 +295,15 @@ class Adapter(ABC):
                 hook.remove()
 
     def embed_batch(self, batch: Batch) -> Tensor:
-        """(B, dim) differentiable structure embedding."""
+        """Structure embedding (B, dim), differentiable."""
         return self.forward(batch).embedding
 
     def intensive(self, prediction: Any, n_atoms: Any) -> Any:
-        """Predictions (B,) that do not grow with the cell: energy per atom for potentials, else what is predicted."""
+        """Predictions (B,) that do not grow with the cell: per atom for potentials, else as they are."""
         return prediction / n_atoms if self.is_potential else prediction
 
     def embed_graphs(self, graphs: Sequence[Graph]) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings (n, dim) float32 and predictions (n,) of many graphs, evaluation mode, no gradient."""
+        """Embeddings (n, dim) in float32 and predictions (n,) of many graphs, in evaluation mode without gradients."""
         Z = np.empty((len(graphs), self.dim), dtype=np.float32)
         y = np.empty(len(graphs))
 
@@ -318,7 +319,7 @@ class Adapter(ABC):
         return Z, y
 
     def forces(self, graphs: Sequence[Graph]) -> np.ndarray:
-        """(atoms, 3) forces of a potential in eV/Angstrom, all crystals in order of batches."""
+        """Forces (atoms, 3) of a potential in eV/Angstrom, of all crystals in the order of the batches."""
 
         def job(adapter: Adapter, group: list[int]) -> np.ndarray:
             moving = adapter.collate([graphs[i] for i in group]).movable()

@@ -13,22 +13,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 CACHE = 4 * 2**20
-"""Bytes the largest tensor of a batch may have on a CPU; larger ones are fetched from memory again and again."""
+"""Largest tensor of a batch on a CPU, in bytes; larger ones are fetched from memory again and again."""
 ACCELERATOR = 256 * 2**20
-"""The same on an accelerator, where large batches pay."""
+"""Largest tensor of a batch on an accelerator, in bytes; large batches are faster there."""
 GPU_THREADS = 2
-"""One builds graphs while the other waits for the accelerator."""
+"""Number of threads on an accelerator: one builds graphs while the other waits for the accelerator."""
 
 
 class Replicable(Protocol):
-    """What can work in several threads, as an :class:`~matgl_fill.adapters.base.Adapter` can."""
+    """An object that can work in several threads, as an :class:`~matgl_fill.adapters.base.Adapter` can."""
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device on which it computes."""
 
     def replica(self) -> Self:
-        """The same for another thread, with weights that both share."""
+        """Copy it for another thread; both share the weights."""
 
 
 Worker = TypeVar("Worker", bound=Replicable)
@@ -37,7 +37,10 @@ Result = TypeVar("Result")
 
 
 def packed(order: Iterable[int], size: Callable[[int], float], limit: float, most: float) -> list[list[int]]:
-    """Indices in order, in groups of at most ``most`` whose sizes stay within ``limit``; a larger one goes alone."""
+    """Pack indices in order into groups of at most ``most`` whose sizes sum to at most ``limit``.
+
+    An index whose size exceeds the limit goes alone.
+    """
     groups: list[list[int]] = []
     held = 0.0
     for i in order:
@@ -50,19 +53,19 @@ def packed(order: Iterable[int], size: Callable[[int], float], limit: float, mos
 
 
 def probe_crystal(element: str, cutoff: float) -> Structure:
-    """The 27-atom crystal on which a model with a cutoff (Angstrom) is watched."""
+    """Make the 27-atom crystal on which the memory of a model with a cutoff (Angstrom) is measured."""
     return Structure(Lattice.cubic(cutoff * 0.6), [element], [[0, 0, 0]]) * (3, 3, 3)
 
 
 def edges_within_budget(forward: Callable[[], Any], n_edges: int, device: torch.device) -> int:
-    """Edges at which the largest tensor of a forward pass fills the budget of a device.
+    """Number of edges at which the largest tensor of a forward pass fills the budget of a device.
 
-    The pass is watched, not timed: the answer, and with it the composition of every batch, is the same on every run.
+    Sizes are measured, not times: the answer, and with it the composition of every batch, is the same on every run.
 
     Args:
-        forward: makes one pass.
-        n_edges: edges of that pass.
-        device: of the model.
+        forward: Function that makes one pass.
+        n_edges: Number of edges of that pass.
+        device: Device of the model.
     """
     with torch.no_grad(), _Largest() as largest:
         forward()
@@ -85,11 +88,12 @@ class _Largest(TorchDispatchMode):
 
 
 def in_threads(worker: Worker, job: Callable[[Worker, Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """``job(worker, item)`` of every item, in order, on as many threads as PyTorch may use.
+    """Run ``job(worker, item)`` for every item, on as many threads as PyTorch may use; results come in order.
 
-    Every thread has a replica of the worker, an adapter as a rule, that shares its weights, and runs PyTorch on itself
-    alone: small operators gain nothing from being split, and the result does not depend on the number of threads.
-    Graphs are built in one thread while another computes. A single item is done here and by the worker itself.
+    Every thread has a replica of the worker (an adapter as a rule) that shares its weights, and runs PyTorch on a
+    single thread: small operators gain nothing from being split, and the result does not depend on the number of
+    threads. Graphs are built in one thread while another computes. The worker itself does a single item, in this
+    thread.
     """
     threads = torch.get_num_threads()
     workers = threads if worker.device.type == "cpu" else GPU_THREADS

@@ -1,4 +1,4 @@
-"""A correction of a potential's energies that acts where it was learnt and nowhere else."""
+"""A correction of a potential's energies that acts near its training set and nowhere else."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 
 class KernelCorrection(nn.Module):
-    r"""Energy of atoms from their embedding, a sum of Gaussians around the environments it was learnt from.
+    r"""Energy of atoms from their embedding, as a sum of Gaussians around the environments of its training set.
 
     .. math:: \Delta E = \sum_i \sum_k w_k \exp\!\left(-\frac{\|s_i - s_k\|^2}{2\ell^2}\right),
         \quad s = (x - \mu) / \sigma
 
-    It is smooth in the embedding x of every atom i, hence in positions and cell, extensive, as invariant as the
-    embedding is, and nothing away from the environments k. Of kernel regression of atomic energies (Bartok et al.,
-    Phys. Rev. Lett. 104, 136403) it differs in the features, which are those of a trained network.
+    It is smooth in the embedding x of every atom i, hence in positions and cell; it is extensive, as invariant as the
+    embedding, and zero far from the environments k. It differs from kernel regression of atomic energies (Bartok et
+    al., Phys. Rev. Lett. 104, 136403) in the features, which are those of a trained network.
 
     Args:
-        centres: K, environments that carry a Gaussian.
-        dim: width of the atom embedding.
+        centres: Number K of environments at which a Gaussian is centred.
+        dim: Width of the atom embedding.
     """
 
     origin: Tensor
@@ -39,24 +39,24 @@ class KernelCorrection(nn.Module):
 
     @property
     def size(self) -> tuple[int, int]:
-        """What the constructor takes."""
+        """Number of centres and width of the atom embedding, the arguments of the constructor."""
         return len(self.weights), len(self.origin)
 
     def forward(self, atoms: Tensor) -> Tensor:
-        """(N,) energies of atoms with embeddings (N, dim), in the unit of the core model's output."""
+        """Energies (N,) of atoms with embeddings (N, dim), in the unit of the core model's output."""
         s = (atoms - self.origin) / self.spread
         squares = s.square().sum(1)[:, None] + self.centres.square().sum(1) - 2 * s @ self.centres.T
         return torch.exp(-squares / (2 * self.width**2)) @ self.weights
 
     def scaled(self, factor: float) -> KernelCorrection:
-        """A new one whose energies are ``factor`` times as large."""
+        """Make a new correction whose energies are ``factor`` times as large."""
         new = KernelCorrection(*self.size)
         new.load_state_dict(self.state_dict() | {"weights": factor * self.weights})
         return new
 
 
 def add_correction(core: Any, args: tuple[Any, ...], given: dict[str, Any], output: Any) -> Any:
-    """Forward hook of a core model with a ``correction``: its output, a total energy per crystal, with that added."""
+    """Add the ``correction`` of a core model to its output, a total energy per crystal; a forward hook."""
     each = core.correction(core.atom_features(core, core.feature_dict))
     graph = given["g"] if "g" in given else args[0]
     energy = output[0] if isinstance(output, tuple) else output

@@ -1,4 +1,4 @@
-"""Core models to which something that was learnt is attached: a tuned branch, a correction, or both."""
+"""Core models to which a tuned branch, a correction, or both are attached."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from matgl_fill.errors import ModelError
 
 
 class Filled:
-    """A MatGL core model to which something that was learnt is attached.
+    """A MatGL core model to which a tuned branch, a correction, or both are attached.
 
-    It *is* the original model: class, weights and forward pass are inherited and bitwise the same. Attached may be
+    It *is* the original model: class, weights and forward pass are inherited and bitwise the same. These may be
+    attached:
 
     - ``tuned_branch``, a copy of the same architecture that was fill-tuned: :func:`matgl_fill.embed` concatenates the
-      embeddings of both, and predictions stay the original's. What the original embedding knew cannot be lost, because
-      it is still in it. The branch may have ``bounds`` (2, width), the least and the greatest value of every dimension:
-      far from what it was trained on a network can give any value, of which a single one spoils a probe;
+      embeddings of both, and predictions stay the original's. No information of the original embedding can be lost,
+      because the new one contains it. The branch may have ``bounds`` (2, width), the least and the greatest value of
+      every dimension: far from its training set a network can give any value, and a single one spoils a probe;
     - ``correction``, a :class:`~matgl_fill.adapters.correction.KernelCorrection` of the energies of a potential; the
       embedding stays the original's.
 
     ``save`` and ``matgl.load_model`` work as for any MatGL model; this package has to be installed where it is read.
 
     Args:
-        tuned_branch: whether there is one.
-        correction: environments and width of the correction, None where there is none.
-        bounds: width of the branch's bounds, None where it has none.
-        kwargs: of the core model.
+        tuned_branch: Whether there is a tuned branch.
+        correction: Number of environments and width of the correction; None where there is none.
+        bounds: Width of the branch's bounds; None where it has none.
+        kwargs: Keyword arguments of the core model.
     """
 
     tuned_branch: nn.Module | None
@@ -68,73 +69,73 @@ class Filled:
 
     @staticmethod
     def atom_features(core: Any, features: dict[str, Any]) -> Tensor:  # noqa: ARG004
-        """(N, k) atom embedding of a core, from its ``feature_dict``; every architecture has its own."""
+        """Atom embedding (N, k) of a core from its ``feature_dict``; every architecture has its own."""
         raise ModelError(f"{type(core).__name__} has no atom features; its Filled class should define atom_features.")
 
 
 class FilledMEGNet(Filled, MEGNet):
-    """MEGNet and what it learnt."""
+    """MEGNet with a tuned branch, a correction, or both."""
 
     @staticmethod
     def atom_features(core: Any, features: dict[str, Any]) -> Tensor:
-        """After the last block."""
+        """Atom features (N, k) after the last block."""
         return features[f"gc_{len(core.blocks)}"]["node_feat"]
 
 
 class FilledTensorNet(Filled, TensorNet):
-    """TensorNet and what it learnt."""
+    """TensorNet with a tuned branch, a correction, or both."""
 
     @staticmethod
     def atom_features(core: Any, features: dict[str, Any]) -> Tensor:  # noqa: ARG004
-        """Invariant norms after the last interaction, mixed by the network's own linear layer."""
+        """Invariant norms (N, k) after the last interaction, mixed by the network's own linear layer."""
         return features["readout"]
 
 
 class FilledM3GNet(Filled, M3GNet):
-    """M3GNet and what it learnt."""
+    """M3GNet with a tuned branch, a correction, or both."""
 
     @staticmethod
     def atom_features(core: Any, features: dict[str, Any]) -> Tensor:
-        """After the last block."""
+        """Atom features (N, k) after the last block."""
         return features[f"gc_{core.n_blocks}"]["node_feat"]
 
 
 class FilledCHGNet(Filled, CHGNet):
-    """CHGNet and what it learnt."""
+    """CHGNet with a tuned branch, a correction, or both."""
 
     @staticmethod
     def atom_features(core: Any, features: dict[str, Any]) -> Tensor:
-        """After the last atom block."""
+        """Atom features (N, k) after the last atom block."""
         return features[f"gc_{core.n_blocks}"]["atom_feat"]
 
 
 class FilledSO3Net(Filled, SO3Net):
-    """SO3Net and what it learnt."""
+    """SO3Net with a tuned branch, a correction, or both."""
 
     @staticmethod
     def atom_features(core: Any, features: dict[str, Any]) -> Tensor:  # noqa: ARG004
-        """The l = 0 part after the last block."""
+        """Features (N, k) of l = 0 after the last block."""
         return features["scalar_representation"]
 
 
 class FilledQET(Filled, QET):
-    """QET and what it learnt."""
+    """QET with a tuned branch, a correction, or both."""
 
     @staticmethod
     def atom_features(core: Any, features: dict[str, Any]) -> Tensor:  # noqa: ARG004
-        """What enters the output network."""
+        """Atom features (N, k) that enter the output network."""
         return features["node_feat"]
 
 
 def attach(core: Any, branch: nn.Module | None, correction: KernelCorrection | None) -> None:
-    """Attach what was learnt to a core model of a :class:`Filled` class."""
+    """Attach a tuned branch, a correction, or both to a core model of a :class:`Filled` class."""
     core.tuned_branch, core.correction = branch, correction
     if correction is not None:
         core.register_forward_hook(add_correction, with_kwargs=True)
 
 
 def bound(core: Any, limits: Tensor) -> None:
-    """Let the tuned branch of a core keep its embedding between two limits (2, width)."""
+    """Bound the embedding of a core's tuned branch to lower and upper limits (2, width)."""
     core.tuned_branch.register_buffer("bounds", limits)
     core._init_args["bounds"] = limits.shape[1]
 
@@ -142,13 +143,13 @@ def bound(core: Any, limits: Tensor) -> None:
 def attached(
     model: nn.Module, filled_class: type[Any], branch: nn.Module | None, correction: KernelCorrection | None
 ) -> nn.Module:
-    """A copy of ``model`` with a tuned branch, a correction or both attached to its core.
+    """Copy ``model`` and attach a tuned branch, a correction, or both to the copy's core.
 
     Args:
-        model: original model, wrapped or bare; untouched.
-        filled_class: the core's class with :class:`Filled` mixed in.
-        branch: fill-tuned core of the same architecture; becomes part of the new model.
-        correction: of the energies, in the unit of the core's output; becomes part of the new model.
+        model: Original model, wrapped or bare; it stays as it is.
+        filled_class: The core's class with :class:`Filled` mixed in.
+        branch: Fill-tuned core of the same architecture; it becomes part of the new model.
+        correction: Correction of the energies, in the unit of the core's output; it becomes part of the new model.
     """
     new = copy.deepcopy(model)
     core = core_of(new)

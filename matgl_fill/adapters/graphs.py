@@ -1,4 +1,4 @@
-"""Crystals as a model takes them, and what it gives."""
+"""Inputs and outputs of a model: graphs, batches and what a forward pass gives."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Graph:
     """One crystal as the model sees it.
 
     Attributes:
-        data: graph of PyG or DGL as MatGL builds it.
-        lattice: (3, 3) lattice vectors in Angstrom, rows.
-        state: state attribute of the model, shape (k,) or scalar.
+        data: Graph of PyG or DGL as MatGL builds it.
+        lattice: Lattice vectors (3, 3) in Angstrom, as rows.
+        state: State attribute of the model, (k,) or a scalar.
     """
 
     data: Any
@@ -46,15 +46,15 @@ class Batch:
     """Several crystals joined for one model call.
 
     Attributes:
-        data: joined backend graph.
-        lattice: (B, 3, 3) lattices in Angstrom.
-        state: (B, ...) state attributes.
-        node_batch: (N,) crystal index of each atom.
-        n_atoms: (B,) atoms per crystal.
-        displacement: (N, 3) Cartesian displacement in Angstrom, differentiable if it requires grad.
-        strain: (B, 3, 3) strain; the lattice becomes ``lattice @ (1 + strain)``.
-        atom_weight: what a mean over its atoms counts in a loss beside one over its crystals; not 1 where the batch is
-            one process's part of a larger one.
+        data: Joined backend graph.
+        lattice: Lattices (B, 3, 3) in Angstrom.
+        state: State attributes (B, ...).
+        node_batch: Crystal index (N,) of each atom.
+        n_atoms: Number of atoms (B,) of each crystal.
+        displacement: Cartesian displacement (N, 3) in Angstrom, differentiable if it requires grad.
+        strain: Strain (B, 3, 3); the lattice becomes ``lattice @ (1 + strain)``.
+        atom_weight: Weight in a loss of a mean over the batch's atoms, beside a mean over its crystals; it differs from
+            1 where the batch is one process's part of a larger one.
     """
 
     data: Any
@@ -71,7 +71,7 @@ class Batch:
         return int(self.lattice.shape[0])
 
     def movable(self) -> Batch:
-        """The same batch with zero displacement and strain that require grad."""
+        """Copy the batch with zero displacement and strain that require grad."""
         n = int(self.node_batch.shape[0])
         return replace(
             self,
@@ -80,7 +80,7 @@ class Batch:
         )
 
     def placed(self) -> Any:
-        """The backend graph with displaced atoms and strained cells; gradients reach displacement and strain."""
+        """Backend graph with displaced atoms and strained cells; gradients reach displacement and strain."""
         lattice = self.lattice
         if self.strain is not None:
             strain = 0.5 * (self.strain + self.strain.transpose(1, 2))
@@ -95,19 +95,19 @@ class Batch:
 
     @property
     def volume(self) -> Tensor:
-        """(B,) cell volumes in cubic Angstrom, without strain."""
+        """Cell volumes (B,) in cubic Angstrom, without strain."""
         return torch.abs(torch.linalg.det(self.lattice))
 
 
 @dataclass
 class Output:
-    """What one forward pass gives.
+    """Output of one forward pass.
 
     Attributes:
-        embedding: (B, dim) structure embedding.
-        atoms: (N, dim_atom) atom embedding.
-        prediction: (B,) the model's own prediction in its own unit (eV for potentials).
-        layers: invariant atom features (N, k) after every block, if they were asked for.
+        embedding: Structure embedding (B, dim).
+        atoms: Atom embedding (N, dim_atom).
+        prediction: Prediction (B,) of the model, in its own unit (eV for potentials).
+        layers: Invariant atom features (N, k) after every block, if they were asked for.
     """
 
     embedding: Tensor
@@ -117,17 +117,17 @@ class Output:
 
 
 def sum_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
-    """(B, k) sum of atom features (N, k) over the atoms of each crystal."""
+    """Sum (B, k) of atom features (N, k) over the atoms of each crystal."""
     return atoms.new_zeros(len(batch), atoms.shape[1]).index_add(0, batch.node_batch, atoms)
 
 
 def mean_over_atoms(atoms: Tensor, batch: Batch) -> Tensor:
-    """(B, k) mean of atom features (N, k) over the atoms of each crystal."""
+    """Mean (B, k) of atom features (N, k) over the atoms of each crystal."""
     return sum_over_atoms(atoms, batch) / batch.n_atoms.unsqueeze(1)
 
 
 def mean_over_bonds(bonds: Tensor, batch: Batch) -> Tensor:
-    """(B, k) mean of bond features (E, k) over the bonds of each crystal."""
+    """Mean (B, k) of bond features (E, k) over the bonds of each crystal."""
     crystal = batch.node_batch[backend.edges(batch.data)[0]]
     count = torch.bincount(crystal, minlength=len(batch)).clamp_min(1)
     return bonds.new_zeros(len(batch), bonds.shape[1]).index_add(0, crystal, bonds) / count.unsqueeze(1)

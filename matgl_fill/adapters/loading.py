@@ -1,6 +1,6 @@
-"""Models from files and for files: read safely, saved so that plain MatGL reads them, upgraded if from before MatGL 3.
+"""Loading and saving of models: read safely, saved so that plain MatGL reads them, upgraded if from before MatGL 3.
 
-MatGL 3 turned the direction of its messages round: they are summed at the source atom since.
+MatGL 3 reversed the direction of its messages: since then they are summed at the source atom.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ SAFE_TRANSFORMERS = (Normalizer, LogTransformer)
 TURNED = ("MEGNet", "TensorNet")
 """Architectures whose old weights :func:`turn_messages` upgrades."""
 SAMPLE = 200
-"""Bundled crystals on which a checkpoint is judged."""
+"""Number of bundled crystals on which a checkpoint is judged."""
 MIN_GAIN = 1.08
-"""A checkpoint is turned round if that divides the unexplained variance of its predictions by at least this."""
+"""A checkpoint is reversed if that divides the unexplained variance of its predictions by at least this."""
 MAX_FORCE = 0.08
 """Mean force (eV/Angstrom) on relaxed crystals above which an old M3GNet potential is taken to be read wrongly."""
 DGL_HINT = (
@@ -55,23 +55,23 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
     of MatGL's says when it was made, so the others are judged by what they predict on the bundled crystals, which are
     relaxed:
 
-    * MEGNet and TensorNet: the weights are turned round (exactly, by swapping the blocks that read the two ends of a
-      bond), and whichever way composition and structure explain the predictions clearly better is right: plain
-      descriptors, ridge regression, cross-validated; the unexplained variance has to fall by a factor ``MIN_GAIN``.
-      Untrained or new models do not reach that.
-    * M3GNet cannot be turned round. A file that still has the buffer which MatGL has dropped since (``onehot``) and
+    * MEGNet and TensorNet: the direction is reversed (exactly, by swapping the weights that read the two ends of a
+      bond), and the direction is kept in which composition and structure explain the predictions clearly better, by
+      cross-validated ridge regression on plain descriptors; the unexplained variance has to fall by a factor
+      ``MIN_GAIN``. Untrained or new models do not reach that.
+    * M3GNet cannot be reversed. A file that still has the buffer which MatGL has dropped since (``onehot``) and
       whose mean force on relaxed crystals is beyond ``MAX_FORCE`` is refused, as are those that MatGL itself refuses.
 
     Args:
-        name_or_path: model directory (``model.pt``, ``state.pt``, ``model.json``), pretrained name, or ``"default"``
-            and ``"potential"`` for the models that the package carries.
-        legacy: None to find out; True if the checkpoint is from before MatGL 3, False if it is not.
+        name_or_path: Model directory (``model.pt``, ``state.pt``, ``model.json``), pretrained name, or ``"default"``
+            and ``"potential"`` for the bundled models.
+        legacy: True if the checkpoint is from before MatGL 3, False if it is not, None to find out.
 
     Returns:
-        The model as MatGL builds it, with a form that plain ``matgl.load_model`` reads once saved again.
+        The model as MatGL builds it; once saved again, plain ``matgl.load_model`` reads it.
 
     Raises:
-        ModelError: the model does not exist, cannot be read, or is too old to be upgraded.
+        ModelError: The model does not exist, cannot be read, or is too old to be upgraded.
     """
     source = MODELS.get(str(name_or_path), name_or_path)
     try:
@@ -93,14 +93,14 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
 
 
 def read_checkpoint(name_or_path: str | Path) -> nn.Module:
-    """The model of a directory or hub name, also where plain MatGL cannot read it.
+    """Read the model of a directory or hub name, also where plain MatGL cannot read it.
 
     MatGL 4.1.2 refuses any saved ``TransformedTargetModel`` because its ``Normalizer`` is not on the
     allowlist of the restricted unpickler. The class is put on the list for this call only; ``weights_only``
     stays on, so an untrusted file cannot run code.
 
     Raises:
-        ModelError: the model does not exist or cannot be read.
+        ModelError: The model does not exist or cannot be read.
     """
     path = Path(name_or_path)
     if len(path.parts) > 2 and not (path / "model.json").is_file():
@@ -121,7 +121,7 @@ def read_checkpoint(name_or_path: str | Path) -> nn.Module:
 
 
 def read_model_json(path: Path) -> dict[str, Any]:
-    """What the directory of a model says of it; nothing where there is no such file, as for a hub's name."""
+    """Read ``model.json`` of a model's directory; empty where there is no such file, as for a hub name."""
     file = path / "model.json"
     return json.loads(file.read_text()) if file.is_file() else {}
 
@@ -173,7 +173,7 @@ def _upgrade(core: Any, source: str | Path) -> None:
     """Turn the weights of a core model from before MatGL 3 round, in place, and say so.
 
     Raises:
-        ModelError: it is an M3GNet, which cannot be turned.
+        ModelError: It is an M3GNet, which cannot be turned.
     """
     name = type(core).__name__
     if name in TURNED:
@@ -192,9 +192,10 @@ def _upgrade(core: Any, source: str | Path) -> None:
 
 
 def turn_messages(core: Any) -> None:
-    """Swap, in place, the weights that read the two ends of a bond; twice is the identity.
+    """Swap, in place, the weights that read the two ends of a bond; swapping twice is the identity.
 
-    TensorNet: the column halves of ``emb2``. MEGNet: the v_i and v_j columns in the first layer of every ``edge_func``.
+    In TensorNet these are the column halves of ``emb2``; in MEGNet the v_i and v_j columns in the first layer of every
+    ``edge_func``.
     """
     with torch.no_grad():
         if type(core).__name__ == "TensorNet":

@@ -1,4 +1,4 @@
-"""How a model is to be called so that the same input gives the same bits: evaluation mode, deterministic algorithms."""
+"""Modes in which a model gives the same bits for the same input: evaluation mode, deterministic algorithms."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """PyTorch's deterministic algorithms inside the block.
+    """Use PyTorch's deterministic algorithms inside the block.
 
-    On several CPU threads the gradient of a gather adds in no fixed order otherwise, and a seed would not fix the bits.
+    Otherwise the gradient of a gather adds in no fixed order on several CPU threads, and a seed does not fix the bits.
     """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -25,7 +25,7 @@ def deterministic() -> Iterator[None]:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block, deterministic; every submodule's own mode is restored after it."""
+    """Put a model in evaluation mode, deterministic, inside the block; every submodule's mode is restored after it."""
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Which adapter serves a model: ours, and those that other packages register."""
+"""Registry of adapters: those of this package, and those that other packages register."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ _registered: list[type[Adapter]] = [
 
 
 def register_adapter(adapter: type[Adapter]) -> type[Adapter]:
-    """Serve one more architecture; use it as a decorator.
+    """Register the adapter of one more architecture; use it as a decorator.
 
     A package can also name its adapter as an entry point of the group ``matgl_fill.adapters``; it is imported when a
-    model comes that none of ours serves. ``matgl_fill.testing.AdapterContract`` holds the tests to inherit.
+    model comes that no adapter of this package serves. ``matgl_fill.testing.AdapterContract`` holds the tests to
+    inherit.
 
     Args:
-        adapter: subclass of :class:`Adapter` with ``core_class``, ``filled_class``, ``training_*``, ``read`` and
+        adapter: Subclass of :class:`Adapter` with ``core_class``, ``filled_class``, ``training_*``, ``read`` and
             ``read_layers``.
     """
     if adapter not in _registered:
@@ -42,14 +43,14 @@ def register_adapter(adapter: type[Adapter]) -> type[Adapter]:
 
 
 def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
-    """The adapter for ``model``.
+    """Make the adapter of ``model``.
 
     Args:
         model: MatGL property model, ``TransformedTargetModel``, ``Potential`` or bare core model.
-        state: fidelity index of multi-fidelity models, default 0.
+        state: Fidelity index of multi-fidelity models, by default 0.
 
     Raises:
-        ModelError: no adapter serves this architecture.
+        ModelError: No adapter serves this architecture.
     """
     core = core_of(model)
     if _serving(core) is None:

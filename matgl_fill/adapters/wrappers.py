@@ -1,4 +1,4 @@
-"""MatGL's wrappers around core models: what is inside, and how they scale what it gives."""
+"""MatGL's wrappers around core models: the core inside, and how they scale its output."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 
 def core_of(model: nn.Module) -> Any:
-    """The graph network inside a ``Potential`` or ``TransformedTargetModel``, or ``model`` itself."""
+    """Graph network inside a ``Potential`` or ``TransformedTargetModel``, or ``model`` itself."""
     return model.model if isinstance(model, Potential | TransformedTargetModel) else model
 
 
 def is_potential(model: nn.Module) -> bool:
-    """True when the model predicts the energy of the cell in eV (a MatGL ``Potential``)."""
+    """Whether the model predicts the energy of the cell in eV (a MatGL ``Potential``)."""
     return isinstance(model, Potential)
 
 

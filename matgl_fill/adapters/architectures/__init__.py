@@ -1,1 +1,1 @@
-"""One module for every architecture that is served: which tensors are its embedding."""
+"""Adapters of the architectures, one module each: which tensors are the embedding."""

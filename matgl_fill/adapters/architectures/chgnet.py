@@ -1,4 +1,4 @@
-"""CHGNet."""
+"""Adapter of CHGNet."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from matgl_fill.adapters.graphs import Batch, mean_over_atoms, sum_over_atoms
 
 
 class CHGNetAdapter(Adapter):
-    """Embedding of CHGNet.
+    """Adapter of CHGNet.
 
-    Atom level: atom features after the last atom block. The output network acts on them (on bond or angle features in
-    the rarer variants, which have no invariant per-atom counterpart, so the atom features serve there too). Structure
-    level: their mean over atoms, so that it does not grow with the cell.
+    The atom embedding is the atom features after the last atom block. The output network acts on them (on bond or angle
+    features in the rarer variants, which have no invariant per-atom counterpart, so the atom features serve there too).
+    The structure embedding is their mean over atoms, so that it does not grow with the cell.
     """
 
     core_class = CHGNet
@@ -28,17 +28,17 @@ class CHGNetAdapter(Adapter):
         self.core_dim = self.core_dim_atom = int(self.core.atom_embedding.embedding_dim)
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean over atoms, and last atom features."""
+        """Mean of the last atom features over atoms, and these features."""
         atoms = self.filled_class.atom_features(self.core, features)
         return mean_over_atoms(atoms, batch), atoms
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:  # noqa: ARG002
-        """The output network on atoms, pooled; None for the variants that read bonds or angles."""
+        """Pooled output of the output network on atoms; None for the variants that read bonds or angles."""
         if self.core.readout_field != "atom_feat":
             return None
         pool = sum_over_atoms if self.core.readout_operation == "sum" else mean_over_atoms
         return pool(self.core.final_layer(atoms), batch).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
-        """Atom features after every block."""
+        """Atom features (N, k) after every block."""
         return [features[f"gc_{i + 1}"]["atom_feat"] for i in range(self.core.n_blocks)]

@@ -1,4 +1,4 @@
-"""M3GNet."""
+"""Adapter of M3GNet."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from matgl_fill.adapters.graphs import Batch, mean_over_atoms, sum_over_atoms
 
 
 class M3GNetAdapter(Adapter):
-    """Embedding of M3GNet.
+    """Adapter of M3GNet.
 
-    Atom level: atom features after the last block. Structure level of intensive models: the vector that enters the
-    output network, that is the readout and the state. Extensive models and potentials have no such vector
-    (``feature_dict["readout"]`` holds atomic energies there, of width 1); their output network acts on the atom
-    features, so the embedding is the mean of these, which does not grow with the cell.
+    The atom embedding is the atom features after the last block. The structure embedding of intensive models is the
+    vector that enters the output network: the readout and the state. Extensive models and potentials have no such
+    vector (``feature_dict["readout"]`` holds atomic energies there, of width 1); their output network acts on the atom
+    features, so the structure embedding is the mean of these, which does not grow with the cell.
     """
 
     core_class = M3GNet
@@ -36,19 +36,19 @@ class M3GNetAdapter(Adapter):
             self.core_dim = self.core_dim_atom
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Readout of intensive models, mean over atoms of the others, and last atom features."""
+        """Readout of intensive models or mean over atoms of the others, and the last atom features."""
         atoms = self.filled_class.atom_features(self.core, features)
         if self.core.is_intensive:
             return features["readout"].reshape(len(batch), -1), atoms
         return mean_over_atoms(atoms, batch), atoms
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor:
-        """The output network on the readout of intensive models, on atoms and summed for the others."""
+        """Output of the output network: on the readout of intensive models, summed over atoms for the others."""
         if not self.core.is_intensive:
             return sum_over_atoms(self.core.final_layer.gated(atoms), batch).flatten()
         raw = self.core.final_layer(backend.readout(self.core, embedding, batch.n_atoms))
         return (torch.sigmoid(raw) if self.core.task_type == "classification" else raw).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
-        """Atom features after every block."""
+        """Atom features (N, k) after every block."""
         return [features[f"gc_{i + 1}"]["node_feat"] for i in range(self.core.n_blocks)]

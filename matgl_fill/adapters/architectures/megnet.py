@@ -1,4 +1,4 @@
-"""MEGNet."""
+"""Adapter of MEGNet."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from matgl_fill.errors import InputError
 
 
 class MEGNetAdapter(Adapter):
-    """Embedding of MEGNet.
+    """Adapter of MEGNet.
 
-    Structure level: the vector that enters the output network, that is Set2Set over atoms, Set2Set over bonds and
+    The structure embedding is the vector that enters the output network: Set2Set over atoms, Set2Set over bonds and
     the global state, concatenated. It is everything the prediction is made from, it is invariant, and it does not
-    grow with the cell. Atom level: atom features after the last block, the last per-atom quantity there is.
+    grow with the cell. The atom embedding is the atom features after the last block, the last per-atom quantity.
 
-    A tuned branch is read by plain means instead: over atoms and over bonds, and the
-    global state, after every block. Set2Set attends to a few atoms of a crystal, so that statistics of all of them are
-    learnt badly through it; and what early blocks know of elements and bonds need not pass through the last
+    The embedding of a tuned branch is made of plain means over atoms and over bonds, and of the global state, after
+    every block. Set2Set attends to a few atoms of a crystal, so that a branch learns statistics of all of them badly
+    through it; and what early blocks represent of elements and bonds need not pass through the last
     (``docs/method/settings.md``).
 
-    Multi-fidelity models (``ntypes_state``) are read at fidelity ``state``, default 0 (PBE in the published model).
+    Multi-fidelity models (``ntypes_state``) are read at fidelity ``state``, by default 0 (PBE in the published model).
     """
 
     core_class = MEGNet
@@ -46,23 +46,23 @@ class MEGNetAdapter(Adapter):
         self._multi_fidelity = has_types or isinstance(table, nn.Embedding)
 
     def state_attribute(self, default: Any) -> Tensor:
-        """Fidelity index for multi-fidelity models, the converter's zeros otherwise."""
+        """Fidelity index for multi-fidelity models; the converter's zeros for the others."""
         if self._multi_fidelity:
             return torch.tensor(self.fidelity or 0, dtype=torch.long)
         return super().state_attribute(default)
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Set2Set readout and last atom features."""
+        """Set2Set readout, and the last atom features."""
         atoms = self.filled_class.atom_features(self.core, features)
         return features["readout"].reshape(len(batch), -1), atoms
 
     @property
     def branch_dim(self) -> int:
-        """Atoms, bonds and state after every block."""
+        """Width of the structure embedding of a tuned branch: of atoms, bonds and state after every block."""
         return 3 * self.core_dim_atom * len(self.core.blocks)
 
     def read_branch(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Means over atoms and bonds, and state, of every block; atom features after the last."""
+        """Means over atoms and bonds, and the state, after every block; and the atom features after the last one."""
         parts = []
         for i in range(len(self.core.blocks)):
             block = features[f"gc_{i + 1}"]
@@ -71,10 +71,10 @@ class MEGNetAdapter(Adapter):
         return torch.cat(parts, dim=1), self.filled_class.atom_features(self.core, features)
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002
-        """The output network on the structure embedding."""
+        """Output of the output network on the structure embedding."""
         raw = self.core.output_proj(embedding)
         return (torch.sigmoid(raw) if self.core.is_classification else raw).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
-        """Atom features after every block."""
+        """Atom features (N, k) after every block."""
         return [features[f"gc_{i + 1}"]["node_feat"] for i in range(len(self.core.blocks))]

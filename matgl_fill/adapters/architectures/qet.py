@@ -1,4 +1,4 @@
-"""QET."""
+"""Adapter of QET."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from matgl_fill.errors import ModelError
 
 
 class QETAdapter(Adapter):
-    """Embedding of QET.
+    """Adapter of QET.
 
-    Atom level: what enters the output network, that is TensorNet's invariant atom features with the equilibrated charge
-    and the electrostatic potential, normalised. Structure level: their mean over atoms, so that it does not grow with
-    the cell.
+    The atom embedding is what enters the output network: TensorNet's invariant atom features with the equilibrated
+    charge and the electrostatic potential, normalised. The structure embedding is their mean over atoms, so that it
+    does not grow with the cell.
     """
 
     core_class = QET
@@ -33,14 +33,14 @@ class QETAdapter(Adapter):
         self.core_dim = self.core_dim_atom = int(self.core.norm.normalized_shape[0])
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean over atoms, and normalised atom features with charge and potential."""
+        """Mean over atoms, and the normalised atom features with charge and potential."""
         atoms = self.filled_class.atom_features(self.core, features)
         return mean_over_atoms(atoms, batch), atoms
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002
-        """The output network on atoms and summed."""
+        """Output of the output network, summed over atoms."""
         return sum_over_atoms(self.core.final_layer(atoms), batch).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
-        """As TensorNet's, of which QET is an extension."""
+        """Squared tensor norms after every interaction, as for TensorNet, which QET extends."""
         return [tensor_norms(features[f"gc_{i + 1}"]) for i in range(len(self.core.layers))]

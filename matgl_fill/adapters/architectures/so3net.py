@@ -1,4 +1,4 @@
-"""SO3Net."""
+"""Adapter of SO3Net."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from matgl_fill.adapters.graphs import Batch, mean_over_atoms, sum_over_atoms
 
 
 class SO3NetAdapter(Adapter):
-    """Embedding of SO3Net.
+    """Adapter of SO3Net.
 
-    Atom level: the l = 0 part of the equivariant features after the last block, the only part that is invariant as it
-    stands. Structure level of ``target_property="graph"``: the readout that enters the output network; otherwise the
-    mean of the atom features, so that it does not grow with the cell.
+    The atom embedding is the l = 0 part of the equivariant features after the last block, the only part that is
+    invariant as it stands. The structure embedding of models with ``target_property="graph"`` is the readout that
+    enters the output network; of others it is the mean of the atom features, so that it does not grow with the cell.
     """
 
     core_class = SO3Net
@@ -31,14 +31,14 @@ class SO3NetAdapter(Adapter):
             self.core_dim = int(self.core.final_layer.layers[0].in_features)
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Readout or mean over atoms, and scalar atom features."""
+        """Readout or mean over atoms, and the scalar atom features."""
         atoms = self.filled_class.atom_features(self.core, features)
         if self.core.target_property == "graph":
             return features["readout"].reshape(len(batch), -1), atoms
         return mean_over_atoms(atoms, batch), atoms
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:
-        """The output network on the readout (``"graph"``) or on atoms and summed (extensive ``"atomwise"``)."""
+        """Output of the output network on the readout (``"graph"``) or summed over atoms (extensive ``"atomwise"``)."""
         if self.core.target_property == "graph":
             return self.core.final_layer(backend.readout(self.core, embedding, batch.n_atoms)).flatten()
         if self.core.target_property != "atomwise" or self.core.is_intensive:
@@ -46,6 +46,6 @@ class SO3NetAdapter(Adapter):
         return sum_over_atoms(self.core.final_layer.gated(atoms), batch).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:
-        """The l = 0 part of the features after every block; matgl 2.2.1 gives the last one only."""
+        """Features (N, k) of l = 0 after every block; matgl 2.2.1 gives the last one only."""
         names = [f"gc_{i + 1}" for i in range(self.core.nblocks)]
         return [features[n][:, 0] for n in names if n in features] or [features["scalar_representation"]]

@@ -1,4 +1,4 @@
-"""TensorNet."""
+"""Adapter of TensorNet."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from matgl_fill.adapters.graphs import Batch, mean_over_atoms, sum_over_atoms
 
 
 class TensorNetAdapter(Adapter):
-    """Embedding of TensorNet.
+    """Adapter of TensorNet.
 
-    Atom level: invariant norms of the scalar, antisymmetric and symmetric traceless parts of each atom's tensor
-    after the last interaction, normalised and mixed by the network's own linear layer; the readout acts on nothing
-    else. Structure level: their mean over atoms, so that it does not grow with the cell.
+    The atom embedding is the invariant norms of the scalar, antisymmetric and symmetric traceless parts of each atom's
+    tensor after the last interaction, normalised and mixed by the network's own linear layer; the readout acts on
+    nothing else. The structure embedding is their mean over atoms, so that it does not grow with the cell.
     """
 
     core_class = TensorNet
@@ -29,12 +29,12 @@ class TensorNetAdapter(Adapter):
         self.core_dim = self.core_dim_atom = int(self.core.linear.out_features)
 
     def read(self, features: dict[str, Any], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean over atoms, and per-atom features."""
+        """Mean over atoms, and the per-atom features."""
         atoms = self.filled_class.atom_features(self.core, features)
         return mean_over_atoms(atoms, batch), atoms
 
     def finish(self, embedding: Tensor, atoms: Tensor, batch: Batch) -> Tensor | None:  # noqa: ARG002
-        """The output network on atoms and summed; intensive models weigh the atoms by layers of their own."""
+        """Output of the output network, summed over atoms; None for intensive models, which weigh the atoms."""
         return None if self.core.is_intensive else sum_over_atoms(self.core.final_layer.gated(atoms), batch).flatten()
 
     def read_layers(self, features: dict[str, Any]) -> list[Tensor]:

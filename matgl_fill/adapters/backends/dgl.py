@@ -1,4 +1,4 @@
-"""Graphs of MatGL on DGL (matgl 2.2.1): join, place and call, as :mod:`matgl_fill.adapters.backends.pyg`."""
+"""Graphs of MatGL on DGL (matgl 2.2.1): join, place and call, as in :mod:`matgl_fill.adapters.backends.pyg`."""
 
 from __future__ import annotations
 
@@ -19,55 +19,55 @@ from torch import Tensor, nn
 
 NAME = "DGL"
 BLOCK = ("edge_feat", "node_feat", "state_feat")
-"""What a block of MEGNet gives, by the names of matgl 4."""
+"""Outputs of a block of MEGNet, by the names of matgl 4."""
 
 
 def edges(data: Any) -> tuple[Tensor, Tensor]:
-    """(E,) source and (E,) target atoms."""
+    """Source atoms (E,) and target atoms (E,) of the edges."""
     source, target = data.edges()
     return source.long(), target.long()
 
 
 def n_nodes(data: Any) -> int:
-    """Atoms of a graph."""
+    """Number of atoms of a graph."""
     return int(data.num_nodes())
 
 
 def join(graphs: Sequence[Any]) -> Any:
-    """One graph of several."""
+    """Join several graphs to one."""
     return dgl.batch(list(graphs))
 
 
 def node_batch(data: Any) -> Tensor:
-    """(N,) crystal of each atom."""
+    """Index of the crystal (N,) of each atom."""
     counts = data.batch_num_nodes()
     return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
 
 
 def offsets(data: Any) -> tuple[Tensor, Tensor]:
-    """(N, 3) fractional coordinates and (E, 3) lattice offsets of the edges."""
+    """Fractional coordinates (N, 3) of the atoms and lattice offsets (E, 3) of the edges."""
     return data.ndata["frac_coords"], data.edata["pbc_offset"]
 
 
 def placed(data: Any, positions: Tensor, shifts: Tensor) -> Any:
-    """A copy of the graph with Cartesian positions (N, 3) and edge shifts (E, 3) in Angstrom."""
+    """Copy a graph with Cartesian positions (N, 3) and edge shifts (E, 3) in Angstrom."""
     graph = data.local_var()
     graph.ndata["pos"], graph.edata["pbc_offshift"] = positions, shifts
     return graph
 
 
 def readout(core: Any, embedding: Tensor, n_atoms: Tensor) -> Tensor:
-    """What the output network takes, from the structure embedding (B, k): atoms are weighted and summed here."""
+    """Input of the output network from the structure embedding (B, k): here atoms are weighted and summed."""
     return embedding * n_atoms.unsqueeze(1) if isinstance(core.readout, WeightedAtomReadOut) else embedding
 
 
 def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
-    """Output (B,) of a core model, and features under the names that they have in matgl 4's ``feature_dict``.
+    """Call a core model: its output (B,), and features by their names in matgl 4's ``feature_dict``.
 
-    M3GNet, CHGNet and TensorNet return their layers when asked; MEGNet and SO3Net are listened to for this one call.
-    Three-body indices of matgl 2.2.1's M3GNet count bonds over the whole batch, so that what a crystal gives depends
-    on those before it (1e-4 relative); they are counted crystal by crystal here, as in the single calls that the
-    published checkpoints were validated with.
+    M3GNet, CHGNet and TensorNet return their layers when asked; hooks record those of MEGNet and SO3Net in this one
+    call. Three-body indices of matgl 2.2.1's M3GNet count bonds over the whole batch, so that the output of a crystal
+    depends on those before it (1e-4 relative); here they are counted crystal by crystal, as in the single calls that
+    the published checkpoints were validated with.
     """
     with counting_by_crystal(core), listening(core) as features:
         raw = core(g=graph, state_attr=state)
@@ -117,7 +117,7 @@ three_body_forward = _with(ThreeBodyInteractions.forward, get_segment_indices_fr
 
 @contextmanager
 def counting_by_crystal(core: Any) -> Iterator[None]:
-    """Inside the block, an M3GNet counts the bonds of every crystal of a batch by themselves."""
+    """Make an M3GNet count the bonds of every crystal of a batch by themselves, inside the block."""
     with ExitStack() as stack:
         if isinstance(core, M3GNet):
             stack.enter_context(forwarding(core, MethodType(m3gnet_forward, core)))
@@ -128,7 +128,7 @@ def counting_by_crystal(core: Any) -> Iterator[None]:
 
 @contextmanager
 def forwarding(module: nn.Module, forward: Any) -> Iterator[None]:
-    """Inside the block, a module has another forward pass."""
+    """Give a module another forward pass, inside the block."""
     before = vars(module).get("forward")
     module.forward = forward
     try:
@@ -141,7 +141,7 @@ def forwarding(module: nn.Module, forward: Any) -> Iterator[None]:
 
 @contextmanager
 def listening(core: Any) -> Iterator[dict[str, Any]]:
-    """Features of the one call that is made of a core model in the block."""
+    """Record the features of a core model, which is called once inside the block."""
     if "return_all_layer_output" not in inspect.signature(core.forward).parameters:
         with _hooked(core) as features:
             yield features

@@ -15,44 +15,44 @@ NAME = "PYG"
 
 
 def edges(data: Any) -> tuple[Tensor, Tensor]:
-    """(E,) source and (E,) target atoms."""
+    """Source atoms (E,) and target atoms (E,) of the edges."""
     return data.edge_index[0].long(), data.edge_index[1].long()
 
 
 def n_nodes(data: Any) -> int:
-    """Atoms of a graph."""
+    """Number of atoms of a graph."""
     return int(data.num_nodes)
 
 
 def join(graphs: Sequence[Any]) -> Any:
-    """One graph of several."""
+    """Join several graphs to one."""
     return GraphBatch.from_data_list(list(graphs))
 
 
 def node_batch(data: Any) -> Tensor:
-    """(N,) crystal of each atom."""
+    """Index of the crystal (N,) of each atom."""
     return data.batch
 
 
 def offsets(data: Any) -> tuple[Tensor, Tensor]:
-    """(N, 3) fractional coordinates and (E, 3) lattice offsets of the edges."""
+    """Fractional coordinates (N, 3) of the atoms and lattice offsets (E, 3) of the edges."""
     return data.frac_coords, data.pbc_offset
 
 
 def placed(data: Any, positions: Tensor, shifts: Tensor) -> Any:
-    """A copy of the graph with Cartesian positions (N, 3) and edge shifts (E, 3) in Angstrom."""
+    """Copy a graph with Cartesian positions (N, 3) and edge shifts (E, 3) in Angstrom."""
     graph = copy.copy(data)
     graph.pos, graph.pbc_offshift = positions, shifts
     return graph
 
 
 def readout(core: Any, embedding: Tensor, n_atoms: Tensor) -> Tensor:  # noqa: ARG001
-    """What the output network takes, from the structure embedding (B, k): the same."""
+    """Input of the output network from the structure embedding (B, k): the embedding itself."""
     return embedding
 
 
 def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
-    """Output (B,) of a core model and its ``feature_dict``, of which the model keeps nothing."""
+    """Call a core model: its output (B,) and its ``feature_dict``, of which the model keeps nothing."""
     raw = core(g=graph, state_attr=state)
     features, core.feature_dict = core.feature_dict, {}
     return torch.as_tensor(raw).reshape(-1), features
@@ -60,7 +60,7 @@ def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
 
 @contextmanager
 def listening(core: Any) -> Iterator[dict[str, Any]]:
-    """The ``feature_dict`` of the one call that is made of a core model in the block; the model keeps nothing."""
+    """Record the ``feature_dict`` of a core model, which is called once inside the block; the model keeps nothing."""
     features: dict[str, Any] = {}
     yield features
     features |= core.feature_dict
