@@ -1,4 +1,4 @@
-"""The guard: hands over a tuned model only if it kept what it knew."""
+"""The guard, which hands over a tuned model only if it keeps what the original could do."""
 
 from __future__ import annotations
 

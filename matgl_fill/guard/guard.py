@@ -1,4 +1,4 @@
-"""The guard: hands over a tuned model only if it kept what it knew."""
+"""The guard, which hands over a tuned model only if it keeps what the original could do."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from matgl_fill.guard.scales import force_scale, small_rows
 ALPHAS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
 """Weights tried between the original (0) and the tuned model (1), largest first."""
 LEVEL = 0.05
-"""Chance with which a loss is resolved where nothing was lost; several probes judged one by one share it."""
+"""Chance that a loss counts as significant where nothing was lost; several probes judged one by one share it."""
 PENALTIES = 2.0 ** np.arange(-7, 18)
 """Ridge penalties of the probes: powers of two, so that an embedding doubled by its own copy scores the same."""
 VARIES = 1e-9
-"""Range, over the largest value, from which a proxy is one: crystals of one compound have one melting point."""
+"""Range of a proxy, over its largest value, from which it is used: crystals of one compound have one melting point."""
 DIVERGED = "not finite (training diverged; a lower lr may help)"
-"""Measure of a model whose embedding or prediction is no number."""
+"""Measure of a model whose embedding or prediction is not finite."""
 FORCE_SAMPLE, FORCE_ATOMS, FORCE_LEAST = 60, 24, 5
-"""Held-out crystals, up to a number of atoms, on which the forces of potentials are compared; where there are fewer
-than the least, the smallest are taken."""
+"""Number of held-out crystals on which the forces of potentials are compared, their largest number of atoms, and the
+number of such crystals below which the smallest are taken instead."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One measure against its budget."""
+    """One measure of a candidate model, compared with its budget."""
 
     measure: str
     value: float
@@ -48,7 +48,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the guard decided.
+    """Decision of the guard.
 
     Attributes:
         accepted: Whether the tuned model, possibly interpolated, is handed over.
@@ -64,7 +64,7 @@ class Verdict:
     tried: dict[float, tuple[str, ...]]
 
     def diverged(self, values: int) -> Verdict:
-        """The verdict where that many values of the pool's embedding are none."""
+        """The verdict that refuses a model by which ``values`` values of the pool's embedding are not finite."""
         check, tried = _at_most(DIVERGED, values, 0, "values"), {self.alpha: (DIVERGED,)}
         return Verdict(False, 0.0, (*self.checks, check), self.tried | tried)
 
@@ -74,7 +74,14 @@ class Verdict:
 
 
 def probe_errors(Z: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """Cross-validated absolute errors (k, n) of ridge regressions to the columns of Y (n, k), each with its penalty."""
+    """Cross-validated absolute errors (k, n) of ridge regressions to the columns of Y (n, k).
+
+    Each column has its own penalty.
+
+    Args:
+        Z: Embedding of the crystals, (n, d).
+        Y: Properties of the crystals, (n, k).
+    """
     if not Y.size:
         return np.empty(Y.T.shape)
     model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES, alpha_per_target=True))
@@ -83,18 +90,18 @@ def probe_errors(Z: np.ndarray, Y: np.ndarray) -> np.ndarray:
 
 
 def significant_loss(before: np.ndarray, after: np.ndarray, judged: int = 1) -> float:
-    """Rise of the mean error in percent, as far as it is statistically resolved.
+    """Rise of the mean error in percent, as far as it is statistically significant.
 
-    The lower end of a one-sided interval of the paired difference: on few held-out crystals a probe moves by several
-    percent without any reason. The mean over several probes moves less. Differences count as noise as far as they
-    scatter no more than the errors did before: few crystals that are thrown far out are a loss, which the variance that
-    they make would hide.
+    It is the lower end of a one-sided interval of the paired difference: on few held-out crystals the error of a probe
+    changes by several percent by chance. The mean over several probes changes less. Differences count as noise as far
+    as they scatter no more than the errors did before: a few crystals with very large errors are a loss, which the
+    variance that they cause would hide.
 
     Args:
-        before: absolute errors (n,) of one probe or (k, n) of several.
-        after: of the same shape, on the same crystals.
-        judged: probes that are judged one by one. Of nine at 95 %, one would lose by chance in every third candidate;
-            the interval is as wide as keeps that chance at :data:`LEVEL` for all of them together (Bonferroni).
+        before: Absolute errors before, (n,) of one probe or (k, n) of several.
+        after: Absolute errors after, of the same shape and on the same crystals.
+        judged: Number of probes that are judged one by one. Of nine at 95 %, one would lose by chance in every third
+            candidate; the interval is so wide that this chance is :data:`LEVEL` for all of them together (Bonferroni).
     """
     usual, now = (np.atleast_2d(e / before.mean(axis=-1, keepdims=True)).mean(axis=0) for e in (before, after))
     change = now - usual
@@ -103,7 +110,12 @@ def significant_loss(before: np.ndarray, after: np.ndarray, judged: int = 1) -> 
 
 
 def recovery(Z: np.ndarray, original: np.ndarray) -> float:
-    """R2 with which a cross-validated linear map recovers the original embedding, over standardised dimensions."""
+    """R2 with which a cross-validated linear map recovers the original embedding, over standardised dimensions.
+
+    Args:
+        Z: Embedding of the crystals by the tuned model, (n, d).
+        original: Embedding of the same crystals by the original, (n, k).
+    """
     target = StandardScaler().fit_transform(original.astype(float))
     if not target.any():
         return 1.0  # all crystals are the same, and nothing is to be recovered
@@ -113,7 +125,7 @@ def recovery(Z: np.ndarray, original: np.ndarray) -> float:
 
 
 class Guard:
-    """Judges a tuned model on held-out pool crystals.
+    """Judge of tuned models on held-out pool crystals.
 
     Args:
         adapter: Adapter of the original model.
@@ -133,11 +145,11 @@ class Guard:
 
     @cached_property
     def recoverable(self) -> float:
-        """R2 with which the original embedding is recovered from itself."""
+        """R2 with which a linear map recovers the original embedding from itself."""
         return recovery(self.pool.Z, self.pool.Z)
 
     def checks(self, adapter: Adapter) -> tuple[Check, ...]:
-        """Every measure of one candidate model; one alone where its training diverged."""
+        """Every measure of one candidate model; a single one if its training diverged."""
         return self._measured(adapter)[0]
 
     def _measured(self, adapter: Adapter) -> tuple[tuple[Check, ...], np.ndarray]:
@@ -170,7 +182,7 @@ class Guard:
         return tuple(out), errors
 
     def errors_with(self, branch: Adapter) -> np.ndarray:
-        """(k, n) errors of the proxy probes on original ⊕ ``branch``; (0, n) where an embedding is not finite."""
+        """Errors (k, n) of the proxy probes on original ⊕ ``branch``; (0, n) where an embedding is not finite."""
         Z = np.hstack([self.pool.Z, branch.embed_graphs(self.pool.graphs)[0]])
         return probe_errors(Z, self.proxies) if np.isfinite(Z).all() else np.empty((0, len(Z)))
 
@@ -180,14 +192,15 @@ class Guard:
         tuned: Adapter | None,
         correction: KernelCorrection | None = None,
     ) -> tuple[Adapter, Verdict]:
-        """Interpolate back from what was learnt until every check passes (WiSE-FT, arXiv 2109.01903).
+        """Interpolate from the tuned model towards the original until every check passes (WiSE-FT, arXiv 2109.01903).
 
-        From there further, as long as the proxy probes err less by a resolved amount: what spoils an embedding at a
-        large weight may improve it at a small one.
+        The interpolation goes on from there as long as the errors of the proxy probes fall significantly: a change
+        that spoils an embedding at a large weight may improve it at a small one.
 
         Args:
             original: Adapter of the original model.
-            tuned: Adapter of the tuned one, which replaces the original or, where it is a branch, is attached to it.
+            tuned: Adapter of the tuned model, which replaces the original or, where it is a branch, is attached to it;
+                None if only a correction is judged.
             correction: Correction of the energies, which is scaled by the same weight.
 
         Returns:
@@ -223,7 +236,7 @@ def _at_most(measure: str, value: float, budget: float, unit: str) -> Check:
 
 
 def interpolate(original: Adapter, tuned: Adapter, alpha: float) -> Adapter:
-    """A new model with weights (1 - alpha) original + alpha tuned; the inputs are untouched."""
+    """Make a new model with weights (1 - alpha) original + alpha tuned; both inputs stay as they are."""
     new = original.tuned_branch() if tuned.is_branch else original.clone()
     if alpha == 0:
         return new

@@ -1,4 +1,4 @@
-"""Label-free proxy properties: cheap physics that no objective trains on, by which the guard judges."""
+"""Label-free proxy properties, cheap to calculate, by which the guard judges and on which no objective trains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pymatgen.core import Element, Structure
 from matgl_fill.structures import electronegativity, neighbour_pairs
 
 REACH = 5.0
-"""Pairs up to this distance (Angstrom) interact."""
+"""Distance (Angstrom) up to which pairs of atoms interact."""
 STEEPNESS = 6.0
 """Decay of the pair repulsion, in units of the covalent diameter."""
 ELEMENTAL = (
@@ -31,10 +31,11 @@ NAMES = ("pair stiffness", "pair frequency", "pair ionicity", *(name.replace("_"
 def proxies(structures: Sequence[Structure]) -> np.ndarray:
     """Nine proxy properties per crystal, (n, 9), columns :data:`NAMES`.
 
-    Three of pairs of atoms. Mechanical: logarithm of the stiffness density of an exponential pair repulsion between
-    covalent spheres. Vibrational: logarithm of the mean pair frequency, stiffness over reduced mass. Electronic:
-    squared electronegativity differences damped with distance. Six of composition: means over atoms of
-    :data:`ELEMENTAL`. What improves one kind may spoil the other: denoising does.
+    Three are of pairs of atoms. The mechanical one is the logarithm of the stiffness density of an exponential pair
+    repulsion between covalent spheres. The vibrational one is the logarithm of the mean pair frequency, stiffness over
+    reduced mass. The electronic one is the sum of squared electronegativity differences, damped with distance, per
+    atom. Six are of composition: means over atoms of :data:`ELEMENTAL`. A training that improves one kind may spoil
+    the other; denoising does.
     """
     table = _elements()
     return np.array([[*_pairs(s), *table[list(s.atomic_numbers)].mean(axis=0)] for s in structures])
@@ -42,7 +43,7 @@ def proxies(structures: Sequence[Structure]) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _elements() -> np.ndarray:
-    """(119, 6) rows by atomic number: :data:`ELEMENTAL`, the median of all elements where there is no value."""
+    """:data:`ELEMENTAL` by atomic number, (119, 6); the median of all elements where there is no value."""
     table = np.full((119, len(ELEMENTAL)), np.nan)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No data available")
