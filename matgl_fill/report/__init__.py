@@ -1,1 +1,1 @@
-"""What a run tells: typed results, HTML page, model card, pictures."""
+"""The report of a run: typed results, HTML page, model card, pictures."""

@@ -1,4 +1,4 @@
-"""From what a run measured to its report."""
+"""The report of a run, built from the results of its stages."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from matgl_fill.training.request import FillRequest
 from matgl_fill.utils.machine import machine_facts
 
 MAP_POINTS = 4000
-"""Pool crystals that a latent map shows at most."""
+"""Largest number of pool crystals that a latent map shows."""
 
 
 @dataclass(frozen=True)
 class Landscape:
-    """Roughness of a pool, the pool's embedding and that of the generated crystals."""
+    """Roughness of a pool, embedding of the pool, and embedding of the generated crystals."""
 
     roughness: RoughnessResult
     pool: np.ndarray
@@ -56,10 +56,10 @@ class Landscape:
         }
 
     def map(self, targets: Sequence[np.ndarray] = ()) -> LatentMap:
-        """The latent map, in four significant digits, of at most ``MAP_POINTS`` of the pool, evenly taken.
+        """The latent map, in four significant digits, of at most ``MAP_POINTS`` evenly spaced crystals of the pool.
 
         Args:
-            targets: latent points that were to be filled; each is shown once.
+            targets: Latent points that were to be filled; each is shown once.
         """
         shown = np.unique(np.linspace(0, len(self.pool) - 1, MAP_POINTS).astype(int))
         wanted = np.unique(np.array(targets), axis=0).reshape(-1, self.pool.shape[1])
@@ -75,17 +75,17 @@ class Landscape:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the stages of a run gave.
+    """Results of the stages of a run.
 
     Attributes:
-        request: what was asked for.
-        pool: known crystals.
-        roughness: of their embedding.
-        proposals: crystals that were learnt from.
-        outcome: of the training.
-        judgement: of the guard.
-        comparison: of downstream tasks, if there are any.
-        skipped: what was left out.
+        request: Checked arguments of the run.
+        pool: Pool of the run.
+        roughness: Roughness of the pool's embedding.
+        proposals: Crystals that were learnt from.
+        outcome: Outcome of the training.
+        judgement: Judgement of the guard.
+        comparison: Comparison on downstream tasks, if there are any.
+        skipped: Crystals that were left out, and why.
     """
 
     request: FillRequest
@@ -99,7 +99,13 @@ class Findings:
 
 
 def compared(model: nn.Module, judgement: Judgement, tasks: list[Task] | None) -> Comparison | None:
-    """Tasks before and after, where there are tasks; a refused model leaves everything as it was."""
+    """Compare errors on tasks before and after, if there are tasks; a refused model changes none of them.
+
+    Args:
+        model: The original model.
+        judgement: Judgement of the guard.
+        tasks: Downstream tasks, or None.
+    """
     if tasks is None:
         return None
     scores = evaluate(model, tasks)
@@ -107,12 +113,12 @@ def compared(model: nn.Module, judgement: Judgement, tasks: list[Task] | None) -
 
 
 def build_report(findings: Findings, call: CallSection, name: str) -> RunReport:
-    """The report of a run, without the times of its stages (:meth:`RunReport.timed`).
+    """Build the report of a run, without the times of its stages (:meth:`RunReport.timed`).
 
     Args:
-        findings: what the stages gave.
-        call: the arguments.
-        name: what the model is called.
+        findings: Results of the stages.
+        call: Arguments of the call.
+        name: Name of the model.
     """
     objectives, correction = findings.outcome.objectives, findings.outcome.correction
     before, after = _landscapes(findings)
@@ -136,12 +142,12 @@ def build_report(findings: Findings, call: CallSection, name: str) -> RunReport:
 
 
 def verdict_section(verdict: Verdict, comparison: Comparison | None, notes: Sequence[str] = ()) -> VerdictSection:
-    """Verdict of the guard in words, with mean and worst change.
+    """Verdict of the guard in words, with mean and worst change of the tasks.
 
     Args:
-        verdict: of the guard.
-        comparison: of the downstream tasks, if there are any.
-        notes: what else did not go as it should.
+        verdict: Verdict of the guard.
+        comparison: Comparison on the downstream tasks, if there are any.
+        notes: Other things that did not go as they should.
     """
     failed = {a: names for a, names in verdict.tried.items() if names and a > verdict.alpha}
     reasons = [f"at weight {a:g}: {', '.join(names)} outside the budget" for a, names in failed.items()]
@@ -162,7 +168,7 @@ def verdict_section(verdict: Verdict, comparison: Comparison | None, notes: Sequ
 
 
 def _run_section(findings: Findings, name: str) -> RunSection:
-    """What was run, on what, and what became of the embedding."""
+    """Facts of the run: model, crystals, settings, and what became of the embedding."""
     adapter, given = findings.request.adapter, findings.judgement.adapter
     added = f"original ⊕ tuned, {adapter.dim} + {given.dim - adapter.dim} dimensions"
     correction = given.core.correction if given.is_filled else None
@@ -206,10 +212,10 @@ def _proposal_row(p: Proposal) -> ProposalRow:
 
 
 def _finite(history: dict[str, list[float]]) -> dict[str, list[float | None]] | None:
-    """Losses, None where one is no number; None if nothing was trained."""
+    """Losses, with None for those that are not finite; None if nothing was trained."""
     return {k: [v if isfinite(v) else None for v in values] for k, values in history.items()} or None
 
 
 def _digits(values: np.ndarray) -> list:
-    """As nested lists, rounded to four significant digits."""
+    """Values as nested lists, rounded to four significant digits."""
     return np.vectorize(lambda x: float(f"{x:.4g}"), otypes=[float])(values).tolist()

@@ -1,4 +1,4 @@
-"""What a run tells: the report page, one HTML file that needs nothing but itself; a model card; a notebook summary."""
+"""Texts of a report: the page (one self-contained HTML file), the model card, and the summary for notebooks."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def write_report(
     """Write ``report.html``.
 
     Args:
-        report: everything measured; a section that is None is left out.
-        out: folder; made if missing.
+        report: Report of the run; a section that is None is left out.
+        out: Folder of the page, which is made if missing.
         pictures: SVG text by name, from :func:`matgl_fill.report.pictures.draw_pictures`.
         thumbnails: SVG text of the generated crystals by id.
 
@@ -40,7 +40,7 @@ def write_report(
         Path of the page.
 
     Raises:
-        OSError: the page cannot be written; an older one is then still whole.
+        OSError: The page cannot be written; an older one is then still whole.
     """
     probes = dict.fromkeys(p for task in report.tasks or [] for p in task.probes)
     page = (
@@ -64,14 +64,14 @@ def rebuild_report(out: str | Path) -> Path:
     """Draw and write ``report.html`` again, from the ``report.json`` and ``proposals.extxyz`` that lie beside it.
 
     Args:
-        out: folder of a run.
+        out: Folder of a run.
 
     Returns:
         Path of the page.
 
     Raises:
-        InputError: there is no ``report.json``, or it is no report.
-        OSError: the page cannot be written.
+        InputError: There is no ``report.json``, or it is no report.
+        OSError: The page cannot be written.
     """
     out = Path(out)
     if not (out / "report.json").is_file():
@@ -83,19 +83,19 @@ def rebuild_report(out: str | Path) -> Path:
 
 
 def draw_thumbnails(crystals: Mapping[str, Structure]) -> dict[str, str]:
-    """A small picture of each crystal, by its id."""
+    """Draw a small picture of each crystal; the SVG texts are given by the crystals' ids."""
     return {name: thumbnail(structure, name) for name, structure in crystals.items()}
 
 
 def model_card(report: RunReport) -> str:
-    """What was done to a model, as Markdown for its folder or its page on a hub."""
+    """Model card that says what was done to a model, as Markdown for its folder or its page on a hub."""
     command = command_line(report.call) or python_call(report.call)
     page = _environment().get_template("model_card.md.jinja")
     return page.render(report=report, command=command, settings=_settings_text(report))
 
 
 def notebook_summary(report: RunReport) -> str:
-    """The verdict and the figures behind it as a piece of HTML, for notebooks."""
+    """The verdict and the figures behind it, as HTML for notebooks."""
     return _environment().get_template("summary.html.jinja").render(report=report)
 
 
@@ -105,7 +105,7 @@ def _settings_text(report: RunReport) -> str | None:
 
 
 def _environment() -> Environment:
-    """Templates of this folder, with numbers as people write them."""
+    """Templates of this folder, with filters that format numbers."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=lambda name: bool(name and ".html." in name),
@@ -119,24 +119,24 @@ def _environment() -> Environment:
 
 
 def significant(value: Any) -> str:
-    """Four significant digits (five or six where that saves an exponent), or a dash if there is no number."""
+    """Write a number in four significant digits (five or six where that saves an exponent), anything else as a dash."""
     if not _is_number(value):
         return NONE
     return _minus(f"{value:.0f}" if 9999.5 <= abs(value) < 1e6 else f"{value:.4g}")
 
 
 def signed(value: object) -> str:
-    """One decimal with its sign, or a dash if there is no number."""
+    """Write a number with its sign and one decimal, anything else as a dash."""
     return _minus(f"{value:+.1f}") if _is_number(value) else NONE
 
 
 def count(value: object) -> str:
-    """A whole number with groups of three digits."""
+    """Write a whole number in groups of three digits, anything else as a dash."""
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if _is_number(value) else NONE
 
 
 def duration(value: Any) -> str:
-    """Seconds in words: ``3.2 s``, ``2 min 5 s``, ``1 h 4 min``."""
+    """Write seconds in words, such as ``3.2 s``, ``2 min 5 s`` or ``1 h 4 min``."""
     if not _is_number(value):
         return NONE
     if value < 60:
@@ -146,26 +146,26 @@ def duration(value: Any) -> str:
 
 
 def relative(after: Any, before: Any) -> str:
-    """Change from before to after in percent of before."""
+    """Write the change from ``before`` to ``after`` in percent of ``before``."""
     if not (_is_number(before) and _is_number(after)) or before == 0:
         return NONE
     return signed(100 * (after - before) / abs(before)) + "\N{NO-BREAK SPACE}%"
 
 
 def sentence(text: object) -> str:
-    """First letter in upper case, the rest as it is."""
+    """Write the first letter of a text in upper case and leave the rest as it is."""
     words = str(text)
     return words[:1].upper() + words[1:]
 
 
 def limit(check: Check) -> str:
-    """Budget of a guard measure with its direction: a measure that passed above its budget has a lower limit."""
+    """Write the budget of a guard measure with ≤ or ≥; a measure that passed above its budget has a lower limit."""
     at_most = (check.value <= check.budget) == check.passed
     return f"{'≤' if at_most else '≥'}\N{NO-BREAK SPACE}{significant(check.budget)}"
 
 
 def used(check: Check) -> float | None:
-    """Share of a guard measure's budget that was used, percent; of a measure with a lower limit, that towards 1."""
+    """Share of a guard measure's budget that was used, in percent; a lower limit is counted downwards from 1."""
     value, budget = check.value, check.budget
     if not (_is_number(value) and _is_number(budget)):
         return None
@@ -175,7 +175,7 @@ def used(check: Check) -> float | None:
 
 
 def cell(text: object) -> str:
-    """Text that a cell of a Markdown table can hold."""
+    """Write a text so that a cell of a Markdown table can hold it."""
     return " ".join(str(text).split()).replace("|", "\\|")
 
 

@@ -1,4 +1,4 @@
-"""What a run's report says, as types; ``report.json`` is their dump."""
+"""The typed sections of a run's report, which ``report.json`` is a dump of."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ from matgl_fill.structures import Skipped
 
 
 class _Section(BaseModel):
-    """NaN and infinity are written as words, so that the file is JSON; what other versions wrote is passed by."""
+    """A section of the report.
+
+    NaN and infinity are written as words, so that the file is JSON; unknown fields of other versions are ignored.
+    """
 
     model_config = ConfigDict(ser_json_inf_nan="strings", extra="ignore", use_attribute_docstrings=True)
 
 
 class VerdictSection(_Section):
-    """Verdict of the guard in words, with mean and worst change."""
+    """Verdict of the guard in words, with mean and worst change of the tasks."""
 
     accepted: bool
     headline: str
     reasons: list[str] = []
     alpha: float
-    """Weight of the tuned model; 0 is the original."""
+    """Weight of the tuned model; 0 means the original."""
     mean_change_percent: float | None = None
     worst_task: str | None = None
     worst_change_percent: float | None = None
 
 
 class RunSection(_Section):
-    """What was run, on what, what became of the embedding, and how long each stage took."""
+    """Facts of the run: model, crystals, settings, what became of the embedding, and how long each stage took."""
 
     model: str
     architecture: str
@@ -47,13 +50,13 @@ class RunSection(_Section):
     correction: str | None = None
     wall_seconds: float = 0.0
     stages: dict[str, float] = {}
-    """Seconds by stage."""
+    """Seconds that each stage took."""
     versions: dict[str, str]
     machine: str
 
 
 class GivenObject(_Section):
-    """An argument that was no number, text or path."""
+    """An argument that was given as an object, neither number nor text nor path."""
 
     type: str
 
@@ -62,7 +65,7 @@ Argument = str | int | GivenObject | None
 
 
 class CallSection(_Section):
-    """The arguments of the call."""
+    """Arguments of the call."""
 
     model: Argument = None
     structures: Argument = None
@@ -75,7 +78,7 @@ class CallSection(_Section):
 
     @classmethod
     def of(cls, n: int, seed: int, objective: str, **given: Any) -> CallSection:
-        """From arguments of any kind."""
+        """Make the section from arguments of any kind."""
         plain = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
         told = {
             k: v if isinstance(v, str | int | None) else GivenObject(type=type(v).__name__) for k, v in plain.items()
@@ -140,7 +143,7 @@ class CorrectionSection(_Section):
 
 
 class LatentMap(_Section):
-    """Pool and generated crystals in a plane of the latent space."""
+    """Pool crystals and generated crystals in a plane of the latent space."""
 
     pool: list[tuple[float, float]]
     roughness: list[float]
@@ -150,7 +153,7 @@ class LatentMap(_Section):
 
 
 class Maps(_Section):
-    """The latent map before and, of an accepted model, after."""
+    """Latent maps before and, if the model was accepted, after."""
 
     before: LatentMap | None = None
     after: LatentMap | None = None
@@ -160,21 +163,21 @@ class RunReport(_Section):
     """Everything that a run measured; a section that a run does not have is None.
 
     Attributes:
-        format_version: of the file.
-        title: of the page.
-        run: what was run.
-        call: the arguments.
-        config: every setting.
-        verdict: of the guard, in words.
-        tasks: downstream tasks before and after.
-        guard: every measure of the guard with its budget.
-        alignment: of an oracle's level of theory.
-        correction: of a potential's energies.
-        history: weighted loss of every term over the training, None where it was not finite.
-        proposals: the crystals.
-        roughness: of the pool's landscape before and after.
-        maps: of the latent space.
-        skipped: what was left out, and why.
+        format_version: Version of the file format.
+        title: Title of the page.
+        run: Facts of the run.
+        call: Arguments of the call.
+        config: Every setting.
+        verdict: Verdict of the guard, in words.
+        tasks: Errors on downstream tasks before and after.
+        guard: Every measure of the guard with its budget.
+        alignment: Alignment of an oracle's level of theory.
+        correction: Correction of a potential's energies.
+        history: Weighted loss of every term over the training, None where it was not finite.
+        proposals: Crystals that were trained on.
+        roughness: Roughness of the pool's landscape before and after.
+        maps: Maps of the latent space.
+        skipped: Crystals that were left out, and why.
     """
 
     format_version: Literal[1] = 1
@@ -194,21 +197,21 @@ class RunReport(_Section):
     skipped: list[Skipped] | None = None
 
     def timed(self, stages: dict[str, float]) -> RunReport:
-        """The same with the seconds that every stage of the run took."""
+        """The report with the seconds that every stage of the run took."""
         times = {"stages": stages, "wall_seconds": round(sum(stages.values()), 1)}
         return self.model_copy(update={"run": self.run.model_copy(update=times)})
 
     def to_json(self) -> str:
-        """Indented JSON with each list of numbers on one line."""
+        """The report as indented JSON, with each list of numbers on one line."""
         text = self.model_dump_json(indent=2)
         return re.sub(r"\[\n[\d\s,.eE+-]+\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> RunReport:
-        """The report in a ``report.json``.
+        """Read a ``report.json``.
 
         Raises:
-            InputError: it is no report of this package.
+            InputError: The file is no report of this package.
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))

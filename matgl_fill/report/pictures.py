@@ -1,6 +1,7 @@
-"""Pictures of the report as SVG text: the same data give the same bytes, and no global plotting state is touched.
+"""Pictures of the report as SVG text.
 
-Text and axes take the colours ``--ink``, ``--soft`` and ``--line`` of the page around, where it defines them.
+The same data give the same bytes, and no global plotting state is changed. Text and axes take the colours ``--ink``,
+``--soft`` and ``--line`` of the page around, where it defines them.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ NAME = 26  # characters of a task's name beside its bar; the table has all of it
 BETTER, WORSE = BLUE, "#d55e00"
 AXES = ("first principal component", "second principal component")
 THEME = {DARK: "ink", "#777777": "soft", "#dddddd": "line"}
-"""Colours that a page in the dark has to change, and the name it gives them."""
+"""Colours that a dark page has to change, with the names that it gives them."""
 PANEL = "#eef1f4"
-"""Behind the dots of a map, whose darkest would vanish on a dark page."""
+"""Background of a map's dots, the darkest of which would vanish on a dark page."""
 LINES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#222222", ":"), ("#cc79a7", (0, (5, 1, 1, 1, 1, 1))))
 
 
 def draw_pictures(report: RunReport) -> dict[str, str]:
-    """Every picture that a report has the data for, by name."""
+    """Draw every picture that a report has the data for; the SVG texts are given by name."""
     pictures = {}
     for when, plane in report.maps or ():
         if plane is not None:
@@ -50,21 +51,21 @@ def draw_pictures(report: RunReport) -> dict[str, str]:
 def latent_map(
     pool: Any, roughness: Any, targets: Any, proposals: Any, axes: tuple[str, str] = AXES, when: str = "before"
 ) -> str:
-    """Plane of the first two principal components of the pool's embedding.
+    """Draw crystals in the plane of the first two principal components of the pool's embedding.
 
     Args:
-        pool: (n, 2) pool crystals.
-        roughness: (n,) local roughness of the pool, shown as colour.
-        targets: (m, 2) points that were to be filled; none are shown if there are none.
-        proposals: (k, 2) generated crystals.
-        axes: names of the two.
+        pool: Coordinates of the pool crystals, (n, 2).
+        roughness: Local roughness of the pool, (n,), shown as colour.
+        targets: Points that were to be filled, (m, 2); may be empty.
+        proposals: Coordinates of the generated crystals, (k, 2).
+        axes: Names of the two axes.
         when: ``"before"`` or ``"after"``, for the picture's title.
 
     Returns:
         SVG text.
 
     Raises:
-        InputError: shapes that do not fit.
+        InputError: The shapes do not fit.
     """
     pool, targets, proposals = (np.asarray(p, dtype=float).reshape(-1, 2) for p in (pool, targets, proposals))
     roughness = np.asarray(roughness, dtype=float)
@@ -79,19 +80,19 @@ def latent_map(
 def task_bars(
     names: Sequence[str], change_percent: Sequence[float], low: Sequence[float], high: Sequence[float]
 ) -> str:
-    """Change of the MAE per task with its 95 % interval; positive is better.
+    """Draw the change of the MAE per task with its 95 % interval; positive is better.
 
     Args:
-        names: of the m tasks.
-        change_percent: m reductions of the MAE, percent.
-        low: m lower ends of the interval.
-        high: m upper ends.
+        names: Names of the m tasks.
+        change_percent: Reductions of the MAE, m values in percent.
+        low: Lower ends of the m intervals.
+        high: Upper ends of the m intervals.
 
     Returns:
         SVG text.
 
     Raises:
-        InputError: no task, or lists of different lengths.
+        InputError: There is no task, or the lists differ in length.
     """
     if not names or not len(names) == len(change_percent) == len(low) == len(high):
         raise InputError("task bars: needs at least one task, and a name, a change and an interval for each.")
@@ -123,16 +124,16 @@ def task_bars(
 
 
 def loss_curves(history: Mapping[str, Sequence[float | None]]) -> str:
-    """Loss terms against the progress of training.
+    """Draw the loss terms against the progress of training.
 
     Args:
-        history: values of every term, equally spaced over the run; None where one was not finite.
+        history: Values of every term, equally spaced over the run; None where one was not finite.
 
     Returns:
         SVG text.
 
     Raises:
-        InputError: no term, or a term without values.
+        InputError: There is no term, or a term has no values.
     """
     if not history or not all(len(v) for v in history.values()):
         raise InputError("loss curves: needs at least one term, and at least one value of each.")
@@ -173,7 +174,7 @@ def _figure(name: str, title: str, height: float) -> Iterator[tuple[Figure, list
 
 
 def _inline(svg: str, name: str, title: str) -> str:
-    """Fit for HTML: no prolog or metadata, ids of its own, a name for screen readers, size left to the page."""
+    """SVG fit for HTML: no prolog or metadata, ids of its own, a name for screen readers, size left to the page."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], count=1, flags=re.DOTALL)
     svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     for colour, name_there in THEME.items():

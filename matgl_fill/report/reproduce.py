@@ -1,4 +1,4 @@
-"""How to repeat a run: its command, or its Python call, from the report."""
+"""The command or Python call that repeats a run, from its report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def command_line(call: CallSection | None) -> str | None:
     """The command of a run whose model, crystals and oracle were all given by name; None for others.
 
     Args:
-        call: of the report; the settings are taken to be in ``config.toml``.
+        call: Arguments in the report; the command takes the settings from ``config.toml``.
 
     >>> command_line(CallSection(model="default", n=100, seed=0))
     'matgl-fill run default --config config.toml -n 100 --seed 0 -o out'
@@ -28,7 +28,7 @@ def command_line(call: CallSection | None) -> str | None:
 
 
 def python_call(call: CallSection | None) -> str | None:
-    """The call of :func:`matgl_fill.fill_tune`; objects that were given stand by their argument's name.
+    """The call of :func:`matgl_fill.fill_tune`; objects that were given are named by their argument.
 
     >>> print(python_call(CallSection(model=GivenObject(type="MEGNet"), structures="pool.cif", n=5, seed=1)))
     import matgl_fill as mf

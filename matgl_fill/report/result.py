@@ -1,4 +1,4 @@
-"""What a fill-tuning run hands back."""
+"""The result of a fill-tuning run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from matgl_fill.utils.files import atomic_folder, atomic_write, remove_others
 from matgl_fill.utils.machine import package_facts
 
 HEADER = "---\nlibrary_name: matgl\ntags:\n- matgl\n- materials-science\n- graph-neural-network\n---\n\n"
-"""What a hub reads at the top of a model card; MatGL puts the same there when it pushes."""
+"""Top of a model card, which a hub reads; MatGL writes the same when it pushes."""
 TOLD = ("model", "seed", "n", "objective", "oracle", "embedding")
 WIDTH = 100
 
@@ -35,7 +35,7 @@ class FillResult:
 
     Attributes:
         model: Tuned model, of the same kind as was given; a copy of the original if the guard refused.
-        original: The caller's own model object, untouched.
+        original: The caller's own model object, unchanged.
         report: Everything that was measured; ``report.json`` is its dump.
         proposals: Crystals that the model was trained on.
         comparison: Changes of the errors on downstream tasks, if tasks were given.
@@ -49,7 +49,7 @@ class FillResult:
 
     @property
     def accepted(self) -> bool:
-        """The guard's verdict."""
+        """Whether the guard accepted the tuned model."""
         return self.report.verdict.accepted
 
     def undo(self) -> nn.Module:
@@ -58,12 +58,12 @@ class FillResult:
 
     @property
     def card(self) -> str:
-        """What was done to the model, in Markdown."""
+        """The model card, which says in Markdown what was done to the model."""
         return model_card(self.report)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What ``model.json`` says of the run."""
+        """Facts of the run that ``model.json`` holds."""
         told = self.report.run.model_dump(include=set(TOLD))
         verdict = self.report.verdict.model_dump(include={"accepted", "alpha"})
         return {"matgl_fill": package_facts() | told | verdict}
@@ -71,10 +71,16 @@ class FillResult:
     def save(self, directory: str | Path) -> Path:
         """Write model, crystals, settings and report.
 
-        ``model/`` is read by ``matgl.load_model`` and holds a model card (``README.md``); ``proposals.extxyz`` and
+        ``matgl.load_model`` reads ``model/``, which also holds a model card (``README.md``); ``proposals.extxyz`` and
         ``cif/`` hold the crystals with their provenance; ``config.toml`` holds the settings, as ``config`` takes
         them; ``report.json`` and ``report.html`` say what the run did. CIF files of crystals that an earlier run
         generated there (``fill-*``) are removed.
+
+        Args:
+            directory: Folder to write to, which is made if missing.
+
+        Returns:
+            Path of the folder.
         """
         out = Path(directory)
         out.mkdir(parents=True, exist_ok=True)
@@ -100,7 +106,7 @@ class FillResult:
         """Upload the model with its card to the Hugging Face Hub, in MatGL's own way.
 
         Args:
-            repo_id: ``"owner/name"``; the repository is made if it does not exist.
+            repo_id: Name of the repository, ``"owner/name"``; it is made if it does not exist.
             options: Options of MatGL's ``push_to_hub``: ``private``, ``token``, ``revision``, ``create_pr``,
                 ``commit_message``.
 

@@ -1,4 +1,4 @@
-"""Small pictures of crystals as SVG: spheres and cell edges in a parallel projection."""
+"""Small pictures of crystals as SVG, with spheres and cell edges in a parallel projection."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ MARGIN = 3.0
 SPHERE = 0.6
 """Radius of a sphere over the covalent radius."""
 MAX_SPHERES = 150
-"""Of larger cells only so many are drawn, those nearest to the viewer: a page of 100 crystals has to stay small."""
+"""Largest number of atoms that are drawn, those nearest to the viewer: a page of 100 crystals has to stay small."""
 ON_FACE = 0.02
 """Fractional distance from a face of the cell within which an atom is drawn on the opposite face as well."""
 VIEWS = [Rotation.from_euler("zx", [angle, -78], degrees=True).as_matrix() for angle in range(-22, 158, 30)]
-"""A little from above and from around the vertical; a cell is seen from where it looks least like a needle."""
+"""Views from a little above and from all around the vertical; a cell is drawn in the one in which it looks roundest."""
 CORNERS = np.array(list(product((0, 1), repeat=3)), dtype=float)
 EDGES = [(i, j) for i, j in combinations(range(8), 2) if np.abs(CORNERS[i] - CORNERS[j]).sum() == 1]
 
 
 def thumbnail(structure: Structure, name: str) -> str:
-    """A crystal's cell seen from the side and a little from above; Jmol's colours.
+    """Draw a crystal's cell, seen horizontally and a little from above, in Jmol's colours.
 
     Args:
-        structure: ordered crystal.
-        name: that the picture's title starts with.
+        structure: Ordered crystal.
+        name: Name with which the picture's title starts.
 
     Returns:
         SVG text with a title; the cell's edges take the colour of the text around.
@@ -68,14 +68,14 @@ def thumbnail(structure: Structure, name: str) -> str:
 
 
 def _with_faces(frac: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fractional places (m, 3), those on a face repeated on the opposite one, and the atom of each (m,)."""
+    """Fractional positions (m, 3), those on a face repeated on the opposite one, and the atom of each (m,)."""
     places = (frac[:, None] + CORNERS).reshape(-1, 3)
     inside = (places <= 1 + ON_FACE).all(axis=1)
     return places[inside], np.repeat(np.arange(len(frac)), len(CORNERS))[inside]
 
 
 def _roundness(points: np.ndarray) -> float:
-    """Short over long side of the box around points, as they are seen."""
+    """Ratio of the shorter to the longer edge of the box around points, as they are seen."""
     sides = np.ptp(points[:, :2], axis=0)
     return float(sides.min() / sides.max())
 
