@@ -1,4 +1,4 @@
-"""Commands that look at a latent space: ``embed``, ``roughness``, ``propose``."""
+"""Commands that analyse a latent space: ``embed``, ``roughness``, ``propose``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def embed(
         typer.Option(help="Keep embeddings here for later calls; default OUT.partial, until OUT is there."),
     ] = None,
 ) -> None:
-    """Embed STRUCTURES by MODEL; an interrupted call goes on where it stopped."""
+    """Embed STRUCTURES by MODEL.
+
+    An interrupted call goes on where it stopped when it is given again.
+    """
     loaded = load_model(model)
     adapter = get_adapter(loaded, state)
     pool, skipped = read(adapter, structures)
@@ -89,8 +92,9 @@ def roughness(
     """Find where MODEL's embedding of STRUCTURES is rough, without any label.
 
     OUT holds frustration, measures and settings (summary.json), every crystal and the roughest points (crystals.csv,
-    maxima.csv), map, disconnectivity graph and what carries the frustration (PNG, SVG), minima and transition states
-    (network.json), and all of the analysis for matgl_fill.roughness.RoughnessResult.load (roughness.npz).
+    maxima.csv), pictures of the map, the disconnectivity graph and the origin of the frustration (PNG, SVG), minima
+    and transition states (network.json), and all of the analysis for matgl_fill.roughness.RoughnessResult.load
+    (roughness.npz).
     """
     loaded = load_model(model)
     adapter = get_adapter(loaded, state)
@@ -126,9 +130,9 @@ def propose(
 ) -> None:
     """Propose new crystals where MODEL's embedding of STRUCTURES is rough, for your own DFT calculations.
 
-    OUT holds the crystals with their provenance (proposals.extxyz), each as a file (cif/ID.cif, poscar/ID.vasp), what
-    is known of them (proposals.csv), the latent points they are for (targets.csv), a latent map (PNG, SVG), and
-    settings, versions, what the filters refused and which crystals were skipped (summary.json).
+    OUT holds the crystals with their provenance (proposals.extxyz), each as a file (cif/ID.cif, poscar/ID.vasp), a
+    table of them (proposals.csv), the latent points that they fill (targets.csv), a latent map (PNG, SVG), and
+    settings, versions, counts of refused crystals and the skipped crystals (summary.json).
 
     An interrupted call goes on from OUT/search.partial when it is given again, and ends with the same files.
     """

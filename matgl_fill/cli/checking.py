@@ -1,4 +1,4 @@
-"""Commands that judge, show, mend and look after: ``evaluate``, ``report``, ``upgrade``, ``doctor``."""
+"""Commands that evaluate models, redraw reports, upgrade checkpoints and check the installation."""
 
 from __future__ import annotations
 
@@ -49,11 +49,12 @@ def evaluate(
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV file of the same table.")] = None,
 ) -> None:
-    """Tell how well simple regressors on MODEL's frozen embedding predict the labels in TASKS.
+    """Measure how well simple regressors on MODEL's frozen embedding predict the labels in TASKS.
 
-    Ridge and Gaussian kernel ridge, five folds that never split a formula, mean absolute error in the label's unit.
-    Positive values whose distribution has a long tail are predicted as logarithms. Intervals are 95 % of the bootstrap
-    over fold shuffles. With --against, positive changes mean smaller errors than OTHER's.
+    The regressors are ridge and Gaussian kernel ridge; five folds never split a formula, and errors are mean absolute
+    errors in the label's unit. Positive values whose distribution has a long tail are predicted as logarithms.
+    Intervals are 95 % of the bootstrap over fold shuffles. With --against, positive changes mean smaller errors than
+    OTHER's.
     """
     first, second = load_model(model), load_model(against) if against else None
     chosen, skipped = [], []
@@ -76,7 +77,10 @@ def evaluate(
 def report(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that `run` or `tune` wrote.")],
 ) -> None:
-    """Draw OUT/report.html again from OUT/report.json and OUT/proposals.extxyz; no model is needed."""
+    """Draw OUT/report.html again from OUT/report.json and OUT/proposals.extxyz.
+
+    No model is needed.
+    """
     say(f"written to {rebuild_report(out)}")
 
 
@@ -127,7 +131,7 @@ def doctor(
 
 
 def _tasks(source: str, models: list[nn.Module]) -> tuple[list[Task], list[Skipped]]:
-    """Tasks of the crystals that all models can take, and what was left out and why."""
+    """Tasks of the crystals that all models can take, and the crystals that were left out, with reasons."""
     pool = read_structures(bundled.EVALUATION if source == POOL else source)
     skipped: list[Skipped] = []
     for model in models:

@@ -1,4 +1,4 @@
-"""What all commands share: the application, options, words for what the package carries, crystals that are left out."""
+"""Parts that all commands share: the application, options, reading of crystals, and messages about skipped ones."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from matgl_fill.errors import InputError
 from matgl_fill.structures import Skipped, StructureSet, bundled, read_structures
 
 SHOWN = 10
-"""Lines at most about crystals that were left out."""
+"""Largest number of lines about crystals that were left out."""
 POOL = "default"
-"""Word for the bundled crystals, and for the bundled tasks."""
+"""Word by which a user asks for the bundled crystals or the bundled tasks."""
 
 CODES = """**Exit codes**
 
@@ -65,8 +65,8 @@ def command(panel: str, *examples: str) -> Callable[[F], F]:
     """Make a function a command of the application.
 
     Args:
-        panel: that the command is listed under.
-        examples: calls, each with what it does behind ``#``; shown under the command's help.
+        panel: Panel under which the command is listed.
+        examples: Calls, each with an explanation behind ``#``, which are shown under the command's help.
     """
     lines = ["**Examples**", ""]
     for example in examples:
@@ -81,19 +81,26 @@ def command(panel: str, *examples: str) -> Callable[[F], F]:
 
 
 def read(adapter: Adapter, source: str) -> tuple[StructureSet, list[Skipped]]:
-    """The crystals of a path, or the bundled ones, that a model can take; and what was left out and why.
+    """Read the crystals of a path, or the bundled ones, as far as a model can take them.
+
+    Args:
+        adapter: Adapter of the model.
+        source: Path of the crystals, or :data:`POOL` for the bundled ones.
+
+    Returns:
+        The crystals, and those that were left out, with reasons.
 
     Raises:
-        InputError: none can be used.
+        InputError: None of the crystals can be used.
     """
     return usable(adapter, bundled.bundled_pool(adapter.element_types) if source == POOL else read_structures(source))
 
 
 def usable(adapter: Adapter, pool: StructureSet) -> tuple[StructureSet, list[Skipped]]:
-    """What a model can take, and what was left out and why.
+    """Crystals of a pool that a model can take, and those that were left out, with reasons.
 
     Raises:
-        InputError: none can be used.
+        InputError: None of the crystals can be used.
     """
     found = usable_crystals(adapter, pool.ids, pool.structures)
     skipped = pool.skipped + found.skipped
@@ -103,7 +110,12 @@ def usable(adapter: Adapter, pool: StructureSet) -> tuple[StructureSet, list[Ski
 
 
 def print_skipped(skipped: Sequence[Skipped], where_all: str = "") -> None:
-    """Tell the first crystals that were left out, and where all of them are told."""
+    """Print the first crystals that were left out, and where all of them are listed.
+
+    Args:
+        skipped: Crystals that were left out, and why.
+        where_all: Words about the file that lists all of them, such as ``", all in summary.json"``.
+    """
     for one in skipped[:SHOWN]:
         console.print(f"skipped {one.where}: {one.reason}", style="yellow", highlight=False, markup=False)
     if len(skipped) > SHOWN:
@@ -111,5 +123,5 @@ def print_skipped(skipped: Sequence[Skipped], where_all: str = "") -> None:
 
 
 def say(text: Any) -> None:
-    """A line or a table on the terminal, as it is."""
+    """Print a line or a table on the terminal, as it is."""
     console.print(text, highlight=False, markup=False)

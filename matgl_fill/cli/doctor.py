@@ -1,4 +1,4 @@
-"""What works on this machine, tried on a small crystal, and how to get what does not."""
+"""Checks of what works on this machine, tried on a small crystal, with remedies for what does not."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ AGREE = 1e-3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried.
+    """Result of one check.
 
     Attributes:
-        group: package, backend, device, model, oracle or extra.
-        name: what was tried.
-        works: None if it is not here.
-        detail: what came of it.
-        remedy: how to get it, empty if there is nothing to do.
-        needed: nothing works without it.
+        group: Group of the check: package, backend, device, model, oracle or extra.
+        name: Name of what was tried.
+        works: Whether it works; None if it is not there.
+        detail: Result in words.
+        remedy: How to get it to work, empty if there is nothing to do.
+        needed: Whether nothing works without it.
     """
 
     group: str
@@ -67,7 +67,7 @@ def examine(models: Sequence[str | Path] = ()) -> list[Finding]:
     """Try everything; a failure is a finding, not an error.
 
     Args:
-        models: directories or hub names to try beside the bundled models.
+        models: Directories or hub names of models to try beside the bundled ones.
 
     Returns:
         Findings by group: package, backend, model, device, oracle, extra.
@@ -150,7 +150,7 @@ def _extras() -> Iterator[Finding]:
 
 
 def _tried(group: str, name: str, work: Callable[[], str], remedy: str = "", needed: bool = False) -> Finding:
-    """A finding from doing something that says in words what came of it."""
+    """A finding from ``work``, which tries something and returns its result in words."""
     start = time.perf_counter()
     try:
         detail = work()

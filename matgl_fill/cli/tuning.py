@@ -105,10 +105,10 @@ def tune(
     config: Config = None,
     resume: Resume = False,
 ) -> None:
-    """Fill-tune MODEL on energies, forces and stresses: labels back from DFT, or an oracle's.
+    """Fill-tune MODEL on energies, forces and stresses from DFT or from an oracle.
 
-    Energies may be of another level of theory: elemental references are fitted, and what they leave unexplained is in
-    report.json. OUT holds what `run` writes.
+    Energies may be of another level of theory: elemental references are fitted, and report.json holds the error that
+    they leave. OUT holds the same files as after `run`.
     """
     if (labelled is None) == (oracle is None):
         raise typer.BadParameter("give either --labelled or --oracle.")
@@ -124,10 +124,10 @@ def tune(
 def config(
     write: Annotated[Path | None, typer.Option(help="Write to this file instead; one that is there is kept.")] = None,
 ) -> None:
-    """Print every setting with its default and what it means, as a TOML file that --config takes.
+    """Print every setting with its default and its meaning, as a TOML file that --config takes.
 
     The same names and values serve in Python: fill_tune(model, config="settings.toml") or config={"steps": 400}. A
-    file holds what you want to change; what is commented out is decided by the model.
+    file holds the settings that you want to change; settings that are commented out are decided for the model.
     """
     text = settings_toml(FillConfig.make(None))
     if write is None:
@@ -140,7 +140,7 @@ def config(
 
 
 def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] | None, **settings: Any) -> None:
-    """Fill-tune, write and say what came of it."""
+    """Fill-tune, write the result and print its summary."""
     chosen = [t for source in tasks or [] for t in tasks_named(source)] or None
     loaded = load_model(model)
     if model in bundled.MODELS and chosen is None:
