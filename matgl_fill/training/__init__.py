@@ -1,4 +1,4 @@
-"""Continued pretraining that improves the embedding where it is poor and keeps the rest."""
+"""Continued pretraining, which improves the embedding where it is poor and keeps the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a request ("auto", with or without an oracle) to objectives on labelled crystals."""
+"""Objectives on labelled crystals, built for a request ("auto", with or without an oracle)."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from matgl_fill.training.objectives import Objective, OracleObjective, ReadoutOb
 from matgl_fill.training.registry import ObjectiveContext, label_free
 
 ALIGN_ATOMS = 12
-"""Pool crystals up to this size align the oracle and start its head."""
+"""Largest number of atoms of the pool crystals that align the oracle and start its head."""
 SUPPLIED = "labelled crystals"
-"""What the oracle is called where the labels came with the crystals."""
+"""Name of the oracle where the labels came with the crystals."""
 COVERED = 3
-"""Of them at least so many hold each element of the crystals that are learnt from."""
+"""Least number of these pool crystals that hold each element of the crystals that are learnt from."""
 
 
 class Ask(Protocol):
-    """Asks a source about crystals, as :func:`matgl_fill.training.labels.responses` does."""
+    """Function that asks a source about crystals, such as :func:`matgl_fill.training.labels.responses`."""
 
     def __call__(self, structures: Sequence[Structure], source: Source, *, plain: bool = False) -> Responses:
-        """What the source says; only its labels, without responses, if ``plain``."""
+        """Responses and labels of the source; only the labels if ``plain``."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How an oracle's level of theory was aligned to the model's.
+    """Alignment of an oracle's level of theory to the model's.
 
     Attributes:
-        unexplained_eV_per_atom: root mean square of what elemental energies leave unexplained.
-        shifts_eV_per_atom: elemental energies that were taken off, by symbol.
-        crystals: that they were fitted to.
+        unexplained_eV_per_atom: Root mean square of what elemental energies leave unexplained.
+        shifts_eV_per_atom: Elemental energies that were subtracted, by symbol.
+        crystals: Number of crystals that the elemental energies were fitted to.
     """
 
     unexplained_eV_per_atom: float  # noqa: N815, the unit is part of the name in the report
@@ -48,13 +48,13 @@ class Alignment:
 
 @dataclass(frozen=True)
 class ObjectiveSet:
-    """Objectives, and where their labels come from.
+    """Objectives, and the source of their labels.
 
     Attributes:
-        objectives: terms of the loss.
-        oracle: name of the oracle, if one was used.
-        alignment: of the oracle's level of theory, if one was used.
-        labelled: crystals with aligned labels, if there are any.
+        objectives: Terms of the loss.
+        oracle: Name of the oracle, if one was used.
+        alignment: Alignment of the oracle's level of theory, if one was used.
+        labelled: Crystals with aligned labels, if there are any.
     """
 
     objectives: list[Objective]
@@ -64,16 +64,16 @@ class ObjectiveSet:
 
 
 def build_objectives(context: ObjectiveContext, objective: str, oracle: Oracle | None, ask: Ask) -> ObjectiveSet:
-    """Objectives for a training set.
+    """Build the objectives for a training set.
 
     Args:
-        context: of the copy that is trained.
-        objective: as in :func:`matgl_fill.fill_tune`.
-        oracle: that labels, if there is one.
-        ask: asks it.
+        context: Context of the copy that is trained.
+        objective: Name of the objective, as in :func:`matgl_fill.fill_tune`.
+        oracle: Oracle that labels, if there is one.
+        ask: Function that asks the oracle.
 
     Raises:
-        OracleError: the oracle fails on more than half of the crystals.
+        OracleError: The oracle fails on more than half of the crystals.
     """
     form, labels = context.settings.form, context.training_set.labels
     if form == "correct":
@@ -119,7 +119,7 @@ def _with_oracle(context: ObjectiveContext, objectives: list[Objective], oracle:
 
 
 def _held_terms(context: ObjectiveContext, ask: Ask) -> list[Objective]:
-    """What holds an overwritten potential: its own energies, forces, stresses and responses."""
+    """Objectives that hold an overwritten potential to its own energies, forces, stresses and responses."""
     new, reference, rows = _asked(context, "model itself", context.adapter, ask)
     labels, weight = new.labelled.labels, context.settings.force_replay_weight
     held = OracleObjective("force replay", new.labelled.structures, labels, weight, context.scale, None)
@@ -129,7 +129,7 @@ def _held_terms(context: ObjectiveContext, ask: Ask) -> list[Objective]:
 def _response_term(
     context: ObjectiveContext, rows: np.ndarray, known: np.ndarray, crystals: list[Structure], values: np.ndarray
 ) -> ReadoutObjective:
-    """The objective of responses: of the pool crystals ``rows`` (n, k), to start the head, and of new ones (m, k)."""
+    """The objective of responses: ``values`` (m, k) of new crystals; ``known`` (n, k) of pool rows start the head."""
     weight = context.settings.response_weight
     return ReadoutObjective("response", context.scale, (context.pool.Z[rows], known), crystals, values, weight)
 
@@ -146,7 +146,7 @@ def _supplied_term(context: ObjectiveContext, supplied: LabelledSet) -> tuple[Or
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a source said of the crystals that it could label."""
+    """Labels and responses of the crystals that a source could label."""
 
     labelled: LabelledSet
     values: np.ndarray
@@ -155,7 +155,7 @@ class _Answer:
 def _asked(
     context: ObjectiveContext, name: str, source: Source, ask: Ask, plain: bool = False
 ) -> tuple[_Answer, _Answer, np.ndarray]:
-    """What a source says of the training set and of pool crystals to align it by, and the rows of these in the pool."""
+    """Answers of a source for the training set and for pool crystals to align it by, and the latter's rows."""
     pool, crystals = context.pool.structures, context.training_set.crystals
     sample = np.array(alignment_sample(pool, crystals, context.settings.align_size, context.rng))
     new, usable = _usable(ask(crystals, source, plain=plain), name)
@@ -169,7 +169,7 @@ def _asked(
 
 
 def _usable(responses: Responses, name: str) -> tuple[Responses, np.ndarray]:
-    """What was said of the crystals that could be labelled, and their indices."""
+    """Responses of the crystals that could be labelled, and their indices."""
     good, n = np.flatnonzero(responses.usable()), len(responses)
     if len(good) < n / 2:
         raise OracleError(f"the oracle {name} gave usable labels for {len(good)} of {n} crystals only.")
@@ -191,10 +191,10 @@ def _aligned(
     elements alone explain.
 
     Args:
-        context: of the model.
-        reference: crystals that the shifts are fitted to.
-        own: (n,) the model's energies of them, eV per cell.
-        new: crystals to be shifted too.
+        context: Context of the model.
+        reference: Crystals that the shifts are fitted to.
+        own: Energies of these crystals by the model, (n,), eV per cell.
+        new: Crystals that are shifted too.
     """
     adapter = context.adapter
     zero = own if adapter.is_potential else np.zeros(len(reference))
@@ -208,14 +208,14 @@ def _aligned(
 def covering(
     pool: Sequence[Structure], order: Sequence[int], elements: set[str], times: int, seen: Counter[str] | None = None
 ) -> list[int]:
-    """Rows of crystals, taken in an order, by which each element occurs a number of times, as far as it does at all.
+    """Rows of crystals, taken in order, in which each element occurs often enough, as far as the pool allows.
 
     Args:
-        pool: crystals.
-        order: rows of those that may be taken.
-        elements: that have to occur.
-        times: how often.
-        seen: how often they occur already.
+        pool: Crystals to choose from.
+        order: Rows of the crystals that may be taken, in the order in which they are tried.
+        elements: Elements that have to occur.
+        times: Number of crystals in which each element has to occur.
+        seen: Number of crystals in which each element occurs already.
     """
     count, rows = Counter(seen), []
     for i in order:
@@ -231,14 +231,14 @@ def alignment_sample(
 ) -> list[int]:
     """Rows of small pool crystals, on which an oracle is cheap: random ones, and those that cover all elements.
 
-    An element that the sample lacks would get no reference energy, and the crystals that hold it labels that are wrong
-    by electronvolts.
+    An element that the sample lacks would get no reference energy, and crystals that hold it would get labels that are
+    wrong by electronvolts.
 
     Args:
-        pool: (n) known crystals.
-        crystals: those whose elements have to occur :data:`COVERED` times each, as far as they do in the pool.
-        size: of the random part.
-        rng: draws it.
+        pool: The n crystals of the pool.
+        crystals: Crystals whose elements have to occur :data:`COVERED` times each, as far as they do in the pool.
+        size: Size of the random part.
+        rng: Generator that draws the random part.
     """
     small = [i for i, s in enumerate(pool) if len(s) <= ALIGN_ATOMS] or list(range(len(pool)))
     order = [small[i] for i in rng.permutation(len(small))]

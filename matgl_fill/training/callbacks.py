@@ -1,8 +1,8 @@
 """Early stop on the guard's measure.
 
 Lightning's ``EarlyStopping`` waits for a logged number that no longer improves. Here a training ends only where the
-guard's probes are significantly worse than before the first step, a training that merely stands still goes on, and what
-was best has to come back from other processes and from a saved training: so it is no callback of Lightning's.
+guard's probes are significantly worse than before the first step, and a training that merely stands still goes on. The
+best weights have to come back from other processes and from a saved training. So this is no callback of Lightning's.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from torch import Tensor, nn
 from matgl_fill.guard import significant_loss
 
 CHECKS = 5
-"""In a whole training, evenly spaced."""
+"""Number of checks in a whole training, evenly spaced."""
 PATIENCE = 2
-"""Checks in a row that have to be bad."""
+"""Number of bad checks in a row that end a training."""
 
 
 class EarlyStop:
-    """Ends a training that spoils the embedding, and goes back to where it was best.
+    """Early stop of a training that spoils the embedding; the best weights are restored.
 
-    The guard's probes are taken before the first step and :data:`CHECKS` times during training. A check is bad where
-    they err more than before the first step, significantly (:func:`matgl_fill.guard.significant_loss`), or
-    where embeddings are no numbers any more. A training that merely gains nothing more goes on: its rate falls to zero
-    over a fixed number of steps, of which half are worth less.
+    The errors of the guard's probes are measured before the first step and :data:`CHECKS` times during training. A
+    check is bad where they are significantly larger than before the first step
+    (:func:`matgl_fill.guard.significant_loss`), or where embeddings are no longer finite. A training that merely gains
+    nothing more goes on: its rate falls to zero over a fixed number of steps, of which half are worth less.
 
     Args:
-        errors: gives the errors (k, n) of the guard's probes with the weights as they are; (0, n) where an embedding is
-            not finite.
+        errors: Function that gives the errors (k, n) of the guard's probes with the present weights; (0, n) where an
+            embedding is not finite.
 
     Attributes:
-        after: step after which training ended; None if it did not end early.
-        best: step whose weights were best, 0 before the first.
-        weights: those of that step, by name.
+        after: Step after which training ended; None if it did not end early.
+        best: Step whose weights were best, 0 before the first.
+        weights: Weights of the best step, by name.
     """
 
     def __init__(self, errors: Callable[[], np.ndarray]) -> None:
@@ -49,20 +49,26 @@ class EarlyStop:
         self.best = 0
 
     def state(self) -> dict[str, Any]:
-        """Tensors and numbers that :meth:`go_on` takes."""
+        """The state, as tensors and numbers that :meth:`go_on` takes."""
         return {name: value for name, value in vars(self).items() if name != "_errors"}
 
     def go_on(self, state: dict[str, Any]) -> None:
-        """Be where another one was."""
+        """Take over the saved state of another early stop."""
         vars(self).update(state)
 
     def begin(self, core: nn.Module) -> None:
-        """Take the measure of the weights before the first step."""
+        """Measure the errors with the weights before the first step."""
         self._first = torch.from_numpy(self._errors())
         self._keep(core)
 
     def check(self, core: nn.Module, step: int, steps: int) -> None:
-        """After a step: at a check, keep the weights if they are the best yet, or count a bad one."""
+        """Check the weights after a step, if a check is due: keep them if they are the best yet, or count a bad check.
+
+        Args:
+            core: Network that is trained.
+            step: Number of steps that are done.
+            steps: Number of steps of the whole training.
+        """
         moments = [steps * k // CHECKS for k in range(1, CHECKS + 1)]
         if self._first is None or not len(self._first) or step not in moments:
             return

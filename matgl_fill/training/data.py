@@ -24,7 +24,7 @@ class CrystalDataset(MGLDataset):
         super().__init__(labels={"row": list(range(len(graphs)))}, save_cache=False)
 
     def process(self) -> None:
-        """Take over the graphs; nothing is converted or written."""
+        """Take over the graphs, without any conversion or files."""
         self.graphs = [g.data for g in self._built]
         self.lattices = [g.lattice for g in self._built]
         self.state_attr = torch.stack([g.state for g in self._built])
@@ -34,14 +34,20 @@ class CrystalDataset(MGLDataset):
         self.process()
 
     def has_cache(self) -> bool:
-        """Never read from disk."""
+        """Always False: nothing is read from disk."""
         return False
 
 
 def batch_rows(n: int, size: int, steps: int, seed: int) -> Tensor:
     """Rows (steps, size) of n crystals that every step takes, from one shuffle after the other.
 
-    A step takes n where there are no more. A shuffle gives whole batches; what is left of it is dropped.
+    If n is smaller than ``size``, a step takes n crystals. A shuffle gives whole batches; the rest of it is dropped.
+
+    Args:
+        n: Number of crystals.
+        size: Number of crystals per step.
+        steps: Number of steps.
+        seed: Seed of the shuffles.
 
     Example:
         >>> whole = batch_rows(5, 2, 7, seed=0)
@@ -56,11 +62,15 @@ def batch_rows(n: int, size: int, steps: int, seed: int) -> Tensor:
 
 
 def loader(graphs: Sequence[Graph], rows: Tensor) -> DataLoader:
-    """MatGL loader of ``graphs``: batch by batch those in ``rows`` (steps, size), as ``collate_fn_graph`` gives them.
+    """MatGL loader of graphs, which gives batch by batch those in ``rows``, collated by ``collate_fn_graph``.
 
     Every step's batch is known beforehand (:func:`batch_rows`), so that a training that goes on after some steps sees
-    the same ones, and several processes share them. MatGL's shuffling loader is therefore left aside, and the one that
-    keeps an order is taken.
+    the same batches, and several processes share them. Therefore MatGL's loader that keeps an order is taken, not its
+    shuffling one.
+
+    Args:
+        graphs: Graphs of the crystals.
+        rows: Rows of the graphs that every step takes, (steps, size).
     """
     data = CrystalDataset(graphs)
     _, ordered = MGLDataLoader(
@@ -75,7 +85,7 @@ def loader(graphs: Sequence[Graph], rows: Tensor) -> DataLoader:
 
 
 class InTurn:
-    """One batch of each loader in turn; all have as many.
+    """One batch of each loader in turn; all loaders have the same number of batches.
 
     Example:
         >>> list(InTurn([["a", "b"], ["A", "B"]]))
@@ -96,13 +106,13 @@ class Crystals(pl.LightningDataModule):
     """The crystals of every term of the loss, in parts of every batch.
 
     Args:
-        graphs: of each term.
-        rows: (steps, size) of its graphs that every step takes, all parts together.
-        parts: of every batch; they differ by one crystal at most. One process takes them in turn, as many processes as
-            parts take one each.
+        graphs: Graphs of each term.
+        rows: Rows of each term's graphs that every step takes, all parts together, (steps, size).
+        parts: Number of parts of every batch; their sizes differ by one crystal at most. One process takes them in
+            turn, as many processes as parts take one each.
 
     Attributes:
-        mean_sizes: crystals and atoms (steps, 2) of each term's parts on average.
+        mean_sizes: Mean numbers of crystals and atoms of each term's parts, (steps, 2).
     """
 
     def __init__(self, graphs: Mapping[str, Sequence[Graph]], rows: Mapping[str, Tensor], parts: int) -> None:
@@ -115,14 +125,14 @@ class Crystals(pl.LightningDataModule):
             self.mean_sizes[name] = torch.stack([torch.ones_like(atoms), atoms], dim=2).sum(dim=1) / parts
 
     def train_dataloader(self) -> CombinedLoader:
-        """The parts of this process."""
+        """The loader of the parts that this process takes."""
         mine = slice(self.trainer.global_rank, None, self.trainer.world_size)
         parts = {name: [loader(self._graphs[name], r) for r in rows[mine]] for name, rows in self._rows.items()}
         return CombinedLoader({name: InTurn(each) for name, each in parts.items()}, "min_size")
 
 
 def unpack(collated: tuple[object, Tensor, Tensor, Tensor], adapter: Adapter) -> tuple[Batch, Tensor]:
-    """Batch and row numbers (B,) from what a MatGL loader yields."""
+    """Batch and row numbers (B,) of what a MatGL loader yields."""
     data, lattice, state, rows = collated
     batch = adapter.joined(data, lattice.reshape(-1, 3, 3), state)
     return batch, rows.long()

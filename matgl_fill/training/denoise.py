@@ -1,4 +1,4 @@
-"""Denoising: the embedding learns where atoms came from."""
+"""Denoising: the embedding learns from where noise displaced the atoms."""
 
 from __future__ import annotations
 
@@ -16,29 +16,32 @@ from matgl_fill.utils.scaling import Scaling
 NOISE = 0.1
 """Standard deviation of the displacements, Angstrom."""
 STIFFNESS = 5.0
-"""Of the springs that hold the atoms, eV/Angstrom^2: forces of half an eV/Angstrom, the scale of their loss."""
+"""Stiffness of the springs that hold the atoms, eV/Angstrom^2.
+
+It gives forces of half an eV/Angstrom, the scale of their loss.
+"""
 DRAWS = 4
-"""Noisy copies of each crystal."""
+"""Number of noisy copies of each crystal."""
 
 
 def denoising(
     adapter: Adapter, scale: Scaling[Tensor], structures: Sequence[Structure], weight: float, rng: np.random.Generator
 ) -> OracleObjective:
-    r"""Energies and forces of springs that hold every atom where it was before noise was added.
+    r"""Make an objective of energies and forces of springs that hold every atom where it was before noise was added.
 
     .. math:: E = \tfrac{k}{2} \sum_i |d_i|^2, \quad F_i = -k d_i
 
     For Gaussian noise the forces are the score of the noisy crystals, so that learning them is learning the force
-    field of a distribution around the given ones (Zaidi et al., arXiv 2206.00133). The springs are the "oracle" of
+    field of a distribution around the given crystals (Zaidi et al., arXiv 2206.00133). The springs are the "oracle" of
     an :class:`OracleObjective`: a linear head on the embedding gives the energy, its gradient the forces. Noise has
     no mean: a translation of all atoms costs nothing.
 
     Args:
-        adapter: of the original model.
-        scale: standardises the embedding.
-        structures: crystals at rest.
-        weight: in the loss.
-        rng: of the noise.
+        adapter: Adapter of the original model.
+        scale: Scaling that standardises the embedding.
+        structures: Crystals at rest.
+        weight: Weight in the loss.
+        rng: Generator of the noise.
     """
     crystals, energy, forces = [], [], []
     for structure in (s for _ in range(DRAWS) for s in structures):

@@ -1,10 +1,10 @@
 """The Lightning module and loop of continued pretraining.
 
-An interrupted training goes on to the bits of one that was not. Lightning's own checkpoints go on at the start of an
-epoch, and this training is one epoch whose batches are known beforehand; its ``WeightAveraging`` copies the whole
-module with all crystals, and what it averaged is not in what is saved here. So the state is saved by a
-:class:`~matgl_fill.utils.checkpoint.Checkpoint`, and weights are averaged by PyTorch's ``AveragedModel``, which that
-callback wraps too.
+An interrupted training goes on to the same bits as one that was not interrupted. Lightning's own checkpoints go on at
+the start of an epoch, and this training is one epoch whose batches are known beforehand. Lightning's
+``WeightAveraging`` copies the whole module with all crystals, and the state that is saved here would lack its averages.
+So a :class:`~matgl_fill.utils.checkpoint.Checkpoint` saves the state, and PyTorch's ``AveragedModel``, which that
+callback wraps too, averages the weights.
 """
 
 from __future__ import annotations
@@ -40,33 +40,38 @@ WARM_UP = 0.2
 """Fraction of the one-cycle schedule in which the learning rate rises."""
 GRADIENT_CLIP = 1.0
 EPSILON, EPSILON_HELD = 1e-8, 1e-5
-"""Of AdamW: gradients far below it make no step. What is held, if something is, has not changed at the start, so that
-the first gradients of a readout are rounding, of which full steps would be made with the usual value."""
+"""Epsilon of AdamW, without and with replay that holds embedding or predictions; gradients far below it make no step.
+
+What is held has not changed at the start, so that the first gradients of a readout are rounding, and the usual value
+would make full steps of them.
+"""
 PARTS = 2
-"""In which every batch is computed, by one process or by two, so that both make the same sums. Rounding, which other
-sums would bring, is what training makes much of."""
+"""Number of parts in which every batch is computed, by one process or by two, so that both make the same sums.
+
+Other sums would differ by rounding, and training amplifies that.
+"""
 HISTORY_POINTS = 50
-"""Points of each loss curve."""
+"""Number of points of each loss curve."""
 SAVE_SECONDS = 20.0
-"""Between two saves: what an interruption costs at most."""
+"""Seconds between two saves, which is what an interruption costs at most."""
 
 
 class FillModule(pl.LightningModule):
-    """Objectives on generated crystals plus replay of the pool; averages the weights of the last steps.
+    """Training on objectives of generated crystals and on replay of the pool, which averages the last steps' weights.
 
     Normalisation layers and dropout stay in evaluation mode: the embedding that is trained is the one that is used.
 
     Args:
-        adapter: of the model, which is trained in place.
-        objectives: terms of the loss.
-        replay: one more term.
-        settings: steps, rates and weights.
-        seed: of the training.
-        path: file to which the training is saved, and from which an interrupted one goes on.
-        stop: ends it early.
+        adapter: Adapter of the model, which is trained in place.
+        objectives: Terms of the loss on generated crystals.
+        replay: Term of the loss on pool crystals.
+        settings: Steps, rates and weights.
+        seed: Seed of the training.
+        path: File to which the training is saved, and from which an interrupted one goes on.
+        stop: Early stop of the training, if it may end early.
 
     Raises:
-        InputError: the file is of another training.
+        InputError: The file is of another training.
     """
 
     def __init__(
@@ -92,12 +97,12 @@ class FillModule(pl.LightningModule):
         self._saved_at = time.monotonic()
         self._saved = self._checkpoint.load()
         self.before: int = self._saved["step"] if self._saved else 0
-        """Steps that an interrupted training has done."""
+        """Number of steps that an interrupted training has done."""
         if self._saved:
             self.load_state_dict(self._saved["weights"])
 
     def _key(self, seed: int) -> str:
-        """What the training depends on; the heads were fitted to pool and targets."""
+        """Hash of all that the training depends on; the heads stand for pool and targets, which they were fitted to."""
         weights = hash_model(torch.nn.ModuleList([self.core, self.heads]))
         crystals = [x for o in self.objectives for x in (o.name, *map(hash_structure, o.structures))]
         return hash_parts(weights, self.settings.model_dump_json(), seed, *crystals)
@@ -114,18 +119,18 @@ class FillModule(pl.LightningModule):
         }
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What belongs to the weights in a checkpoint, and comes back with them from other processes."""
+        """State that belongs to the weights in a checkpoint and comes back with them from other processes."""
         stop = self.stop.state() if self.stop else None
         return {"stop": stop, "history": self.history, "recent": self._recent}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`get_extra_state` gave."""
+        """Take over the state that :meth:`get_extra_state` gave."""
         self.history, self._recent = state["history"], state["recent"]
         if self.stop:
             self.stop.go_on(state["stop"])
 
     def configure_optimizers(self) -> Any:
-        """AdamW under one cycle."""
+        """AdamW with a one-cycle schedule of the learning rate."""
         rate, settings = self.settings.lr, self.settings
         epsilon = EPSILON_HELD if settings.prediction_weight or settings.replay_weight else EPSILON
         trained = [*self.core.parameters(), *self.heads]
@@ -138,20 +143,20 @@ class FillModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
-        """Make one of several processes, forked from the caller's, able to compute and quick to end."""
+        """Prepare a process that was forked from the caller's, so that it can compute and ends quickly."""
         if self.trainer.world_size > 1:
             torch.set_num_threads(1)  # OpenMP's threads are not forked, and waiting for them would never end
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # also sent by Linux when the calling process dies
 
     def on_train_start(self) -> None:
-        """Go on with the random numbers of an interrupted training, or see where a new one starts."""
+        """Go on with the random numbers of an interrupted training, or measure the start of a new one."""
         if self._saved:
             torch.set_rng_state(self._saved["random"])
         elif self.stop:
             self.stop.begin(self.core)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002
-        """A part of a step: of a batch of generated crystals per objective and of a batch of replayed ones."""
+        """Loss of one part of a step: of a batch of generated crystals per objective and a batch of replayed ones."""
         terms = {}
         for objective in self.objectives:
             fill, rows, share = self._part(objective.name, batch)
@@ -184,14 +189,14 @@ class FillModule(pl.LightningModule):
         return replace(part, atom_weight=atoms / crystals), rows, crystals
 
     def on_train_epoch_start(self) -> None:
-        """Keep evaluation mode (Lightning switches to training mode)."""
+        """Keep evaluation mode, because Lightning switches to training mode."""
         self.adapter.model.eval()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """After a step's last part.
+        """Record, average, check and save after the last part of a step.
 
-        Record mean losses now and then; add the weights to the average near the end; stop a training that spoils; save
-        now and then.
+        Mean losses are recorded and the training is saved now and then; near the end the weights are added to the
+        average; a training that spoils the embedding is stopped.
         """
         step, steps, parts = self.before + self.global_step, self.steps, self.trainer.accumulate_grad_batches
         if (batch_idx + 1) % parts:
@@ -213,11 +218,11 @@ class FillModule(pl.LightningModule):
 
     @property
     def stopped(self) -> bool:
-        """Whether it has ended early."""
+        """Whether the training has ended early."""
         return self.stop is not None and self.stop.after is not None
 
     def take_result(self) -> None:
-        """Put the averaged weights in, or the best where training ended early."""
+        """Set the averaged weights, or the best ones where training ended early."""
         result: dict[str, Tensor] = dict(self.average.module.named_parameters()) if self.average.n_averaged else {}
         if self.stop and self.stopped:
             result = self.stop.weights
@@ -238,22 +243,23 @@ def fit(
     """Train the adapter's model in place.
 
     Weights that do not require gradients stay as they are: those that a model fixes, such as the centres of its
-    Gaussians, and those that were frozen by ``requires_grad_(False)``; unless nothing would be left to train.
+    Gaussians, and those that were frozen by ``requires_grad_(False)``. If that would leave nothing to train, all are
+    trained.
 
     Args:
-        adapter: of the model.
-        objectives: terms of the loss.
-        replay: one more term.
-        settings: steps, rates and weights.
-        seed: of the order of the crystals.
-        checkpoint: file to which the training is saved, and from which an interrupted one goes on to the same bits.
-        stop: ends a training that spoils the embedding, and says after which step.
+        adapter: Adapter of the model.
+        objectives: Terms of the loss on generated crystals.
+        replay: Term of the loss on pool crystals.
+        settings: Steps, rates and weights.
+        seed: Seed of the order of the crystals.
+        checkpoint: File to which the training is saved, and from which an interrupted one goes on to the same bits.
+        stop: Early stop of a training that spoils the embedding; it holds the step after which training ended.
 
     Returns:
         Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
 
     Raises:
-        InputError: the checkpoint is of another training.
+        InputError: The checkpoint is of another training.
     """
     if not settings.steps or not settings.lr:
         return {}
@@ -270,7 +276,7 @@ def fit(
 
 
 def _train(module: FillModule, seed: int) -> None:
-    """The steps that are left."""
+    """Do the steps that are left."""
     adapter, settings, replayed = module.adapter, module.settings, module.replay.graphs
     graphs = {o.name: adapter.graphs(o.structures) for o in module.objectives}
     rows = {name: batch_rows(len(g), settings.batch_size, module.steps, seed) for name, g in graphs.items()}
@@ -305,7 +311,7 @@ def _train(module: FillModule, seed: int) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C is KeyboardInterrupt again; Lightning exits on it and ignores further ones for good."""
+    """Make Ctrl-C a KeyboardInterrupt again; Lightning exits on it and ignores further ones for good."""
     answer = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -316,7 +322,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """No process that was started in the block outlives an error, and no setting of theirs stays."""
+    """End every process that was started in the block when an error occurs, and restore the settings they change."""
     others, port = multiprocessing.active_children(), os.environ.get("MASTER_PORT")
     try:
         yield

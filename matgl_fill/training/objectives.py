@@ -1,4 +1,4 @@
-"""Objectives: terms of the loss on generated crystals."""
+"""Objectives, the terms of the loss on generated crystals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matgl_fill.utils.scaling import Scaling
 HEAD_RIDGE = 10.0
 """Ridge penalty of heads that are fitted to the pool before training."""
 CLIP = 5.0
-"""Standardised targets are clipped here, so that one odd crystal cannot take over."""
+"""Largest standardised target; larger ones are clipped, so that one odd crystal cannot dominate."""
 ENERGY_SCALE, FORCE_SCALE, STRESS_SCALE = 0.1, 0.5, 0.05
 """Errors that count as 1: eV/atom, eV/Angstrom, eV/Angstrom^3."""
 TERM_WEIGHTS = (1.0, 0.3, 0.3)
@@ -31,8 +31,8 @@ class Objective(Protocol):
     Attributes:
         name: Name of the term, in history and report.
         weight: Weight in the loss.
-        structures: The n crystals that it is about; ``rows`` count in them.
-        needs_geometry: Whether it differentiates with respect to positions and strain.
+        structures: The n crystals of the term, which ``rows`` refer to.
+        needs_geometry: Whether the term differentiates with respect to positions and strain.
     """
 
     name: str
@@ -41,14 +41,24 @@ class Objective(Protocol):
     needs_geometry: bool
 
     def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:
-        """Scalar loss of crystals ``rows`` (B,): means over them, and means over atoms times ``batch.atom_weight``."""
+        """Scalar loss of a batch: means over crystals, and means over atoms times ``batch.atom_weight``.
+
+        Args:
+            adapter: Adapter of the model that is trained.
+            output: Output of the model for the batch.
+            batch: Batch of crystals.
+            rows: Rows of the batch's crystals in ``structures``, (B,).
+        """
 
     def parameters(self) -> list[nn.Parameter]:
-        """Parameters of heads, trained along and thrown away afterwards."""
+        """Parameters of heads, which are trained along with the model and thrown away afterwards."""
 
 
 def standard_scaling(values: np.ndarray) -> Scaling[Tensor]:
-    """To mean 0 and deviation 1 of values (n, d) per column, in single precision; constant columns keep their unit."""
+    """Scaling of values (n, d) to mean 0 and deviation 1 per column, in single precision.
+
+    Constant columns keep their unit.
+    """
     return Scaling.of(values, floor=1e-6, narrow=1.0).tensors(torch.float32)
 
 
@@ -65,20 +75,20 @@ def fitted_head(X: Tensor, Y: Tensor) -> nn.Linear:
 
 
 class ReadoutObjective:
-    """A linear head on the embedding predicts given quantities of a crystal.
+    """Objective of a linear head on the embedding, which predicts given quantities of a crystal.
 
-    The head starts as the ridge regression on known crystals, so that from the first step the error is what the
+    The head starts as the ridge regression on pool crystals, so that from the first step the error shows what the
     embedding lacks at the generated crystals, not an untrained head.
 
     Args:
         name: Name of the term.
-        scale: Standardises the embedding.
-        known: Embedding (n, dim) of known crystals and their quantities (n, k).
+        scale: Scaling that standardises the embedding.
+        known: Embedding (n, dim) of pool crystals and their quantities (n, k).
         structures: The m generated crystals.
-        targets: Their quantities, (m, k).
+        targets: Quantities of the generated crystals, (m, k).
         weight: Weight in the loss.
-        pool_weight: Weight of the same error on known crystals that are replayed, relative to that on the generated
-            ones; the known ones have to be the whole pool then.
+        pool_weight: Weight of the same error on pool crystals that are replayed, relative to that on the generated
+            ones; ``known`` has to hold the whole pool then.
     """
 
     needs_geometry = False
@@ -105,33 +115,34 @@ class ReadoutObjective:
         return self._error(output, self._targets[rows])
 
     def pool_loss(self, output: Output, rows: Tensor) -> Tensor:
-        """The same of known crystals, ``rows`` (B,) of the pool."""
+        """Smooth-L1 error of the standardised quantities of pool crystals, ``rows`` (B,) of the pool."""
         return self._error(output, self._known[rows])
 
     def _error(self, output: Output, targets: Tensor) -> Tensor:
         return smooth_l1_loss(self._head(self._scale(output.embedding)), targets)
 
     def parameters(self) -> list[nn.Parameter]:
-        """The head's."""
+        """Parameters of the head."""
         return list(self._head.parameters())
 
 
 class OracleObjective:
-    """Energies, forces and stresses of an oracle: 3N + 7 labels per crystal.
+    """Objective of an oracle's energies, forces and stresses: 3N + 7 labels per crystal.
 
     Potentials are trained on their own output. For property models the energy is a linear head on the embedding,
-    started as the ridge regression on known crystals, so that the trunk learns from forces and stress, which are
-    derivatives of that energy with respect to positions and strain, while the model's own output is held by replay.
+    which starts as the ridge regression on other labelled crystals, so that the trunk learns from forces and stress,
+    which are derivatives of that energy with respect to positions and strain, while replay holds the model's own
+    output.
 
-    With a potential's own labels the same term holds what it knew: replay of its energies, forces and stresses.
+    With a potential's own labels the same term holds the potential: it replays its energies, forces and stresses.
 
     Args:
         name: Name of the term.
         structures: Generated crystals.
-        labels: Their labels, with energies without elemental shifts; what is NaN is not learnt.
+        labels: Labels of the crystals, with energies without elemental shifts; values that are NaN are left out.
         weight: Weight in the loss.
-        scale: Standardises the embedding.
-        known: Embedding (n, dim) of known crystals and their energies per atom (n,), for the head; None for
+        scale: Scaling that standardises the embedding.
+        known: Embedding (n, dim) of crystals and their energies per atom (n,), from which the head starts; None for
             potentials.
     """
 
@@ -173,5 +184,5 @@ class OracleObjective:
         return torch.stack(terms).sum()
 
     def parameters(self) -> list[nn.Parameter]:
-        """The head's, if there is one."""
+        """Parameters of the head, if there is one."""
         return [] if self._head is None else list(self._head.parameters())

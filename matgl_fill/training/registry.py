@@ -1,4 +1,4 @@
-"""Label-free objectives by name, so that another package can add one."""
+"""Registry of label-free objectives by name, so that another package can add one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from matgl_fill.utils.scaling import Scaling
 
 @dataclass(frozen=True)
 class ObjectiveContext:
-    """What an objective is made from.
+    """Everything that an objective is made from.
 
     Attributes:
         adapter: Adapter of the copy that is trained.
-        pool: Known crystals, with the copy's embedding ``Z`` (n, dim), the original's predictions ``y`` (n,) and
+        pool: The n pool crystals, with the copy's embedding ``Z`` (n, dim), the original's predictions ``y`` (n,) and
             descriptors ``D`` (n, k).
         training_set: Crystals to learn from.
         settings: Weights and sizes.
-        rng: Generator of whatever is drawn.
+        rng: Generator of all random choices.
     """
 
     adapter: Adapter
@@ -41,7 +41,7 @@ class ObjectiveContext:
 
     @cached_property
     def scale(self) -> Scaling[Tensor]:
-        """Standardises the embedding."""
+        """Scaling that standardises the embedding."""
         return standard_scaling(self.pool.Z)
 
 
@@ -53,10 +53,10 @@ def register_objective(name: str) -> Callable[[Maker], Maker]:
     """Make an objective available to :func:`matgl_fill.fill_tune`, alone or in a sum such as ``"descriptor+mine"``.
 
     Args:
-        name: A word that is not taken.
+        name: Name of the objective: a word that is not taken.
 
     Raises:
-        InputError: The name is taken, or no word.
+        InputError: The name is taken, or it is no word.
 
     Example:
         >>> @register_objective("density")
@@ -81,25 +81,25 @@ def register_objective(name: str) -> Callable[[Maker], Maker]:
 
 
 def objective_names() -> list[str]:
-    """What :func:`matgl_fill.fill_tune` takes as objective, alone or joined by ``+``."""
+    """Names that :func:`matgl_fill.fill_tune` takes as objective, alone or joined by ``+``."""
     return ["auto", "oracle", *_MAKERS]
 
 
 def label_free(objective: str, context: ObjectiveContext) -> list[Objective]:
-    """The label-free terms of a checked objective."""
+    """Make the label-free terms of a checked objective."""
     names = ["descriptor"] if objective == "auto" else objective.split("+")
     return [_MAKERS[name](context) for name in names if name != "oracle"]
 
 
 def check_objective(objective: str, labels: bool) -> None:
-    """Refuse what could not be made, before anything is computed.
+    """Refuse an objective that cannot be made, before anything is computed.
 
     Args:
-        objective: as in :func:`matgl_fill.fill_tune`.
-        labels: an oracle or labelled crystals are given.
+        objective: Name of the objective, as in :func:`matgl_fill.fill_tune`.
+        labels: Whether an oracle or labelled crystals are given.
 
     Raises:
-        InputError: an unknown objective, ``"oracle"`` without labels, or labels without ``"oracle"``.
+        InputError: The objective is unknown, it is ``"oracle"`` without labels, or it leaves given labels unused.
     """
     names = objective.split("+")
     unknown = [name for name in names if name not in objective_names() or (name == "auto" and len(names) > 1)]

@@ -1,4 +1,4 @@
-"""Replay: what the model knew stays."""
+"""Replay of pool crystals, which keeps the model's embedding and predictions there."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matgl_fill.embedding import Pool
 from matgl_fill.training.objectives import standard_scaling
 
 FLOOR = 0.05
-"""Directions of the pool's standardised embedding with less variance than this are not stretched further."""
+"""Least variance by which directions of the pool's standardised embedding are scaled."""
 
 
 class Replay:
-    """Holds embedding and own prediction of pool crystals to the original's.
+    """Term of the loss that holds embedding and prediction of pool crystals to the original's.
 
     The change of the embedding is measured in the pool's own metric: standardised, rotated to principal directions
     and divided by each one's deviation. Directions in which crystals differ little hold the fine distinctions that

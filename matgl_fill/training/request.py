@@ -1,4 +1,4 @@
-"""What a call of fill_tune asks for, checked before anything is computed."""
+"""The request of a call of fill_tune, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class FillRequest:
     """A checked request to fill-tune one model.
 
     Attributes:
-        adapter: of the model.
-        n: crystals to generate.
-        objective: as in :func:`matgl_fill.fill_tune`.
-        oracle: that labels, if there is one.
-        seed: of all random choices.
-        settings: every setting, decided for the model.
+        adapter: Adapter of the model.
+        n: Number of crystals to generate.
+        objective: Name of the objective, as in :func:`matgl_fill.fill_tune`.
+        oracle: Oracle that labels, if there is one.
+        seed: Seed of all random choices.
+        settings: Every setting, decided for the model.
     """
 
     adapter: Adapter
@@ -46,21 +46,21 @@ class FillRequest:
     def checked(
         cls, adapter: Adapter, n: Any, objective: str, oracle: Any, seed: Any, config: Any, labelled: bool
     ) -> FillRequest:
-        """The request of a call, with arguments as :func:`matgl_fill.fill_tune` takes them.
+        """Check the arguments of a call and make the request from them.
 
         Args:
-            adapter: of the model.
-            n: crystals to generate.
-            objective: words.
-            oracle: anything that :func:`matgl_fill.training.resolve` takes, or None.
-            seed: of all random choices.
-            config: anything that :meth:`matgl_fill.FillConfig.make` takes.
-            labelled: whether crystals come with labels.
+            adapter: Adapter of the model.
+            n: Number of crystals to generate.
+            objective: Name of the objective, as in :func:`matgl_fill.fill_tune`.
+            oracle: Anything that :func:`matgl_fill.training.resolve` takes, or None.
+            seed: Seed of all random choices.
+            config: Anything that :meth:`matgl_fill.FillConfig.make` takes.
+            labelled: Whether crystals come with labels.
 
         Raises:
-            InputError: an argument that cannot be used, or that does not go with another.
-            ModelError: the model is fill-tuned already, or its weights are not float32.
-            OracleError: the oracle is missing.
+            InputError: An argument cannot be used, or does not go with another.
+            ModelError: The model is fill-tuned already, or its weights are not float32.
+            OracleError: The oracle is missing.
         """
         n, seed = as_int("n", n), check_seed(seed)
         has_labels = labelled or oracle is not None
@@ -78,10 +78,10 @@ class FillRequest:
 
 
 def check_arguments(out: str | Path | None, resume: bool, oracle: Any, proposals: Any, labelled: Any) -> None:
-    """Refuse arguments of :func:`matgl_fill.fill_tune` that exclude each other, and a folder that cannot be one.
+    """Refuse arguments of :func:`matgl_fill.fill_tune` that exclude each other, and a file given as folder.
 
     Raises:
-        InputError: they do.
+        InputError: The arguments exclude each other, or ``out`` is a file.
     """
     if resume and out is None:
         raise InputError("resume goes on with the run in a folder; give that as out.")

@@ -1,4 +1,4 @@
-"""What an unfinished run leaves in its folder, so that it goes on from there to the same bits."""
+"""The state that an unfinished run leaves in its folder, from which it goes on to the same bits."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from matgl_fill.utils.hashing import hash_model, hash_parts, hash_structure
 from matgl_fill.utils.machine import machine_facts
 
 FOLDER = "run.partial"
-"""Name in the run's folder."""
+"""Name of the state's folder in the run's folder."""
 SEARCH, TRAINING = "search.pt", "training.pt"
-"""Files that search and training write themselves."""
+"""Names of the files that search and training write themselves."""
 FACTS, PROPOSALS = "run.json", "proposals.pt"
 TOGETHER = 10
-"""Crystals that are labelled, nine calculations each, before their labels are saved."""
+"""Number of crystals that are labelled, with nine calculations each, before their labels are saved."""
 
 
 def run_fingerprint(request: FillRequest, pool: Pool, supplied: SuppliedCrystals | None) -> dict[str, Any]:
-    """All that a run depends on, by name, as JSON has it.
+    """All that a run depends on, by name, in types that JSON has.
 
     Args:
-        request: what is asked for.
-        pool: known crystals.
-        supplied: crystals that came with the call, if any did.
+        request: Request of the run.
+        pool: Pool of the run.
+        supplied: Crystals that came with the call, if any did.
     """
     model = request.adapter.model
     return model_and_pool(model, pool.structures, pool.ids) | {
@@ -59,7 +59,7 @@ def run_fingerprint(request: FillRequest, pool: Pool, supplied: SuppliedCrystals
 
 
 def model_and_pool(model: nn.Module, structures: Sequence[Structure], ids: Sequence[str]) -> dict[str, Any]:
-    """Hashes of a model and of n crystals with their ids, and the versions that shape what is made of them."""
+    """Hashes of a model and of n crystals with their ids, and versions on which results depend."""
     return {
         "model": hash_model(model),
         "pool": hash_parts(json.dumps(list(ids)), *map(hash_structure, structures)),
@@ -68,7 +68,7 @@ def model_and_pool(model: nn.Module, structures: Sequence[Structure], ids: Seque
 
 
 def oracle_fingerprint(oracle: Source | None) -> str:
-    """What an oracle's labels depend on: weights of its networks, class and, as far as JSON holds them, parameters."""
+    """All that an oracle's labels depend on: class, weights of networks and, as far as JSON holds them, parameters."""
     if oracle is None:
         return str(None)
     if isinstance(oracle, Adapter):
@@ -83,12 +83,12 @@ class RunState:
     """The saved stages of one run.
 
     Args:
-        out: folder of the run, in which they are kept in :data:`FOLDER`; None keeps nothing.
-        fingerprint: what the run depends on, from :func:`run_fingerprint`.
-        resume: go on from what is there; otherwise it is removed.
+        out: Folder of the run, in which the stages are kept in :data:`FOLDER`; None keeps nothing.
+        fingerprint: All that the run depends on, from :func:`run_fingerprint`.
+        resume: Whether the run goes on from a saved state; otherwise that state is removed.
 
     Raises:
-        InputError: what is there belongs to another run.
+        InputError: The saved state belongs to another run.
     """
 
     def __init__(self, out: str | Path | None, fingerprint: dict[str, Any], resume: bool) -> None:
@@ -120,11 +120,11 @@ class RunState:
             )
 
     def file(self, name: str) -> Path | None:
-        """Where a stage of that name saves itself; None if nothing is kept."""
+        """Path of the file to which the stage ``name`` saves itself; None if nothing is kept."""
         return None if self._folder is None else self._folder / name
 
     def remove(self) -> None:
-        """Remove what is kept; first what makes it valid, so that an interruption leaves nothing half valid."""
+        """Remove the saved state; what makes it valid goes first, so that an interruption leaves no valid part."""
         if self._folder is not None and self._folder.exists():
             (self._folder / FACTS).unlink(missing_ok=True)
             shutil.rmtree(self._folder)
@@ -139,9 +139,14 @@ class RunState:
         return made
 
     def responses(self, structures: Sequence[Structure], source: Source, *, plain: bool = False) -> Responses:
-        """As :func:`matgl_fill.training.labels.responses`, saved after every :data:`TOGETHER` crystals.
+        """Responses as from :func:`matgl_fill.training.labels.responses`, saved after every :data:`TOGETHER` crystals.
 
-        What is left is told after the first that had to be calculated.
+        The remaining time is printed after the first crystals that had to be calculated.
+
+        Args:
+            structures: Crystals to ask about.
+            source: Energy model.
+            plain: Whether only labels are calculated.
         """
         parts: list[Responses] = []
         told = False
@@ -179,5 +184,5 @@ class RunState:
         return made
 
     def _checkpoint(self, name: str) -> Checkpoint:
-        """A file of this run; that it is of this run the folder's own file says."""
+        """Checkpoint of a stage; its key is empty, because the folder's own file says which run it belongs to."""
         return Checkpoint(self.file(name), "", "a run")

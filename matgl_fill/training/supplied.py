@@ -1,4 +1,4 @@
-"""Crystals that the user brings instead of having them searched."""
+"""Crystals that the user supplies instead of having them searched."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class SuppliedCrystals:
     """Crystals to train on that came with the call.
 
     Attributes:
-        proposals: the crystals.
-        labels: theirs, if they came with any.
-        skipped: what was left out, and why.
+        proposals: The crystals as proposals.
+        labels: Labels of the crystals, if they came with any.
+        skipped: Crystals that were left out, and why.
     """
 
     proposals: list[Proposal]
@@ -46,13 +46,13 @@ def supplied_crystals(
     """The proposals or labelled crystals of a call; None if there are neither.
 
     Args:
-        adapter: of the model.
-        roughness: of the pool's embedding.
-        proposals: of :func:`matgl_fill.propose`.
-        labelled: as in :func:`matgl_fill.training.read_labelled`.
+        adapter: Adapter of the model.
+        roughness: Roughness of the pool's embedding.
+        proposals: Proposals of :func:`matgl_fill.propose`, or None.
+        labelled: Labelled crystals, as in :func:`matgl_fill.training.read_labelled`, or None.
 
     Raises:
-        InputError: none can be used.
+        InputError: None of the crystals can be used.
     """
     if labelled is not None:
         return _labelled_crystals(adapter, roughness, labelled)
@@ -87,7 +87,7 @@ def _proposed_crystals(adapter: Adapter, roughness: RoughnessResult, proposals: 
 def _usable(
     adapter: Adapter, ids: Sequence[str], structures: Sequence[Structure], kind: str
 ) -> tuple[list[int], list[Graph], list[Skipped]]:
-    """As :func:`matgl_fill.embedding.usable_crystals`; none at all is an error."""
+    """Crystals that a model can take, as :func:`matgl_fill.embedding.usable_crystals`; an error if there are none."""
     usable = usable_crystals(adapter, ids, structures, graphs=True)
     if not usable.rows:
         first = f"; first: {usable.skipped[0].reason}" if usable.skipped else ": there is none"
@@ -96,6 +96,6 @@ def _usable(
 
 
 def _renamed(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """The same with ids that are all different: frames of one crystal have its id, two searches count from one."""
+    """Proposals with unique ids: frames of one crystal share its id, and two searches both count from one."""
     names = unique([p.id for p in proposals])
     return [replace(p, id=name) for p, name in zip(proposals, names, strict=True)]

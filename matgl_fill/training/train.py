@@ -1,4 +1,4 @@
-"""From crystals to a judged model: the copy is trained, a potential corrected, and the guard decides."""
+"""Training on crystals up to a judged model: a copy is trained, a potential corrected, and the guard decides."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from matgl_fill.training.training_set import make_training_set
 from matgl_fill.utils.console import console
 
 MAX_HOLDOUT = 400
-"""Crystals that the guard judges on at most; more cost time and decide nothing."""
+"""Largest number of crystals that the guard judges on; more cost time and decide nothing."""
 BACKWARD_COST = 3.0
-"""A training pass costs about this many embedding passes."""
+"""Approximate cost of a training pass, in embedding passes."""
 GEOMETRY_COST = 3
-"""Training on forces and stress costs about this many times as much."""
+"""Approximate factor by which training on forces and stress costs more."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the guard made of a training.
+    """Judgement of the guard on a training.
 
     Attributes:
-        adapter: of the model that is handed over: the accepted one, or a copy of the original.
-        verdict: of the guard.
-        Z: the pool's embedding by it.
+        adapter: Adapter of the model that is handed over: the accepted one, or a copy of the original.
+        verdict: Verdict of the guard.
+        Z: Embedding of the pool by the model that is handed over, (n, dim).
     """
 
     adapter: Adapter
@@ -48,21 +48,21 @@ class Judgement:
 
     @property
     def accepted(self) -> Adapter | None:
-        """The adapter if the guard accepted."""
+        """The adapter if the guard accepted the model, otherwise None."""
         return self.adapter if self.verdict.accepted else None
 
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What training leaves.
+    """Outcome of a training, before the guard judges it.
 
     Attributes:
-        tuned: the tuned copy; None where only a correction was asked for.
-        history: its losses.
-        stop: what watched over the training, where the copy is a branch.
-        objectives: its objectives.
-        correction: of a potential's energies, where there were labels for one.
-        guard: that is to judge it.
+        tuned: Adapter of the tuned copy; None where only a correction was asked for.
+        history: Losses of the training, by term.
+        stop: Early stop of the training, where the copy is a branch.
+        objectives: Objectives of the training.
+        correction: Correction of a potential's energies, where there were labels for one.
+        guard: Guard that is to judge the outcome.
     """
 
     tuned: Adapter | None
@@ -74,7 +74,7 @@ class TrainingOutcome:
 
     @property
     def notes(self) -> list[str]:
-        """What did not go as it should."""
+        """Notes on anything that did not go as it should."""
         notes = []
         if self.stop and self.stop.after is not None:
             best = f"the weights of step {self.stop.best} were taken"
@@ -84,13 +84,13 @@ class TrainingOutcome:
         return notes
 
     def judged(self, original: Adapter, pool: Pool) -> Judgement:
-        """What the guard makes of it; where nothing was learnt there is nothing to judge.
+        """Let the guard judge the outcome; where nothing was learnt, the original is handed over.
 
-        An attached branch is kept near what it gives of the pool's crystals.
+        An attached branch is kept near its embedding of the pool's crystals.
 
         Args:
-            original: adapter of the original model.
-            pool: known crystals.
+            original: Adapter of the original model.
+            pool: Pool of the run.
         """
         correction = self.correction.correction if self.correction else None
         if self.tuned is None and correction is None:
@@ -114,14 +114,14 @@ def train_copy(
     """Train a copy on proposals, with the guard watching, and solve a potential's correction where there are labels.
 
     Args:
-        request: what is asked for.
-        pool: known crystals; a part of them is held out for the guard.
-        proposals: crystals to learn from.
-        labels: of the proposals, if they came with any.
-        state: where labels and the training are saved.
+        request: Checked request of the run.
+        pool: Pool of the run; a part of it is held out for the guard.
+        proposals: Crystals to learn from.
+        labels: Labels of the proposals, if they came with any.
+        state: State of the run, in which labels and the training are saved.
 
     Raises:
-        OracleError: the oracle fails on too many crystals.
+        OracleError: The oracle fails on too many crystals.
     """
     adapter, settings, rng = request.adapter, request.settings.training, np.random.default_rng(request.seed)
     budgets = request.settings.guard
@@ -156,7 +156,7 @@ def _parted(n: int, holdout: float, rng: np.random.Generator) -> tuple[np.ndarra
 
 
 def _edges(objectives: ObjectiveSet, replay: Replay, settings: ResolvedTraining) -> float:
-    """Edges that would have to be embedded in the time that the training takes; crystals are as large as the pool's."""
+    """Number of edges that embedding handles in the time of the training, if crystals are as large as the pool's."""
     mean = sum(g.n_edges for g in replay.graphs) / len(replay.graphs)
     passes = sum(GEOMETRY_COST if o.needs_geometry else 1 for o in objectives.objectives)
     return BACKWARD_COST * mean * (settings.batch_size * passes + settings.replay_batch) * settings.steps

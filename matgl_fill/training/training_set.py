@@ -1,4 +1,4 @@
-"""The crystals of a training: those that were generated or supplied, and their augmentations."""
+"""The crystals of a training, which were generated or supplied, and their augmentations."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class TrainingSet:
     """Crystals that a training learns from.
 
     Attributes:
-        crystals: that an oracle labels, or that came with labels: the proposals, and some of their augmentations where
-            an oracle is to label these too.
-        augmentations: altered copies, which only label-free objectives see besides.
-        labels: of ``crystals``, where they came with some; then no oracle is asked.
+        crystals: Crystals that an oracle labels or that came with labels: the proposals, and some of their
+            augmentations where an oracle is to label these too.
+        augmentations: Altered copies, which only label-free objectives see.
+        labels: Labels of ``crystals``, if they came with some; then no oracle is asked.
     """
 
     crystals: list[Structure]
@@ -31,7 +31,7 @@ class TrainingSet:
 
     @property
     def all(self) -> list[Structure]:
-        """Crystals and augmentations."""
+        """All crystals, followed by the augmentations."""
         return [*self.crystals, *self.augmentations]
 
 
@@ -43,15 +43,15 @@ def make_training_set(
     settings: ResolvedTraining,
     rng: np.random.Generator,
 ) -> TrainingSet:
-    """Augment crystals.
+    """Make a training set from proposals by augmentation.
 
     Args:
-        proposals: n crystals to learn from.
-        labels: theirs, if they came with any.
-        pool: known crystals, whose elements may be put in.
-        rest: rows of the pool that training may see; where there are few, they are augmented too.
-        settings: how many augmentations, and how strong.
-        rng: of all choices.
+        proposals: The n crystals to learn from.
+        labels: Labels of the crystals, if they came with any.
+        pool: Pool of the run, whose elements the augmentations may get.
+        rest: Rows of the pool that training may see; where there are few, they are augmented too.
+        settings: Number and strength of the augmentations.
+        rng: Generator of all random choices.
     """
     crystals = [p.structure for p in proposals]
     known = [pool.structures[i] for i in rest]

@@ -1,4 +1,4 @@
-"""A potential's correction in closed form: an oracle's labels, without gradient steps and without touching a weight."""
+"""A potential's correction in closed form, solved from an oracle's labels without gradient steps or changed weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from matgl_fill.training.labels import LabelledSet, Labels
 from matgl_fill.utils.console import track
 
 CENTRES = 512
-"""Number of Gaussians at most; each stands at an environment of a labelled crystal."""
+"""Largest number of Gaussians; each stands at an environment of a labelled crystal."""
 WIDTHS = (0.25, 0.5, 1.0, 2.0)
 """Widths that are tried, over the median distance from a labelled environment to the nearest of the reference set."""
 RIDGES = (1e-4, 1e-2, 1.0)
@@ -31,29 +31,29 @@ MARGIN = 0.5
 """Share of the guard's budgets that the correction may use on the reference set."""
 FOLDS = 5
 LEAST_GAIN = 0.05
-"""By how much the force error of crystals that were left out has to fall, as a fraction."""
+"""Fraction by which the force error of crystals that were left out has to fall."""
 RANK = 1e-6
 """Smallest eigenvalue of the kernel matrix, over the largest, that is kept."""
 ROUNDING = 1e-15
 """Least penalty over the trace of the equations: below it the solution is rounding."""
 
 DISPLACEMENTS, STRAINS = 16, 3
-"""Directions in which a labelled crystal is differentiated ..."""
+"""Numbers of directions in which a labelled crystal is differentiated."""
 REFERENCE, REFERENCE_DISPLACEMENTS = 160, 4
-"""... reference crystals, on which nothing is to change, and directions of each ..."""
+"""Number of reference crystals, on which nothing is to change, and number of directions of each."""
 REFERENCE_ATOMS, REFERENCE_LEAST = 16, 10
-"""... of so many atoms at most; where there are fewer than the least, the smallest are taken."""
+"""Largest number of atoms of a reference crystal, and number of such crystals below which the smallest are taken."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Linear equations for the weights of the Gaussians, those of one crystal after the other.
+    """Linear equations for the weights of the Gaussians, one crystal after the other.
 
     Attributes:
-        energy: (n, K) energy of each Gaussian, eV/atom.
-        slopes: (m, K) its derivatives along the directions, eV/Angstrom, or eV/Angstrom^3 for strains.
-        owner: (m) crystal of each.
-        cell: (m) whether it is a strain.
+        energy: Energy of each Gaussian, (n, K), eV/atom.
+        slopes: Derivatives of the energies along the directions, (m, K), eV/Angstrom, or eV/Angstrom^3 for strains.
+        owner: Number of the crystal of each direction, (m,).
+        cell: Whether each direction is a strain, (m,).
     """
 
     energy: np.ndarray
@@ -67,14 +67,16 @@ class CorrectionFacts:
     """How a correction was chosen and what it is worth.
 
     Attributes:
-        width: of the Gaussians, over the median distance from a labelled environment to the nearest of the reference.
-        ridge: penalty of the correction's norm.
-        scale: factor, 1 at most, that keeps the reference set within the budgets.
-        crystals: labelled ones.
-        reference_crystals: on which nothing is to change.
-        environments: at which a Gaussian stands.
-        force_error_left_out_before: force error of labelled crystals without a correction, eV/Angstrom.
-        force_error_left_out_after: with one that they were left out of, eV/Angstrom.
+        width: Width of the Gaussians, over the median distance from a labelled environment to the nearest of the
+            reference set.
+        ridge: Penalty of the correction's norm.
+        scale: Factor, 1 at most, that keeps the reference set within the budgets.
+        crystals: Number of labelled crystals.
+        reference_crystals: Number of crystals on which nothing is to change.
+        environments: Number of environments at which a Gaussian stands.
+        force_error_left_out_before: Force error of labelled crystals without a correction, eV/Angstrom.
+        force_error_left_out_after: Force error of labelled crystals with a correction that they were left out of,
+            eV/Angstrom.
     """
 
     width: float
@@ -89,11 +91,11 @@ class CorrectionFacts:
 
 @dataclass(frozen=True)
 class CorrectionOutcome:
-    """What the labels gave.
+    """Correction that was solved from labels, and how good it is.
 
     Attributes:
-        correction: energies in eV; None where no correction helps on crystals that it was not solved with.
-        facts: sizes, what was chosen, errors without and with it; None where the labels hold no forces.
+        correction: Correction of energies in eV; None where no correction helps on crystals that were left out of it.
+        facts: Sizes, choices, and errors without and with a correction; None where the labels hold no forces.
     """
 
     correction: KernelCorrection | None
@@ -101,7 +103,7 @@ class CorrectionOutcome:
 
     @property
     def unsupported_reason(self) -> str | None:
-        """Why there is none."""
+        """Why there is no correction; None if there is one."""
         if self.correction is not None:
             return None
         if self.facts is None:
@@ -115,11 +117,11 @@ class CorrectionOutcome:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the Gaussians of labelled crystals are to add to the potential, in the order of :class:`Rows`.
+    """Values that the Gaussians are to add to the potential on labelled crystals, in the order of :class:`Rows`.
 
     Attributes:
-        energy: (n,) eV/atom, NaN where it is not known.
-        slopes: (m,) NaN where they are not known.
+        energy: Energies, (n,), eV/atom, NaN where they are not known.
+        slopes: Derivatives along the directions, (m,), NaN where they are not known.
     """
 
     energy: np.ndarray
@@ -127,7 +129,7 @@ class Targets:
 
     @classmethod
     def of(cls, crystals: Sequence[Tangents], labels: Labels) -> Targets:
-        """Oracle minus potential."""
+        """Targets of labelled crystals: the oracle's values minus the potential's."""
         energy = [(e - t.energy) / len(t) for t, e in zip(crystals, labels.energy, strict=True)]
         slopes = []
         for t, f, s in zip(crystals, labels.forces, labels.stress, strict=True):
@@ -141,10 +143,10 @@ class Kernel:
     """Gaussians of one width at given centres.
 
     Args:
-        origin: (d,) of the coordinates.
-        spread: (d,) their unit.
-        centres: (K, d) standardised.
-        width: of the Gaussians, in standardised coordinates.
+        origin: Origin of the coordinates, (d,).
+        spread: Unit of the coordinates, (d,).
+        centres: Standardised centres, (K, d).
+        width: Width of the Gaussians, in standardised coordinates.
     """
 
     def __init__(self, origin: np.ndarray, spread: np.ndarray, centres: np.ndarray, width: float) -> None:
@@ -152,10 +154,10 @@ class Kernel:
         values, vectors = eigh(np.exp(-cdist(centres, centres, "sqeuclidean") / (2 * width**2)))
         kept = values > RANK * values[-1]
         self.basis = vectors[:, kept] / np.sqrt(values[kept])
-        """(K, r) weights of functions that are orthonormal in the kernel's own norm."""
+        """Weights (K, r) of basis functions that are orthonormal in the kernel's own norm."""
 
     def rows(self, crystals: Sequence[Tangents]) -> Rows:
-        """Energies and slopes of the basis functions."""
+        """Energies and slopes of the basis functions on crystals."""
         energy, slopes, owner, cell = [], [], [], []
         for i, t in enumerate(crystals):
             s = (t.atoms - self.origin) / self.spread
@@ -172,7 +174,7 @@ class Kernel:
         return Rows(np.array(energy) @ self.basis, np.concatenate(slopes) @ self.basis, np.array(owner), np.array(cell))
 
     def correction(self, coefficients: np.ndarray) -> KernelCorrection:
-        """The module with these coefficients of the basis functions."""
+        """The correction as a module, from coefficients (r,) of the basis functions."""
         new = KernelCorrection(*self.centres.shape)
         parts = {"origin": self.origin, "spread": self.spread, "centres": self.centres, "width": self.width}
         parts["weights"] = self.basis @ coefficients
@@ -181,7 +183,7 @@ class Kernel:
 
 
 def normal_equations(rows: Rows, targets: Targets, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix and right side of the mean squared errors, over their units, of the crystals ``chosen`` (n,)."""
+    """Matrix and right-hand vector of the mean squared errors, over their units, of the crystals ``chosen`` (n,)."""
     rank = rows.energy.shape[1]
     A, b = np.zeros((rank, rank)), np.zeros(rank)
     here = chosen[rows.owner]
@@ -199,7 +201,7 @@ def normal_equations(rows: Rows, targets: Targets, chosen: np.ndarray) -> tuple[
 
 
 def can_correct(adapter: Adapter) -> bool:
-    """Whether a model takes a correction: a potential on PyG, whose core tells its features after every call."""
+    """Whether a model takes a correction; it has to be a potential on PyG, whose core gives features at every call."""
     return adapter.is_potential and backend.NAME == "PYG"
 
 
@@ -211,7 +213,7 @@ def make_correction(
     seed: int,
     keep: Callable[[int, Callable[[], Tangents]], Tangents] = lambda _, make: make(),
 ) -> CorrectionOutcome:
-    """The correction of a potential by labelled crystals; see :func:`solve_correction`.
+    """Make the correction of a potential by labelled crystals; see :func:`solve_correction`.
 
     Args:
         adapter: Adapter of the potential.
@@ -219,7 +221,7 @@ def make_correction(
         pool: Crystals from which the reference set is drawn, without those that the guard judges on.
         budgets: Changes that are allowed on the reference set.
         seed: Seed of directions, centres and the reference set.
-        keep: Gives the derivatives of a crystal by its number, saved or made.
+        keep: Function that gives the derivatives of a crystal by its number: the saved ones, or those that it makes.
     """
     crystals, labels = labelled.structures, labelled.labels
     rng = np.random.default_rng(seed)
@@ -242,24 +244,24 @@ def solve_correction(
     budgets: GuardConfig,
     rng: np.random.Generator,
 ) -> CorrectionOutcome:
-    r"""The correction of a potential that brings it closest to an oracle while it says nothing on a reference set.
+    r"""Solve the correction that brings a potential closest to an oracle while it vanishes on a reference set.
 
     Energies, forces and stresses are linear in the weights w of the Gaussians, so that w solves
 
     .. math:: \min_w \; \|A w - b\|^2 + \|A_\mathrm{ref} w\|^2 + \lambda\, w^\top K w
 
-    where b is what the potential lacks on the labelled crystals, A_ref are the energies and force components on the
-    reference set, in units of what the guard allows there, and K is the kernel matrix: kernel ridge regression in the
-    metric of the reference set. Width and λ are those with the smallest force error on crystals that were left out
-    (``FOLDS`` contiguous parts, for frames of a simulation that follow each other are alike), where each correction is
-    first scaled down until the reference set changes by no more than ``MARGIN`` of the budgets. Half of the reference
-    set enters the equations, the other half measures that change.
+    where b is the oracle's values minus the potential's on the labelled crystals, A_ref are the energies and force
+    components on the reference set, in units of what the guard allows there, and K is the kernel matrix: this is kernel
+    ridge regression in the metric of the reference set. Width and λ are those with the smallest force error on crystals
+    that were left out (``FOLDS`` contiguous parts, for frames of a simulation that follow each other are alike), where
+    each correction is first scaled down until the reference set changes by no more than ``MARGIN`` of the budgets. Half
+    of the reference set enters the equations, the other half measures that change.
 
     Args:
         labelled: The n labelled crystals with their derivatives.
-        labels: Their labels, aligned to the potential's level of theory; what is NaN is not learnt.
+        labels: Labels of these crystals, aligned to the potential's level of theory; values that are NaN are left out.
         reference: Crystals on which nothing is to change.
-        budgets: Changes that are allowed on them.
+        budgets: Changes that are allowed on the reference crystals.
         rng: Generator that draws the centres.
     """
     frame = _Frame.of(labelled, reference, rng)
@@ -299,10 +301,10 @@ class _Frame:
     """Coordinates of the Gaussians.
 
     Attributes:
-        origin: (d,) of the coordinates.
-        spread: (d,) their unit: deviation over the atoms of the reference set.
-        centres: (K, d) standardised environments at which a Gaussian stands.
-        unit: median distance from a centre to the nearest atom of the reference set.
+        origin: Origin of the coordinates, (d,).
+        spread: Unit of the coordinates, (d,): the deviation over the atoms of the reference set.
+        centres: Standardised environments at which a Gaussian stands, (K, d).
+        unit: Median distance from a centre to the nearest atom of the reference set.
     """
 
     origin: np.ndarray
@@ -323,7 +325,7 @@ class _Frame:
 
 
 def _allowed_changes(reference: Sequence[Tangents], budgets: GuardConfig) -> tuple[float, float]:
-    """What may change on the reference set: energy in eV/atom, and force components in eV/Angstrom."""
+    """Allowed changes on the reference set: of the energy in eV/atom, and of force components in eV/Angstrom."""
     forces = np.concatenate([t.slopes[: len(t.displacements)] for t in reference])
     return MARGIN * budgets.max_energy_shift, MARGIN * budgets.max_force_drift * force_scale(forces)
 
@@ -345,12 +347,13 @@ def _cross_validated(
     """Force error of crystals left out (eV/Angstrom), allowed scale and coefficients of one width and penalty.
 
     Args:
-        rows: of all labelled crystals.
-        targets: theirs.
-        systems: crystals (n,) that are learnt from, and their normal equations: those without each part, and all last.
-        penalty: matrix that is added.
-        judged: of the reference crystals on which the change is measured.
-        allowed: of that change.
+        rows: Rows of all labelled crystals.
+        targets: Targets of all labelled crystals.
+        systems: Crystals (n,) that are learnt from, and their normal equations, without each part in turn and with all
+            crystals last.
+        penalty: Matrix that is added to the equations.
+        judged: Rows of the reference crystals on which the change is measured.
+        allowed: Largest allowed changes of energy and force components.
     """
 
     def allowed_scale(w: np.ndarray) -> float:

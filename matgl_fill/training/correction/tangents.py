@@ -1,4 +1,4 @@
-"""How atom embeddings and energies of crystals change when atoms or cell move, by forward differentiation."""
+"""Derivatives of atom embeddings and energies along displacements and strains, by forward differentiation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch.autograd import forward_ad
 from matgl_fill.adapters import Adapter, evaluation_mode
 
 ATOMS_AT_ONCE = 250
-"""Atoms, over all copies of a crystal, that go through the model together."""
+"""Number of atoms, over all copies of a crystal, that go through the model together."""
 
 
 @dataclass(frozen=True)
 class Tangents:
-    """One crystal, its derivatives along q displacements of its atoms and p strains of its cell.
+    """One crystal with its derivatives along q displacements of its atoms and p strains of its cell.
 
     Attributes:
         energy: Energy of the potential, eV.
@@ -58,18 +58,18 @@ def random_directions(n: int, displacements: int, strains: int, rng: np.random.G
 def tangents(
     adapter: Adapter, structure: Structure, displacements: int, strains: int, rng: np.random.Generator
 ) -> Tangents:
-    """Derivatives of one crystal along random directions.
+    """Calculate the derivatives of one crystal along random directions.
 
-    Every direction is a copy of the crystal in a batch that is differentiated once, forwards: exact, and as many
-    directions cost about three times as many plain passes. A reverse pass would be needed for every component of
-    every atom's embedding.
+    Every direction is a copy of the crystal in a batch that is differentiated once, forwards. This is exact, and as
+    many directions cost about three times as many plain passes. Backwards, every component of every atom's embedding
+    would need a pass.
 
     Args:
-        adapter: of a potential.
-        structure: crystal.
-        displacements: directions in which atoms move.
-        strains: directions in which the cell is strained, 6 at most.
-        rng: draws them.
+        adapter: Adapter of a potential.
+        structure: Crystal to differentiate.
+        displacements: Number of directions in which atoms move.
+        strains: Number of directions in which the cell is strained, 6 at most.
+        rng: Generator that draws the directions.
     """
     graph = adapter.graph(structure)
     single = adapter.collate([graph])

@@ -1,4 +1,4 @@
-"""Energies, forces and stresses of crystals: from an oracle, from DFT, and what follows from them."""
+"""Energies, forces and stresses of crystals, from an oracle or from DFT, and responses calculated from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels that the user brings: energies, forces and stresses that came back from DFT."""
+"""Labels that the user supplies: energies, forces and stresses from DFT."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from matgl_fill.training.labels.oracle import MAX_FORCE, Labels, stress_unit
 
 @dataclass(frozen=True)
 class LabelledCrystals:
-    """Crystals with labels, n of them.
+    """The n labelled crystals of a source.
 
     Attributes:
         structures: The crystals.
-        ids: Their names.
-        labels: Their labels; NaN where a crystal has no forces or no stress.
-        skipped: What was left out, and why.
+        ids: Names of the crystals.
+        labels: Labels of the crystals; NaN where a crystal has no forces or no stress.
+        skipped: Crystals that were left out, and why.
     """
 
     structures: list[Structure]
@@ -35,7 +35,7 @@ class LabelledCrystals:
 
 
 def read_labelled(source: str | Path | Atoms | Iterable[Atoms]) -> LabelledCrystals:
-    """Crystals with energies, and with forces and stresses where there are any.
+    """Read crystals with energies, and with forces and stresses where there are any.
 
     Args:
         source: Extended XYZ or any other file from which ASE reads results, or ``Atoms`` with calculators that hold
@@ -43,7 +43,7 @@ def read_labelled(source: str | Path | Atoms | Iterable[Atoms]) -> LabelledCryst
             in tension); the GPa of MatGL's calculators are converted, but a file written from them has lost its unit.
 
     Raises:
-        InputError: There is no such file, ASE cannot read it, what is given is no ``Atoms``, or none has an energy.
+        InputError: There is no such file, ASE cannot read it, an object is no ``Atoms``, or no crystal has an energy.
     """
     crystals = read_frames(source)
     where = str(source) if isinstance(source, str | Path) else "what was given"
@@ -85,12 +85,12 @@ def _result(atoms: Atoms, name: str, shape: tuple[int, ...] = ()) -> Any:
 
 
 def _results_key(atoms: Atoms) -> bytes:
-    """The same for crystals whose energy and forces are the same to the bit."""
+    """Key that is the same for crystals whose energy and forces are the same to the bit."""
     return _result(atoms, "energy").tobytes() + _result(atoms, "forces", (len(atoms), 3)).tobytes()
 
 
 def _problem(atoms: Atoms, energy: Any, last: Atoms) -> str | None:
-    """Why a crystal cannot be learnt from, or None; ``last`` is the last one that has its energy and forces."""
+    """Why a crystal cannot be learnt from, or None; ``last`` is the last crystal with the same energy and forces."""
     if not np.isfinite(energy):
         return "no energy"
     forces = _result(atoms, "forces", (len(atoms), 3))

@@ -26,14 +26,14 @@ from matgl_fill.utils.console import track
 
 SHIFT_RIDGE = 1e-3
 Source: TypeAlias = BaseCalculator | Adapter
-"""What labels crystals."""
+"""Model that labels crystals."""
 
 
 class Oracle(NamedTuple):
-    """What labels crystals, and what it is called.
+    """Model that labels crystals, with its name.
 
     Attributes:
-        name: in messages and in the report.
+        name: Name in messages and in the report.
         source: ASE calculator, or adapter of a MatGL potential.
     """
 
@@ -42,7 +42,7 @@ class Oracle(NamedTuple):
 
 
 MAX_FORCE = 30.0
-"""Crystals with a force beyond this (eV/Angstrom) are dropped: no oracle is reliable there."""
+"""Largest force (eV/Angstrom) of a crystal that is kept; beyond it no oracle is reliable."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Labels:
         return tuple(torch.tensor(a, dtype=torch.float32) for a in arrays)  # type: ignore[return-value]
 
     def usable(self) -> np.ndarray:
-        """(n,) mask of finite labels with reasonable forces."""
+        """Mask (n,) of finite labels with reasonable forces."""
         return np.array(
             [
                 bool(np.isfinite(e) and np.isfinite(f).all() and np.isfinite(s).all() and np.abs(f).max() < MAX_FORCE)
@@ -83,11 +83,11 @@ class Labels:
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Crystals with their labels, n of each.
+    """The n crystals of a set with their labels.
 
     Attributes:
-        structures: the crystals.
-        labels: theirs.
+        structures: The crystals.
+        labels: Labels of the crystals.
     """
 
     structures: list[Structure]
@@ -98,7 +98,7 @@ class LabelledSet:
 
     @property
     def energy_per_atom(self) -> np.ndarray:
-        """(n,) eV/atom."""
+        """Energies per atom, (n,), eV/atom."""
         return self.labels.energy / np.array([len(s) for s in self.structures])
 
     def subset(self, index: Sequence[int] | np.ndarray) -> LabelledSet:
@@ -106,20 +106,20 @@ class LabelledSet:
         return LabelledSet([self.structures[i] for i in index], self.labels.subset(index))
 
     def shifted(self, shifts: Mapping[str, float]) -> LabelledSet:
-        """The same with elemental energies, eV/atom by symbol, taken off."""
+        """The same crystals, from whose energies elemental ones, eV/atom by symbol, are subtracted."""
         off = np.array([sum(shifts[e.symbol] for e in s.species) for s in self.structures])
         return LabelledSet(self.structures, replace(self.labels, energy=self.labels.energy - off))
 
 
 def resolve(oracle: Any) -> Oracle:
-    """Name and form of an oracle.
+    """Make an oracle from anything that stands for one.
 
     Args:
         oracle: ASE calculator, MatGL ``Potential``, directory of one, ``"sevennet"``, ``"chgnet"``, or
             ``"module:factory"``, a function without arguments that gives a calculator.
 
     Raises:
-        OracleError: the package is missing, or it is nothing that gives energies.
+        OracleError: The package is missing, or ``oracle`` does not give energies.
     """
     if isinstance(oracle, BaseCalculator):
         return Oracle(type(oracle).__name__, oracle)
@@ -168,14 +168,18 @@ def _packaged(name: str) -> BaseCalculator:
 
 
 def stress_unit(calculator: Any) -> float:
-    """A calculator's unit of stress in eV/Angstrom^3; MatGL's calculators have GPa unless told otherwise."""
+    """Unit of a calculator's stress, in eV/Angstrom^3; MatGL's calculators use GPa unless set otherwise."""
     return units.GPa / calculator.conversion_factor if isinstance(calculator, PESCalculator) else 1.0
 
 
 def label(structures: Sequence[Structure], oracle: Source) -> Labels:
-    """Label crystals; one that the oracle fails on gets NaN, which :meth:`Labels.usable` reports.
+    """Label crystals; those on which the oracle fails get NaN, which :meth:`Labels.usable` reports.
 
-    MatGL's calculators give stresses in GPa unless told otherwise; they are converted.
+    MatGL's calculators give stresses in GPa unless set otherwise; they are converted.
+
+    Args:
+        structures: Crystals to label.
+        oracle: ASE calculator, or adapter of a MatGL potential.
     """
     if isinstance(oracle, Adapter):
         return _label_with_potential(structures, oracle)
@@ -226,12 +230,12 @@ def elemental_shifts(
     """Least-squares elemental energies that explain the difference between two levels of theory.
 
     Args:
-        structures: (n) crystals.
-        difference: (n,) oracle minus model, eV per cell.
-        elements: that may occur.
+        structures: The n crystals.
+        difference: Energies of the oracle minus those of the model, (n,), eV per cell.
+        elements: Elements that may occur.
 
     Returns:
-        Shift per element in eV/atom, and the root mean square of what they leave unexplained, eV/atom.
+        Shift per element in eV/atom, and the root mean square of what the shifts leave unexplained, eV/atom.
     """
     column = {e: k for k, e in enumerate(elements)}
     counts = np.zeros((len(structures), len(elements)))

@@ -1,4 +1,4 @@
-"""Response of a crystal to strain and displacement, as an energy model sees it."""
+"""Response of a crystal to strain and displacement, by an energy model."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ STRAIN = 0.01
 DISPLACEMENT = 0.02
 """Standard deviation of the displacements, Angstrom."""
 DRAWS = 2
-"""Random displacements per crystal."""
+"""Number of random displacements per crystal."""
 NAMES = ("bulk stiffness", "shear stiffness", "force constant", "squared frequency", "pressure", "residual force")
 SCALES = np.array([0.1, 0.1, 1.0, 0.02, 0.02, 0.2])
-"""Values of each quantity (eV/A^3, eV/A^3, eV/A^2, eV/(A^2 u), eV/A^3, eV/A) at which its logarithm takes over."""
+"""Values of each quantity (eV/A^3, eV/A^3, eV/A^2, eV/(A^2 u), eV/A^3, eV/A) above which it enters as a logarithm."""
 
 
 def _directions() -> list[np.ndarray]:
@@ -47,11 +47,11 @@ def _altered(structure: Structure, displacements: np.ndarray) -> list[Structure]
 
 @dataclass(frozen=True)
 class Responses:
-    """What an energy model says of n crystals.
+    """Responses and labels of n crystals by an energy model.
 
     Attributes:
-        values: (n, 6) responses in the order of :data:`NAMES`, NaN where the model failed; (n, 0) if none were asked.
-        labels: energies, forces and stresses.
+        values: Responses in the order of :data:`NAMES`, (n, 6), NaN where the model failed; (n, 0) if not asked for.
+        labels: Energies, forces and stresses.
     """
 
     values: np.ndarray
@@ -61,23 +61,23 @@ class Responses:
         return len(self.values)
 
     def usable(self) -> np.ndarray:
-        """(n,) mask of crystals with finite values and usable labels."""
+        """Mask (n,) of crystals with finite values and usable labels."""
         return self.labels.usable() & np.isfinite(self.values).all(axis=1)
 
     def subset(self, index: np.ndarray) -> Responses:
-        """What it says of some of them."""
+        """Responses and labels of some crystals."""
         return Responses(self.values[index], self.labels.subset(index))
 
     @classmethod
     def joined(cls, parts: Sequence[Responses]) -> Responses:
-        """Those of several lists of crystals, one list after the other."""
+        """Join the responses of several lists of crystals, one list after the other."""
         energy, stress = (np.concatenate([getattr(p.labels, k) for p in parts]) for k in ("energy", "stress"))
         labels = Labels(energy, [f for p in parts for f in p.labels.forces], stress)
         return cls(np.concatenate([p.values for p in parts]), labels)
 
 
 def responses(structures: Sequence[Structure], source: Source, seed: int = 0, plain: bool = False) -> Responses:
-    r"""Invariant second-order response, by finite differences of forces and stress.
+    r"""Calculate the invariant second-order response of crystals by finite differences of forces and stress.
 
     Bulk and shear stiffness are u : (sigma(strain u) - sigma(0)) / strain, for the isotropic u and averaged over the
     five traceless ones; force constant and squared frequency are traces of the Hessian and of the dynamical matrix
@@ -85,13 +85,13 @@ def responses(structures: Sequence[Structure], source: Source, seed: int = 0, pl
     pressure and root mean square force are taken as they are. Each is compressed by asinh over ``SCALES``.
 
     Args:
-        structures: (n) crystals.
-        source: energy model.
-        seed: of the displacements.
-        plain: only the labels, one calculation a crystal instead of nine.
+        structures: The n crystals.
+        source: Energy model.
+        seed: Seed of the displacements.
+        plain: Whether only the labels are calculated, with one calculation per crystal instead of nine.
 
     Returns:
-        Responses and labels of the crystals as they are.
+        Responses and labels of the unaltered crystals.
     """
     if plain:
         return Responses(np.empty((len(structures), 0)), label(structures, source))
