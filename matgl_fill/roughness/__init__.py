@@ -1,7 +1,7 @@
-"""Roughness of a latent space: how rough it is, where, and what the roughness is made of.
+"""Roughness of a latent space: how rough it is, where, and which barriers make it so.
 
 Most of the room takes numbers and gives numbers. Only :mod:`~matgl_fill.roughness.responses`, which makes the response
-of crystals, and :mod:`~matgl_fill.roughness.report`, which analyses a pool for the command line, know models and
+of crystals, and :mod:`~matgl_fill.roughness.report`, which analyses a pool for the command line, deal with models and
 structures.
 """
 

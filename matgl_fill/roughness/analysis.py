@@ -37,30 +37,31 @@ def analyze_roughness(
     progress: bool = False,
     checkpoint: str | Path | None = None,
 ) -> RoughnessResult:
-    """How rough a latent space is, and where.
+    """Analyse how rough a latent space is, and where.
 
     Args:
-        Z: (n, d) embedding, for example from :func:`matgl_fill.embed`.
-        response: what varies over latent space. ``"neighbour_similarity"``: cosine (-1 to 1) between the descriptors
-            of a crystal and of its latent neighbours. ``"perturbation_sensitivity"``: logarithm of latent over
-            descriptor displacement of ten copies with atoms displaced by 0.05 A, both in standard deviations of the n
-            crystals. ``"prediction"``: the model's own, in its own unit, per atom for potentials. Or an (n,) array
-            of any quantity, or a callable from the list of structures to such an array. The response is scaled to
-            its range, so that its unit does not count.
-        structures: the n crystals, anything :func:`matgl_fill.read_structures` takes; needed unless the response
+        Z: Embedding (n, d), for example from :func:`matgl_fill.embed`.
+        response: Quantity that varies over latent space. ``"neighbour_similarity"`` is the cosine (-1 to 1) between the
+            descriptors of a crystal and of its latent neighbours. ``"perturbation_sensitivity"`` is the logarithm of
+            latent over descriptor displacement of ten copies with atoms displaced by 0.05 A, both in standard
+            deviations of the n crystals. ``"prediction"`` is what the model predicts, in its own unit, per atom for
+            potentials. An (n,) array of any quantity, or a callable from the list of structures to such an array, is
+            taken as well. The response is scaled to its range, so that its unit does not count.
+        structures: The n crystals, anything :func:`matgl_fill.read_structures` takes; needed unless the response
             is an array.
-        method: ``"graph"``, the sublevel merge tree on the nearest-neighbour graph, or ``"landscape"``, the
-            stationary points of a smooth surface through the data, as published; its cost grows with the square of n.
-        seed: of the landscape's basin-hopping steps and of the displacements; graph mode draws nothing at random.
-        model: the model behind the embedding, for ``"perturbation_sensitivity"`` (ten more embeddings a crystal) and
+        method: Method of the analysis: ``"graph"``, the sublevel merge tree on the nearest-neighbour graph, or
+            ``"landscape"``, the stationary points of a smooth surface through the data, as published; the cost of the
+            latter grows with the square of n.
+        seed: Seed of the landscape's basin-hopping steps and of the displacements; graph mode draws nothing at random.
+        model: Model behind the embedding, for ``"perturbation_sensitivity"`` (ten more embeddings a crystal) and
             ``"prediction"``.
-        refine: in graph mode, move the graph's stationary points to those of the smooth surface nearby. Local roughness
+        refine: In graph mode, move the graph's stationary points to those of the smooth surface nearby. Local roughness
             then agrees with landscape mode's; meant for a few thousand points.
-        progress: say on the terminal what runs.
-        checkpoint: file from which an interrupted landscape analysis goes on.
+        progress: Show on the terminal what runs.
+        checkpoint: File from which an interrupted landscape analysis goes on.
 
     Raises:
-        InputError: structures or model are missing, lengths differ, a value is not finite, or the response is unknown.
+        InputError: Structures or model are missing, lengths differ, a value is not finite, or the response is unknown.
     """
     if method not in ("graph", "landscape"):
         raise InputError(f"no roughness method '{method}'; there are 'graph' and 'landscape'.")
@@ -86,12 +87,12 @@ def graph_roughness(
         Z: Latent points (n, d), finite.
         response: Response (n,) at each point, or model-independent descriptors (n, c), from which
             :func:`~matgl_fill.roughness.similarity.neighbour_similarity` is made.
-        k: Number of neighbours of each point; fewer are taken of less than 60 k points, where k would join everything
-            to one basin.
+        k: Number of neighbours of each point; fewer are taken where there are less than 60 k points, which k neighbours
+            would join to one basin.
         refine: Move the stationary points from data points to those of landscape mode's surface nearby
             (:func:`~matgl_fill.roughness.graph.refined_network`), for a few dimensions and up to a few thousand points.
             Local roughness then nearly agrees with landscape mode at a fraction of its cost; without, it does not.
-        progress: Say on the terminal what runs.
+        progress: Show on the terminal what runs.
 
     Returns:
         The :class:`~matgl_fill.roughness.RoughnessResult`.
@@ -124,7 +125,7 @@ def landscape_roughness(
         Z: Latent points (n, d), finite, spanning d dimensions.
         response: Response as in :func:`graph_roughness`.
         seed: Seed of the basin-hopping steps.
-        progress: Say on the terminal what runs.
+        progress: Show on the terminal what runs.
         checkpoint: File that an interrupted run goes on from.
 
     Returns:

@@ -18,9 +18,9 @@ from matgl_fill.utils.threads import one_blas_thread
 NEIGHBOURS = 10
 """Number of neighbours of each point in the graph."""
 LARGE = 10_000
-"""Number of points above which neighbours are searched in single precision first ..."""
+"""Number of points above which neighbours are searched in single precision first, in more than ``FLAT`` dimensions."""
 FLAT = 8
-"""... in more than this many dimensions; up to it, trees are faster."""
+"""Number of dimensions up to which trees find neighbours faster."""
 SPARE = 6
 """Number of candidates beyond those that are asked for."""
 BLOCK = 2**24
@@ -28,13 +28,13 @@ BLOCK = 2**24
 
 
 def nearest_neighbours(X: np.ndarray, k: int = NEIGHBOURS, progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Each point's k nearest other points.
+    """Find each point's k nearest other points.
 
-    Exact at every size, to rounding in double precision: no approximate index is used. Above :data:`LARGE` points
-    in more than :data:`FLAT` dimensions, a matrix product in single precision proposes a few more candidates than are
-    asked for, and their distances are taken in double precision. Rows whose candidates are not provably complete by
-    the rounding error of that product (clusters far tighter than the data, duplicates) are searched again in double
-    precision. The time grows as n² d.
+    The result is exact at every size, to rounding in double precision: no approximate index is used. Above
+    :data:`LARGE` points in more than :data:`FLAT` dimensions, a matrix product in single precision proposes a few more
+    candidates than are asked for, and their distances are taken in double precision. Rows whose candidates are not
+    provably complete by the rounding error of that product (clusters far tighter than the data, duplicates) are
+    searched again in double precision. The time grows as n² d.
 
     Args:
         X: Points (n, d).
@@ -102,10 +102,10 @@ def _nearest_in(
 
 
 def graph_network(X: np.ndarray, response: np.ndarray, index: np.ndarray) -> StationaryNetwork:
-    """Minima and saddles of ``response`` on the nearest-neighbour graph of ``X``.
+    """Find the minima and saddles of ``response`` on the nearest-neighbour graph of ``X``.
 
-    Points enter by rising response. One without earlier neighbours starts a basin; one whose earlier neighbours lie
-    in several components merges them and is the saddle between the basins it touches (sublevel-set merge tree, by
+    Points enter by rising response. A point without earlier neighbours starts a basin; a point whose earlier neighbours
+    lie in several components merges them and is the saddle between the basins it touches (sublevel-set merge tree, by
     union-find). Ties are broken by index, so that the result is deterministic.
 
     Args:
@@ -126,7 +126,7 @@ def graph_network(X: np.ndarray, response: np.ndarray, index: np.ndarray) -> Sta
 def refined_network(
     X: np.ndarray, response: np.ndarray, index: np.ndarray, seed: int = 0, progress: bool = False
 ) -> StationaryNetwork:
-    """Stationary points of the thin-plate surface that lie near those of the graph.
+    """Find the stationary points of the thin-plate surface that lie near those of the graph.
 
     The graph's saddles sit on data points, and its tree has one per merge, not every pass between two basins. Here the
     minima and the lowest points on the borders of all touching basins are where the searches of landscape mode
@@ -137,7 +137,7 @@ def refined_network(
         response: Scaled response (n,), between 0 and 1.
         index: Indices (n, k) of the nearest neighbours.
         seed: Seed of the basin-hopping steps.
-        progress: Say on the terminal what runs.
+        progress: Show on the terminal what runs.
 
     Returns:
         The network, with minima inside the convex hull only; that of the graph if it has a single basin.

@@ -24,13 +24,13 @@ BLOCK = 2**21
 PART = 64
 """Number of ascents that each thread runs together beyond :data:`EXHAUSTIVE` vectors; up to it, all run at once."""
 EXHAUSTIVE = 1024
-"""Number of vectors up to which maxima are sought from every one of them; beyond, from the highest ..."""
+"""Number of vectors up to which ascents start from every one of them; beyond, they start from the highest centres."""
 BATCH = 256
-"""... so many at a time ..."""
+"""Number of those centres that are taken at a time."""
 GAIN = 2.0
-"""... until the next centres are lower than the last maximum wanted by this factor ..."""
+"""Factor by which the next centres must be lower than the last maximum wanted, to end the ascents."""
 STARTS = 2048
-"""... but from no more than these, or ten for each maximum wanted."""
+"""Largest number of starts, or ten for each maximum wanted if that is more."""
 
 PresetName = Literal["default", "script", "readme"]
 
@@ -72,7 +72,7 @@ PRESETS: dict[str, Preset] = {
 
 
 class LocalRoughness:
-    r"""Sum of anisotropic Gaussians, one per (minimum -> transition state) vector.
+    r"""Local roughness as a sum of anisotropic Gaussians, one per (minimum -> transition state) vector.
 
     .. math:: r(x) = \sum_v f_v \exp\left(-\tfrac12 (x - c_v)^T \Lambda_v (x - c_v)\right), \quad
         \Lambda_v = \frac{1}{w_v^2}(1 - u_v u_v^T) + \frac{1}{s_v^2} u_v u_v^T
@@ -90,9 +90,9 @@ class LocalRoughness:
 
     Args:
         network: Stationary network in range-scaled coordinates.
-        preset: ``"default"``, or the published ``"script"`` (Gaussians at 0.99 half a vector from their centre,
-            variance L/4 across, 10 times the frustration at length scale 80) or ``"readme"`` (Gaussians at 0.1 half a
-            vector from their centre, variance 1e-4 across).
+        preset: Name of the preset: ``"default"``, or the published ``"script"`` (Gaussians at 0.99 half a vector from
+            their centre, variance L/4 across, 10 times the frustration at length scale 80) or ``"readme"`` (Gaussians
+            at 0.1 half a vector from their centre, variance 1e-4 across).
         width: Width w of the default preset, range-scaled; half the median distance between neighbouring stationary
             points if it is not given.
 
@@ -180,10 +180,10 @@ class LocalRoughness:
         return x
 
     def maxima(self, n: int, progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """The n highest distinct maxima inside the unit box, the range of the data.
+        """Find the n highest distinct maxima inside the unit box, the range of the data.
 
-        Ascends from the centres of vectors, then keeps the highest that are further apart than the (median) width of
-        the Gaussians; where there are fewer than n, fewer are returned.
+        Points ascend from the centres of vectors; the highest maxima are kept that are further apart than the (median)
+        width of the Gaussians. Where there are fewer than n, fewer are returned.
 
         Up to :data:`EXHAUSTIVE` vectors, ascents start from every one. With more, they start from the centres where
         the surface is highest, and end once the next centres are lower than the n-th maximum so far by a factor of

@@ -44,8 +44,8 @@ class Measure:
         value: Value on all points.
         low: Lower end of the 95 % interval from half-samples; None where none was asked for.
         high: Upper end of the interval.
-        better: Which way is better: ``"lower"``, ``"higher"`` or ``"near 1"``.
-        says: What it measures, in one line.
+        better: Direction that is better: ``"lower"``, ``"higher"`` or ``"near 1"``.
+        says: Meaning of the measure in one line.
     """
 
     name: str
@@ -87,13 +87,13 @@ def measure(
     seed: int = 0,
     bootstrap: int = 0,
 ) -> list[Measure]:
-    r"""Every measure of an embedding in one table, with intervals from half-samples where they are asked for.
+    r"""Compute every measure of an embedding in one table, with intervals from half-samples where asked for.
 
     Every measure has a function of its own here but frustration, which is that of
-    :func:`matgl_fill.roughness.graph_roughness`: 0 (one basin) upwards, lower is better, the same for shifted
-    and scaled dimensions and for any rising affine change of the response. Its length scale is fixed while distances
-    grow with the number of dimensions, so that values of different embeddings cannot be compared; and it is an
-    average over minima, blind to their number.
+    :func:`matgl_fill.roughness.graph_roughness`. It runs from 0 (one basin) upwards; lower is better. It is the same
+    for shifted and scaled dimensions and for any rising affine change of the response. Its length scale is fixed while
+    distances grow with the number of dimensions, so that values of different embeddings cannot be compared; and it is
+    an average over minima, blind to their number.
 
     Args:
         Z: Embedding (n, d), finite.
@@ -188,13 +188,13 @@ def _paired(n: int, seed: int) -> np.ndarray:
 
 
 def range_scaled(Z: np.ndarray) -> np.ndarray:
-    """Points (n, d) with every dimension scaled to [0, 1]; dimensions without range become 0."""
+    """Scale every dimension of points (n, d) to [0, 1]; dimensions without range become 0."""
     return Scaling.of_range(Z, floor=0.0)(Z)
 
 
 @dataclass(frozen=True)
 class CoarseGraining:
-    """Spread of a response between clusters, while complete linkage merges n points to one cluster.
+    """Spread of a response between clusters, as complete linkage merges n points to one cluster.
 
     Attributes:
         heights: Distance (n - 1,) of every merge, rising, in units of the diagonal of the box around the points.
@@ -249,16 +249,16 @@ class CoarseGraining:
 
 
 def rogi(Z: np.ndarray, response: np.ndarray) -> float:
-    r"""Roughness index.
+    r"""Compute the roughness index (ROGI).
 
     .. math:: \mathrm{ROGI} = \sigma_0 - \int_0^1 \sigma_t \, dt
 
     :math:`\sigma_t` is twice the standard deviation of the response, scaled to [0, 1], after points closer than t
     are merged by complete linkage and replaced by their mean; t is in units of the diagonal of the box around the
-    points. 0 (flat) to 1, lower is better. The same for shifted and uniformly scaled Z and for any affine change of
-    the response; not under rotation, because of the box. In high dimension distances bunch, so that values of
-    embeddings of different width cannot be compared. The integral is the trapezoid over thresholds ``STEP`` apart, as
-    in the authors' package ``rogi``, with which it agrees.
+    points. It runs from 0 (flat) to 1; lower is better. It is the same for shifted and uniformly scaled Z and for any
+    affine change of the response, but not under rotation, because of the box. In high dimension distances bunch, so
+    that values of embeddings of different width cannot be compared. The integral is the trapezoid over thresholds
+    ``STEP`` apart, as in the authors' package ``rogi``, with which it agrees.
 
     Source: Aldeghi et al., J. Chem. Inf. Model. 62, 4660 (2022), doi 10.1021/acs.jcim.2c00903.
 
@@ -276,12 +276,13 @@ def rogi(Z: np.ndarray, response: np.ndarray) -> float:
 
 
 def rogi_xd(Z: np.ndarray, response: np.ndarray) -> float:
-    r"""Roughness index for comparison between representations of different dimension.
+    r"""Compute the roughness index for comparison between representations of different dimension (ROGI-XD).
 
     .. math:: \mathrm{ROGI\mbox{-}XD} = \sigma_0 - \int_0^1 \sigma_x \, dx, \quad x = 1 - \log N_{clusters} / \log N
 
-    :math:`\sigma` as in :func:`rogi`. 0 (flat) to 1, lower is better. Only the order of the distances counts: the same
-    for shifted, rotated and uniformly scaled Z, and for any affine change of the response. The integral runs over
+    Here :math:`\sigma` is as in :func:`rogi`. It runs from 0 (flat) to 1; lower is better. Only the order of the
+    distances counts: it is the same for shifted, rotated and uniformly scaled Z, and for any affine change of the
+    response. The integral runs over
     every merge (the authors' program with ``min_dt=0``), so that an outlier, which stretches the box, does not
     coarsen it.
 
@@ -295,12 +296,12 @@ def rogi_xd(Z: np.ndarray, response: np.ndarray) -> float:
 
 
 def rankme(Z: np.ndarray) -> float:
-    r"""Effective rank.
+    r"""Compute the effective rank of an embedding (RankMe).
 
     .. math:: \exp\Big(-\sum_k p_k \log p_k\Big), \quad p_k = \sigma_k / \|\sigma\|_1 + 10^{-7}
 
-    with the singular values :math:`\sigma` of Z as it is, not centred. 1 to min(n, d), higher is better: fewer
-    dimensions in use mean collapse. The same for rotated and uniformly scaled Z, not for shifted Z.
+    with the singular values :math:`\sigma` of Z as it is, not centred. It runs from 1 to min(n, d); higher is better:
+    fewer dimensions in use mean collapse. It is the same for rotated and uniformly scaled Z, not for shifted Z.
 
     Source: Garrido et al., ICML 2023, arXiv 2210.02885, equation 1.
 
@@ -318,12 +319,12 @@ def rankme(Z: np.ndarray) -> float:
 
 
 def alpha_req(Z: np.ndarray) -> float:
-    r"""Power-law exponent of the covariance spectrum.
+    r"""Compute the power-law exponent of the covariance spectrum.
 
-    :math:`\alpha` of :math:`\lambda_k \propto k^{-\alpha}`, eigenvalues falling, by least squares of the logarithms
-    with weights 1/k, so that every octave of ranks counts alike; eigenvalues below ``NOISE_FLOOR`` of the largest are
-    left out. 0 (isotropic) upwards, best near 1: below, the tail is noise; far above, few directions carry all. The
-    same for shifted, rotated and uniformly scaled Z.
+    The exponent is :math:`\alpha` of :math:`\lambda_k \propto k^{-\alpha}` for falling eigenvalues, by least squares of
+    the logarithms with weights 1/k, so that every octave of ranks counts alike; eigenvalues below ``NOISE_FLOOR`` of
+    the largest are left out. It runs from 0 (isotropic) upwards and is best near 1: below, the tail is noise; far
+    above, few directions hold all the variance. It is the same for shifted, rotated and uniformly scaled Z.
 
     Source: Agrawal et al., NeurIPS 2022; the optimum at 1 from Stringer et al., Nature 571, 361 (2019).
 
@@ -347,7 +348,7 @@ def alpha_req(Z: np.ndarray) -> float:
 
 
 def dirichlet_energy(F: np.ndarray, index: np.ndarray) -> float:
-    r"""Dirichlet energy of functions on a nearest-neighbour graph, relative to unrelated points.
+    r"""Compute the Dirichlet energy of functions on a nearest-neighbour graph, relative to unrelated points.
 
     .. math:: E = \frac{1}{c} \sum_f \frac{\langle (f_i - f_j)^2 \rangle_{(i,j)}}{2 \, \mathrm{Var} f}
 
@@ -378,8 +379,8 @@ def dirichlet_energy(F: np.ndarray, index: np.ndarray) -> float:
 def neighbour_agreement(index: np.ndarray, other: np.ndarray) -> float:
     """Share of a point's k nearest neighbours that are also among its k nearest in another space.
 
-    0 to 1, higher is better; k / (n - 1) by chance, so only values for equal n and k can be compared. The same for
-    whatever keeps the order of distances in both spaces.
+    It runs from 0 to 1; higher is better. By chance it is k / (n - 1), so only values for equal n and k can be
+    compared. It is the same for whatever keeps the order of distances in both spaces.
 
     Args:
         index: Indices (n, k) of the nearest latent neighbours.

@@ -1,4 +1,4 @@
-"""Stationary networks: minima, transition states between them, and the frustration they carry."""
+"""Stationary networks: minima, transition states between them, and their frustration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matgl_fill.utils.files import atomic_write, read_arrays, write_arrays
 LENGTHSCALE = 0.8
 """Length scale of the frustration (range-scaled coordinates), as in the reference implementation."""
 FILE = "a roughness file"
-"""What networks and results are saved in, in words for errors."""
+"""Name, in errors, of the files in which networks and results are saved."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class StationaryNetwork:
         return minimum, np.concatenate([lowest, two_sided])
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(Minimum -> transition state) vectors of the lowest state between each two minima.
+        """Vectors (minimum -> transition state) of the lowest state between each two minima.
 
         A state that touches one minimum twice gives one vector.
 
@@ -168,7 +168,7 @@ class StationaryNetwork:
 
 
 def persistence(network: StationaryNetwork) -> np.ndarray:
-    """Birth and death of every basin of a network, by the elder rule.
+    """Compute birth and death of every basin of a network, by the elder rule.
 
     Where a transition state joins two components of the sublevel set, the one whose lowest minimum is higher ends there
     (Edelsbrunner, Letscher, Zomorodian, doi 10.1007/s00454-002-2885-2). The difference is the basin's persistence: how
@@ -178,8 +178,8 @@ def persistence(network: StationaryNetwork) -> np.ndarray:
         network: Network of graph mode, or any other.
 
     Returns:
-        For each of the n minima (n, 2) its value and that of the transition state at which its basin joins a deeper
-        one; infinite for the deepest of each component that is joined to no other.
+        Birth and death (n, 2) of each minimum's basin: the value of the minimum, and that of the transition state at
+        which its basin joins a deeper one, infinite for the deepest of each component that is joined to no other.
 
     Example:
         >>> import numpy as np

@@ -27,7 +27,7 @@ BLUE, DARK, LIGHT = "#0072b2", "#222222", "#888888"
 LEAVES = 200
 """A disconnectivity graph shows at most this many minima."""
 TOP = 12
-"""Number of bars for the vectors that carry most of the frustration."""
+"""Number of bars, for the vectors that contribute most to the frustration."""
 NAME = 30
 """Characters of a vector's name beside its bar."""
 STYLE = {
@@ -56,7 +56,7 @@ Projection = Literal["pca", "umap"]
 
 @contextmanager
 def house_style(salt: str) -> Iterator[None]:
-    """One style for all pictures, restored afterwards; the same salt and data give the same SVG."""
+    """Use one style for all pictures inside the block; the same salt and data give the same SVG."""
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()  # not the reader's own style
         mpl.rcParams.update({**STYLE, "svg.hashsalt": salt})
@@ -65,7 +65,7 @@ def house_style(salt: str) -> Iterator[None]:
 
 
 def figure_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """A figure as the content of a file; the same figure gives the same bytes."""
+    """Content of a figure's file; the same figure gives the same bytes."""
     data = io.BytesIO()
     with house_style("matgl_fill"):
         figure.savefig(data, format=kind, dpi=DOTS, metadata={"Date": None} if kind == "svg" else {})
@@ -79,13 +79,13 @@ def projected_map(
     projection: Projection = "pca",
     seed: int = 0,
 ) -> Figure:
-    """Plane map of latent points coloured by local roughness, with some points marked.
+    """Draw a plane map of latent points coloured by local roughness, with some points marked.
 
     Args:
         points: Latent points (n, d) to show.
         roughness: Function of latent points to their local roughness.
         marked: Latent points (m, d) to mark, up to two kinds, by what they are.
-        projection: ``"pca"``, or ``"umap"`` (extra ``plots``); it is fitted to the points.
+        projection: Projection to the plane, ``"pca"`` or ``"umap"`` (extra ``plots``); it is fitted to the points.
         seed: Seed of UMAP.
 
     Returns:
@@ -146,12 +146,12 @@ def draw_map(
 def project(
     points: np.ndarray, others: Sequence[np.ndarray], projection: Projection = "pca", seed: int = 0
 ) -> tuple[np.ndarray, list[np.ndarray], tuple[str, str]]:
-    """Two coordinates that show points well, and the same coordinates of other points.
+    """Project points to two coordinates that show them well, and other points to the same coordinates.
 
     Args:
         points: Latent points (n, d), finite.
         others: Arrays of further points (m, d).
-        projection: ``"pca"`` or ``"umap"``.
+        projection: Projection, ``"pca"`` or ``"umap"``.
         seed: Seed of UMAP.
 
     Returns:
@@ -187,7 +187,7 @@ def project(
 
 
 def load_umap() -> Any:
-    """The class ``umap.UMAP``.
+    """Import the class ``umap.UMAP``.
 
     Raises:
         InputError: The package umap-learn is not installed.
@@ -203,13 +203,13 @@ def load_umap() -> Any:
 def disconnectivity_graph(
     tree: Tree, label: str = "response", zero: float = 0.0, one: float = 1.0, leaves: int = LEAVES
 ) -> Figure:
-    """Disconnectivity graph: one line for each minimum, up to where it joins that of a lower one.
+    """Draw a disconnectivity graph: one line for each minimum, up to where it joins that of a lower one.
 
     Args:
         tree: Disconnectivity tree of a stationary network.
         label: Label of the vertical axis.
-        zero: What the tree's value 0 is in the unit of the axis.
-        one: What the tree's value 1 is in that unit.
+        zero: Position on the axis, in its unit, of the tree's value 0.
+        one: Position on the axis of the tree's value 1.
         leaves: Number of minima to show at most; those of largest persistence are shown.
 
     Returns:
@@ -278,7 +278,7 @@ def frustration_contributions(
     ts_names: Sequence[str] | None = None,
     lengthscale: float = LENGTHSCALE,
 ) -> Figure:
-    """Which (minimum -> transition state) vectors carry the frustration.
+    """Draw which (minimum -> transition state) vectors contribute most to the frustration.
 
     Args:
         network: Stationary network.

@@ -37,18 +37,18 @@ MAXIMA = ("rank", "local_roughness", "nearest_id", "nearest_formula", "distance"
 
 @dataclass(frozen=True)
 class RoughnessRequest:
-    """What a report on roughness is asked for.
+    """Request for a report on roughness.
 
     Attributes:
-        response: One of :data:`matgl_fill.roughness.responses.NAMES`, or a label of the crystals; crystals without it
-            are left out.
+        response: Response, one of :data:`matgl_fill.roughness.responses.NAMES`, or a label of the crystals; crystals
+            without it are left out.
         method: Method as in :func:`matgl_fill.analyze_roughness`.
         state: Fidelity index of multi-fidelity models.
         seed: Seed of all random choices.
         maxima: Number of the roughest points to list and to mark, at most.
         projection: Projection of the map.
-        model: What the summary calls the model.
-        structures: What the summary calls the crystals.
+        model: Name of the model in the summary.
+        structures: Name of the crystals in the summary.
     """
 
     response: str = "neighbour_similarity"
@@ -67,11 +67,11 @@ class RoughnessReport:
 
     Attributes:
         pool: The n crystals.
-        Z: Their embedding (n, d).
+        Z: Embedding (n, d) of the crystals.
         result: Roughness of the embedding.
         measures: Measures of the embedding.
         skipped: Crystals that were left out, with the reasons.
-        request: What was asked for.
+        request: Request for this report.
     """
 
     pool: StructureSet
@@ -111,7 +111,7 @@ class RoughnessReport:
         return [self._formulas[i] for i in self._nearest(scaled)[1]]
 
     def summary(self) -> dict[str, Any]:
-        """What ``summary.json`` says."""
+        """Content of ``summary.json``."""
         network, response = self.result.network, self.result.response
         local = self.result.local(self.Z)
         return {
@@ -128,7 +128,7 @@ class RoughnessReport:
         } | machine_facts()
 
     def pictures(self) -> dict[str, Figure]:
-        """The pictures by file name."""
+        """Pictures by file name."""
         network, asked = self.result.network, self.request
         return {
             "map": self.result.plot_map(self.Z, None, asked.maxima, asked.projection, asked.seed),
@@ -175,7 +175,7 @@ def report_roughness(model: nn.Module, pool: StructureSet, request: RoughnessReq
     Args:
         model: Any MatGL model that :func:`matgl_fill.get_adapter` serves.
         pool: Crystals that the model can take.
-        request: What is asked for.
+        request: Request for the report.
 
     Raises:
         InputError: There are fewer than 20 crystals, no such response, or no umap-learn.

@@ -23,14 +23,15 @@ ResponseFunction = Callable[[Sequence[Structure]], np.ndarray]
 
 
 def displaced(structure: Structure, rng: np.random.Generator) -> Structure:
-    """A copy with every atom displaced at random by ``AMPLITUDE``."""
+    """Copy a crystal with every atom displaced at random by ``AMPLITUDE``."""
     return rattled(structure, AMPLITUDE, AMPLITUDE, rng)[0]
 
 
 def sensitivity(adapter: Adapter, structures: Sequence[Structure], seed: int = 0) -> np.ndarray:
-    """Sensitivity to displaced atoms, see :func:`~matgl_fill.roughness.similarity.perturbation_sensitivity`.
+    """Compute the sensitivity of embeddings to displaced atoms.
 
-    A cell of one atom is repeated twice along every axis first: displacing its only atom would only shift the crystal.
+    It is that of :func:`~matgl_fill.roughness.similarity.perturbation_sensitivity`. A cell of one atom is repeated
+    twice along every axis first: displacing its only atom would only shift the crystal.
 
     Args:
         adapter: Adapter of the model.
@@ -49,7 +50,7 @@ def sensitivity(adapter: Adapter, structures: Sequence[Structure], seed: int = 0
 
 
 def predictions(adapter: Adapter, structures: Sequence[Structure]) -> np.ndarray:
-    """What the model predicts.
+    """Predict by the model, one value for each crystal.
 
     Args:
         adapter: Adapter of the model.
@@ -69,7 +70,7 @@ def make_response(
     model: nn.Module | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """One number a crystal, or the descriptors from which graph and landscape mode make ``"neighbour_similarity"``.
+    """Compute one number a crystal, or the descriptors from which the analysis makes ``"neighbour_similarity"``.
 
     Args:
         response: Name of the response, or a callable from the list of structures to (n,) values.

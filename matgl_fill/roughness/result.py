@@ -1,4 +1,4 @@
-"""What an analysis of roughness gives."""
+"""Result of an analysis of roughness."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RoughnessResult:
         return self._scaling.inverse(points)
 
     def check_width(self, width: int) -> None:
-        """Refuse an embedding of another width than the one that was analysed.
+        """Check that an embedding is as wide as the one that was analysed.
 
         Raises:
             InputError: The widths differ.
@@ -65,7 +65,7 @@ class RoughnessResult:
         return self.surface(self.scale(points))
 
     def maxima(self, n: int, progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """The roughest points: maxima of the local roughness, see :meth:`LocalRoughness.maxima`.
+        """Find the roughest points: maxima of the local roughness, see :meth:`LocalRoughness.maxima`.
 
         Args:
             n: Number of maxima wanted; fewer are returned where there are fewer.
@@ -85,13 +85,13 @@ class RoughnessResult:
         projection: Projection = "pca",
         seed: int = 0,
     ) -> Figure:
-        """Latent map coloured by local roughness, with its roughest points marked.
+        """Draw a latent map coloured by local roughness, with its roughest points marked.
 
         Args:
             points: Latent points (n, d) to show; the stationary points of the network if none are given.
             proposals: Latent points (k, d) of generated crystals.
             maxima: Number of maxima of the local roughness to mark, at most.
-            projection: ``"pca"``, or ``"umap"`` (extra ``plots``); it is fitted to the points.
+            projection: Projection to the plane, ``"pca"`` or ``"umap"`` (extra ``plots``); it is fitted to the points.
             seed: Seed of UMAP.
 
         Returns:
@@ -110,7 +110,7 @@ class RoughnessResult:
         return projected_map(points, self.local, marked, projection, seed)
 
     def plot_disconnectivity(self, label: str = "response") -> Figure:
-        """Disconnectivity graph, see :func:`matgl_fill.roughness.plots.disconnectivity_graph`, in response units."""
+        """Draw the :func:`matgl_fill.roughness.plots.disconnectivity_graph` in units of the response."""
         return disconnectivity_graph(self.network.tree(), label, self.response.min(), self.response.max())
 
     def save(self, path: str | Path) -> None:

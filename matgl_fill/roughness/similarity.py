@@ -20,7 +20,7 @@ Features = Callable[[Sequence[Item]], np.ndarray]
 
 
 def standardise(D: np.ndarray) -> np.ndarray:
-    """Columns with zero mean and unit deviation; constant columns become 0."""
+    """Scale columns to zero mean and unit deviation; constant columns become 0."""
     return _scaling(D)(D)
 
 
@@ -29,11 +29,11 @@ def _scaling(D: np.ndarray) -> Scaling[np.ndarray]:
 
 
 def neighbour_similarity(D: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """How alike a crystal and its latent neighbours are.
+    """Similarity of each crystal and its latent neighbours.
 
-    The encoder-side twin of decoding the neighbourhood and comparing fingerprints (arXiv 2502.13886): the mean cosine
-    between the standardised descriptors of a crystal and of its k nearest latent neighbours. Between -1 and 1; low
-    where the model puts unlike crystals together.
+    It is the mean cosine between the standardised descriptors of a crystal and of its k nearest latent neighbours, the
+    counterpart for an encoder of decoding the neighbourhood and comparing fingerprints (arXiv 2502.13886). It lies
+    between -1 and 1, and is low where the model puts unlike crystals together.
 
     Args:
         D: Model-independent descriptors (n, c).
@@ -55,19 +55,19 @@ def perturbation_sensitivity(
     perturbations: int = PERTURBATIONS,
     seed: int = 0,
 ) -> np.ndarray:
-    r"""How far a crystal moves in latent space when it moves a little in descriptor space.
+    r"""Compute how far each crystal moves in latent space when it moves a little in descriptor space.
 
     .. math:: s = \log \frac{\sum_c \|\Delta z_c\| / \sqrt{d}}{\sum_c \|\Delta x_c\| / \sqrt{k}}
 
-    over perturbations c, with embeddings z and descriptors x in units of each column's standard deviation over the
-    items. Dimensionless and free of the widths d and k of both spaces; 0 where a perturbation moves both by the same
-    share of their spread, high where the model overreacts, low where it is blind to what the descriptors see. Columns
-    that are constant over the items do not count.
+    The sums run over perturbations c, with embeddings z and descriptors x in units of each column's standard deviation
+    over the items. The sensitivity is dimensionless and free of the widths d and k of both spaces. It is 0 where a
+    perturbation moves both by the same share of their spread, high where the model overreacts, and low where it is
+    blind to what the descriptors see. Columns that are constant over the items do not count.
 
     Args:
         embed: Function of the items to embeddings (n, d).
         describe: Function of the items to model-independent descriptors (n, k).
-        perturb: Function of an item to a perturbed one; fixed in amplitude, random in direction.
+        perturb: Function of an item to a perturbed one, by a fixed amplitude in a random direction.
         items: The n crystals.
         perturbations: Number of perturbations of each item, which are embedded n at a time.
         seed: Seed of the perturbations.

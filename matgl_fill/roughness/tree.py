@@ -68,11 +68,11 @@ class Tree:
 
     @property
     def roots(self) -> np.ndarray:
-        """Nodes without a parent: one for each set of minima that is connected at all."""
+        """Nodes without a parent: one for each set of connected minima."""
         return np.flatnonzero(self.parent < 0)
 
     def children(self) -> list[list[int]]:
-        """The nodes right below each node; none for a leaf."""
+        """Nodes right below each node; none for a leaf."""
         below: list[list[int]] = [[] for _ in self.height]
         for node, above in enumerate(self.parent.tolist()):
             if above >= 0:
@@ -80,7 +80,7 @@ class Tree:
         return below
 
     def superbasins(self, threshold: float) -> list[np.ndarray]:
-        """Minima that are joined at or below a threshold; those above it are in none.
+        """Find the sets of minima that are joined at or below a threshold; minima above it are in none.
 
         Returns:
             Indices of the network's minima, rising, one array for each superbasin.
@@ -94,7 +94,7 @@ class Tree:
         return [self.minima[leaves[basin[leaves] == one]] for one in dict.fromkeys(basin[leaves].tolist())]
 
     def lowest(self) -> np.ndarray:
-        """The leaf (k,) of the lowest minimum below each node; of equal ones the first."""
+        """Leaf (k,) of the lowest minimum below each node; of equal minima the first."""
         leaf = np.arange(len(self.height))
         for node, below in enumerate(self.children()):
             if below:
@@ -102,7 +102,7 @@ class Tree:
         return leaf
 
     def ends(self) -> np.ndarray:
-        """The threshold (n,) at which each leaf's branch joins that of a lower minimum; infinite where none does."""
+        """Threshold (n,) at which each leaf's branch joins that of a lower minimum; infinite where it joins none."""
         leaf, ends = self.lowest(), np.full(len(self.minima), np.inf)
         for node, above in enumerate(self.parent.tolist()):
             if above >= 0 and leaf[above] != leaf[node]:
@@ -110,7 +110,7 @@ class Tree:
         return ends
 
     def persistence(self) -> np.ndarray:
-        """How far (n,) the threshold must rise above each minimum until a lower one is reached.
+        """Height (n,) by which the threshold must rise above each minimum until a lower one is reached.
 
         Where there is none to reach, it rises up to the root; it is 0 for a minimum without transition states.
         """
@@ -119,7 +119,7 @@ class Tree:
         return ends - self.height[: len(self.minima)]
 
     def pruned(self, n: int) -> Tree:
-        """The tree of the (at most) n minima of largest persistence; of equal ones the first."""
+        """Reduce the tree to the (at most) n minima of largest persistence; of equal minima the first are kept."""
         leaves = np.sort(np.argsort(-self.persistence(), kind="stable")[:n])
         branches = np.zeros(len(self.height), dtype=int)
         branches[leaves] = 2

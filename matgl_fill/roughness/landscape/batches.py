@@ -17,7 +17,7 @@ Job = Callable[[slice], Arrays]
 
 
 class Batches:
-    """Runs stages of work and keeps what is done.
+    """Runner of stages of work, which keeps finished batches in a checkpoint.
 
     Args:
         checkpoint: File that is read first and rewritten after every batch; None keeps nothing.
@@ -33,11 +33,11 @@ class Batches:
         self._done: dict[str, list[np.ndarray]] = (checkpoint.load() or {}) if checkpoint else {}
 
     def run(self, stage: str, job: Job, count: int, size: int) -> Arrays:
-        """Results of a job over ``count`` items, in batches of ``size``, joined in order.
+        """Run a job over ``count`` items in batches of ``size``, and join the results in order.
 
         Args:
             stage: Name of the stage, on the bar and in the file.
-            job: The work, called with slices of the items.
+            job: Function that does the work, called with slices of the items.
             count: Number of items.
             size: Size of a batch; it is part of the result's identity, unlike the number of threads.
         """

@@ -21,14 +21,14 @@ SHORTEST = 0.01
 
 
 def free_coordinates(points: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Mask (m, d), false where a coordinate sits at a bound of the unit box and descent would leave the box."""
+    """Mask (m, d) that is false where a coordinate sits at a bound of the unit box and descent would leave the box."""
     return ~((points <= 0) & (gradient > 0) | (points >= 1) & (gradient < 0))
 
 
 def minimise(
     surface: Surface, points: np.ndarray, longest: float, tolerance: float, steps: int = MINIMISE_STEPS
 ) -> np.ndarray:
-    """Local minimisation of many points at once by projected L-BFGS (Nocedal, doi 10.1090/S0025-5718-1980-0572855-7).
+    """Minimise from many points at once by projected L-BFGS (Nocedal, doi 10.1090/S0025-5718-1980-0572855-7).
 
     The model acts on the free coordinates, the step is cut to the box, and only falling values are accepted. It needs
     one value and gradient a step, where a Newton step needs the curvatures.
@@ -104,7 +104,7 @@ def _inverse_hessian(g: np.ndarray, moves: np.ndarray, changes: np.ndarray) -> n
 
 
 def descend(surface: Surface, points: np.ndarray, longest: float) -> np.ndarray:
-    """Paths of steepest descent inside the unit box, followed until they no longer fall.
+    """Follow paths of steepest descent inside the unit box until they no longer fall.
 
     Steps along the gradient never exceed ``longest`` and halve whenever the value would rise.
 

@@ -25,13 +25,13 @@ from matgl_fill.utils.scaling import Scaling
 from matgl_fill.utils.threads import one_blas_thread
 
 SAME_DISTANCE = 0.02
-"""Two stationary points are one if within this distance (range-scaled) ..."""
+"""Largest distance (range-scaled) of two stationary points that count as one, see also ``SAME_VALUE``."""
 SAME_VALUE = 5e-2
-"""... and this difference in value."""
+"""Largest difference in value of two stationary points that count as one."""
 CONVERGED = 1e-5
 """Largest gradient norm of a stationary point, relative to the median gradient norm at the starts."""
 POLISHED = 1e-6
-"""Gradient norm that the searches aim at, relative to the same."""
+"""Gradient norm that the searches aim at, relative to the median gradient norm at the starts."""
 REACHED = 0.1
 """Largest distance from the exact stationary point, in search radii."""
 HOP = 0.1
@@ -40,9 +40,9 @@ NEWTON_DIMENSIONS = 3
 """Up to this many dimensions every search steps by curvatures, for the tiny wells at data points; above, minimisations
 go by L-BFGS and curvatures only polish the distinct ends."""
 NEAREST = 12
-"""Transition states are sought between each minimum and this many nearest others ..."""
+"""Number of nearest other minima between which and each minimum transition states are sought."""
 PAIRS = 256_000
-"""... but between no more pairs than this over the dimension, nearest neighbours of all minima first."""
+"""Largest number of pairs of minima times the dimension; the nearest neighbours of all minima come first."""
 IMAGES = 40
 """Number of points on the line between two minima."""
 DESCENT = 0.1
@@ -70,18 +70,18 @@ def landscape_network(
     *,
     checkpoint: str | Path | None = None,
 ) -> StationaryNetwork:
-    """Stationary network of the thin-plate surface through a response over latent points.
+    """Find the stationary network of the thin-plate surface through a response over latent points.
 
-    Follows Dicks et al. (doi 10.1039/D3ME00189J): data and response scaled to [0, 1], smoothing 1e-4, minima by local
-    minimisation from every data point and from basin-hopping steps, minima outside the convex hull of the data left
-    out unless a transition state leads to them. Derivatives are analytic, and searches run in batches on as many
-    threads as ``torch.get_num_threads()``; the network does not depend on their number.
+    The method follows Dicks et al. (doi 10.1039/D3ME00189J): data and response are scaled to [0, 1], the smoothing is
+    1e-4, minima come by local minimisation from every data point and from basin-hopping steps, and minima outside the
+    convex hull of the data are left out unless a transition state leads to them. Derivatives are analytic, and searches
+    run in batches on as many threads as ``torch.get_num_threads()``; the network does not depend on their number.
 
     Args:
         Z: Latent points (n, d), finite. Dimensions without any range are ignored.
         response: Response (n,); of points that coincide the first counts.
         seed: Seed of the basin-hopping steps.
-        progress: Say on the terminal what runs and about how long, and draw progress bars.
+        progress: Show on the terminal what runs and about how long, and draw progress bars.
         checkpoint: File that is written after every batch of searches. A run that finds it there goes on from it and
             ends with the bits of an uninterrupted one.
 
@@ -110,7 +110,7 @@ def landscape_network(
 
 
 def hull(points: np.ndarray) -> Inside | None:
-    """Test of membership in the convex hull of points (n, d); None where the hull is not computable."""
+    """Make a test of membership in the convex hull of points (n, d); None where the hull is not computable."""
     if not 2 <= points.shape[1] <= LOW_DIMENSIONS:
         return None
     simplices = Delaunay(points)
@@ -126,7 +126,7 @@ def explore(
     *,
     checkpoint: str | Path | None = None,
 ) -> StationaryNetwork:
-    """Minima of any surface in the unit box, the transition states between them, and what they connect.
+    """Find the minima of any surface in the unit box, and the transition states that connect them.
 
     Stationary points have a gradient norm of at most :data:`CONVERGED` times the median at the starts, over the
     coordinates not held by a bound of the box, and no (minima) or one (transition states) descending mode there.
@@ -139,7 +139,7 @@ def explore(
         starts: Points (n, d) in the unit box from which to search; for data, all of them.
         seed: Seed of the basin-hopping steps.
         inside: Membership in the trusted region; minima elsewhere are left out unless a transition state leads to them.
-        progress: Say on the terminal what runs and about how long, and draw progress bars.
+        progress: Show on the terminal what runs and about how long, and draw progress bars.
         checkpoint: File as in :func:`landscape_network`.
 
     Returns:
@@ -174,7 +174,7 @@ class Search:
         radius: Length of the longest step.
         hop: Length of a basin-hopping step.
         scale: Median gradient norm at the starts.
-        batches: What runs the searches.
+        batches: Runner of the searches.
     """
 
     surface: Surface
@@ -185,7 +185,7 @@ class Search:
 
     @classmethod
     def over(cls, surface: Surface, starts: np.ndarray, gradient: np.ndarray, batches: Batches) -> Search:
-        """Scales from the spacing of the starts and the gradients there."""
+        """Take the scales from the spacing of the starts and the gradients there."""
         spacing = float(np.median(cKDTree(starts).query(starts, 2)[0][:, 1]))
         scale = float(np.median(np.linalg.norm(gradient, axis=1)))
         return cls(surface, max(SAME_DISTANCE / 2, spacing / 4), max(HOP, spacing), scale, batches)
@@ -208,7 +208,7 @@ class Search:
         return minimise(self.surface, points, self.radius, POLISHED * self.scale)
 
     def minima(self, starts: np.ndarray, rng: np.random.Generator) -> Stationary:
-        """Minima from every start and from one basin-hopping step beyond where it ended."""
+        """Find minima from every start, and from one basin-hopping step beyond where that search ended."""
         step = rng.normal(size=starts.shape)
         step *= self.hop / np.linalg.norm(step, axis=1, keepdims=True)
 
@@ -220,7 +220,7 @@ class Search:
         return _distinct(Stationary(*self.batches.run("minima", job, len(starts), BATCH)))
 
     def transition_states(self, candidates: np.ndarray) -> Stationary:
-        """Transition states by eigenvector following from candidates (m, d)."""
+        """Find transition states by eigenvector following from candidates (m, d)."""
         job = lambda batch: self._stationary(candidates[batch], 1).arrays()  # noqa: E731
         return _distinct(Stationary(*self.batches.run("transition states", job, len(candidates), BATCH)))
 
@@ -260,7 +260,7 @@ class Search:
         return StationaryNetwork(found.points, found.values, ts.points[both], ts.values[both], pairs[both])
 
     def say(self, text: str, points: np.ndarray, steps: int, order: int) -> None:
-        """Announce searches from points, with the time they take at so many steps of first or second derivatives."""
+        """Announce searches from points, with their estimated time for ``steps`` steps of derivatives of ``order``."""
         if not self.batches.progress:
             return
         probe = points[:BATCH]
@@ -273,7 +273,7 @@ class Search:
 
 
 def near_pairs(points: np.ndarray) -> np.ndarray:
-    """Pairs (p, 2) of each point and its nearest others: :data:`NEAREST` of them, or what :data:`PAIRS` admits."""
+    """Pairs (p, 2) of each point and its nearest others: :data:`NEAREST`, or as many as :data:`PAIRS` admits."""
     count, d = points.shape
     if count < 2:
         return np.zeros((0, 2), dtype=int)
@@ -306,7 +306,7 @@ class _Growing:
         return self._values[: self.count]
 
     def add(self, point: np.ndarray, value: float) -> int:
-        """Index of the nearest that is the same, or else of the point itself, put at the end."""
+        """Look up the index of the nearest point that is the same; a new point is put at the end."""
         distance = np.linalg.norm(self.points - point, axis=1)
         same = (distance <= SAME_DISTANCE) & (np.abs(self.values - value) < SAME_VALUE)
         if same.any():

@@ -10,9 +10,9 @@ from matgl_fill.roughness.landscape.descent import free_coordinates
 from matgl_fill.roughness.landscape.surface import TINY, Surface, value_gradient
 
 EXACT_DIMENSIONS = 256
-"""Up to this many dimensions the Hessian is exact ..."""
+"""Number of dimensions up to which the Hessian is exact."""
 SUBSPACE = 24
-"""... and above a Krylov space of this dimension stands for it."""
+"""Dimension of the Krylov space that stands for the Hessian in more dimensions."""
 STEPS = 150
 """Largest number of Newton steps of a search."""
 FLAT = 1e-9
@@ -25,10 +25,10 @@ TRUST = (0.25, 0.75)
 
 @dataclass(frozen=True)
 class Stationary:
-    """Where a search ended.
+    """Points at which searches ended.
 
     Attributes:
-        points: Points (m, d) inside the unit box.
+        points: End points (m, d) inside the unit box.
         values: Values (m,) there.
         slope: Gradient norm (m,) over the free coordinates, those not held by a bound.
         distance: Length (m,) of the next Newton step: about how far the stationary point still is.
@@ -44,7 +44,7 @@ class Stationary:
     mode: np.ndarray
 
     def of_index(self, index: int, tolerance: float, within: float) -> np.ndarray:
-        """Which points are stationary, with ``index`` descending modes.
+        """Find which points are stationary with ``index`` descending modes.
 
         Args:
             index: Number of descending modes, 0 or 1.
@@ -59,20 +59,21 @@ class Stationary:
         return bends & (self.slope <= tolerance) & (self.distance <= within)
 
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """The arrays, in the order of the attributes."""
+        """Arrays in the order of the attributes."""
         return tuple(getattr(self, f.name) for f in fields(self))
 
     def take(self, chosen: np.ndarray) -> Stationary:
-        """The chosen points."""
+        """Select the chosen points."""
         return Stationary(*(array[chosen] for array in self.arrays()))
 
 
 def modes(
     surface: Surface, points: np.ndarray, gradient: np.ndarray, free: np.ndarray, guess: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Curvatures and directions over the free coordinates.
+    """Compute curvatures and directions over the free coordinates.
 
-    Exact up to :data:`EXACT_DIMENSIONS`; above, Ritz pairs of the Krylov space grown from gradient and guess.
+    They are exact up to :data:`EXACT_DIMENSIONS`; above, they are Ritz pairs of the Krylov space grown from gradient
+    and guess.
 
     Args:
         surface: The field.
