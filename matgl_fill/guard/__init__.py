@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from matgl_fill.guard.guard import Check, Guard, Verdict, significant_loss
+from matgl_fill.guard.checks import Check, significant_loss
+from matgl_fill.guard.guard import Guard, Verdict
 
 __all__ = ["Check", "Guard", "Verdict", "significant_loss"]

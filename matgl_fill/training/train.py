@@ -143,7 +143,7 @@ def train_copy(
     replay = _replay(context, adapter, rest)
     seconds = pool.seconds_per_edge * _edges(objectives, replay, settings)
     console.print(f"training for {settings.steps} steps, about {seconds:.0f} s", highlight=False)
-    stop = EarlyStop(partial(guard.errors_with, tuned)) if tuned.is_branch else None
+    stop = EarlyStop(partial(guard.held_out.errors_with, tuned)) if tuned.is_branch else None
     history = fit(tuned, objectives.objectives, replay, settings, request.seed, state.file(TRAINING), stop)
     return TrainingOutcome(tuned, history, stop, objectives, correction, guard)
 

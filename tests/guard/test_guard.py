@@ -11,7 +11,8 @@ from pymatgen.core import Lattice, Structure
 import matgl_fill as mf
 from matgl_fill.config import FillConfig, GuardConfig
 from matgl_fill.guard import Guard
-from matgl_fill.guard.guard import ALPHAS, FORCE_LEAST, interpolate, recovery, significant_loss
+from matgl_fill.guard.checks import FORCE_LEAST, recovery, significant_loss
+from matgl_fill.guard.guard import ALPHAS, interpolate
 from matgl_fill.structures import bundled
 
 
@@ -47,8 +48,11 @@ def test_forces_are_compared_on_the_smallest_crystals_where_all_are_large(pool):
     large = [s * (3, 3, 1) for s in known if len(s) > 2]
     held = pool_of(adapter, large)
     guard = Guard(adapter, held, GuardConfig())
-    assert sorted(len(large[held.graphs.index(g)]) for g in guard.small) == sorted(map(len, large))[: len(guard.small)]
-    assert len(guard.small) == min(len(large), FORCE_LEAST)
+    assert (
+        sorted(len(large[held.graphs.index(g)]) for g in guard.held_out.small)
+        == sorted(map(len, large))[: len(guard.held_out.small)]
+    )
+    assert len(guard.held_out.small) == min(len(large), FORCE_LEAST)
     assert all(c.passed for c in guard.checks(adapter))
 
 

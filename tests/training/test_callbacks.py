@@ -95,7 +95,7 @@ def start(model, pool):
         objective = ReadoutObjective("descriptor", scale, (Z, D), known[:14], D[:14], 1.0)
         replay = Replay(original, replace(prepared, Z=Z), np.arange(30, 52), 0.0, 0.1)
         given = adapter, [objective], replay, config.resolved(False, 5, lr).training, 0
-        return given, EarlyStop(lambda: guard.errors_with(adapter))
+        return given, EarlyStop(lambda: guard.held_out.errors_with(adapter))
 
     return make
 
