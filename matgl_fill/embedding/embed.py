@@ -58,7 +58,7 @@ def embed(
         batch_size: Number of crystals per model call; ``"auto"`` sorts by size and fills batches up to a budget of
             edges that is found from the width of the model.
         progress: Show a progress bar on a terminal.
-        pooling: How atoms become a crystal: ``"model"`` is the architecture's own structure embedding (its adapter's
+        pooling: Pooling of atoms to a crystal: ``"model"`` is the architecture's own structure embedding (its adapter's
             docstring says which tensor), the others pool the atom features.
         layers: Atom features after the last block, or after every block side by side (``pooling="model"`` then
             means their mean).

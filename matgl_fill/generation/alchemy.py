@@ -23,7 +23,7 @@ RATE = 0.3
 VOLUME_RATE = 0.01
 """Learning rate of the linear strain."""
 FAVOUR = 3.0
-"""Logarithm by which an element that is there starts above the others."""
+"""Logarithm by which an element of the crystal starts above the others."""
 UNLIKELY = 1e-3
 """Share at which an element starts that the prior does not expect."""
 COLDEST = 0.3
@@ -55,7 +55,7 @@ class Mixture:
     distance: float = np.inf
 
     def crystals(self, elements: Sequence[str], draws: int, rng: np.random.Generator) -> list[tuple[Structure, str]]:
-        """Crystals of whole elements, and what was replaced in each.
+        """Draw crystals of whole elements; also returns what was replaced in each.
 
         Args:
             elements: Symbols of the elements that the shares are of.
@@ -83,7 +83,7 @@ def symbols(structure: Structure) -> list[str]:
 
 
 def start(adapter: Adapter, structure: Structure, parent: int, target: int, likely: Mapping[str, float]) -> Mixture:
-    """A mixture that is nearly ``structure``, and open to the elements of ``likely`` by their fractions."""
+    """Make a mixture that is nearly ``structure``, and open to the elements of ``likely`` by their fractions."""
     fractions = [likely.get(e) for e in adapter.element_types]
     row = torch.tensor([FORBIDDEN if f is None else np.log(f + UNLIKELY) for f in fractions])
     logits = row.repeat(len(symbols(structure)), 1)
@@ -95,11 +95,11 @@ def start(adapter: Adapter, structure: Structure, parent: int, target: int, like
 def transmute(
     adapter: Adapter, mixtures: Sequence[Mixture], goals: np.ndarray, scaling: Scaling[np.ndarray]
 ) -> list[Mixture]:
-    """Mixtures whose embedding is nearer to their target, by descent in the elements' shares and the volume.
+    """Bring the embedding of mixtures nearer to their targets, by descent in the elements' shares and the volume.
 
-    Minimises the logarithm of the squared scaled distance, through the vectors that the model gives to elements, by
-    Adam; atoms of one element stay alike and the sites stay where they are. The shares are cooled until nearly every
-    atom is one element. So one descent weighs all elements at once, of which a search would try one after another.
+    Adam minimises the logarithm of the squared scaled distance, through the vectors that the model gives to elements;
+    atoms of one element stay alike and the sites stay where they are. The shares are cooled until nearly every atom is
+    one element. So one descent weighs all elements at once, which a search would try one after another.
 
     Args:
         adapter: Adapter of the model.
@@ -108,7 +108,7 @@ def transmute(
         scaling: Scaling of the latent space.
 
     Returns:
-        The :data:`KEPT` nearest of every target, nearest first.
+        The :data:`KEPT` nearest mixtures of every target, nearest first.
     """
     first, last = range(STEPS[0]), range(STEPS[0], sum(STEPS))
     best = _nearest(_descend(adapter, mixtures, goals, scaling, first))

@@ -1,4 +1,4 @@
-"""Augmentations: what surrounds a generated crystal in configuration and composition space."""
+"""Augmentations: crystals around a generated one in configuration and composition space."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def augmentations(
     redecorate: float = 0.0,
     elements: tuple[str, ...] = (),
 ) -> list[Structure]:
-    """Strained and rattled crystals, some with other elements put in.
+    """Make strained and rattled crystals, some with other elements put in.
 
     Args:
         crystals: Crystals to augment.
@@ -58,13 +58,13 @@ def training_augmentations(
     settings: ResolvedTraining,
     rng: np.random.Generator,
 ) -> list[Structure]:
-    """Augmentations of the generated crystals first, then of the pool's where these are few and trained on too.
+    """Augment the generated crystals first, then those of the pool where they are few and trained on too.
 
     Args:
         crystals: Generated crystals.
         pool: Crystals of the pool that are trained on.
         elements: Elements that may be put in.
-        settings: How many augmentations are made (``copies``, ``enlarge_pool``), and how strong they are.
+        settings: Settings of the number of augmentations (``copies``, ``enlarge_pool``) and of their strength.
         rng: Generator of all random choices.
     """
     how = (rng, settings.rattle, settings.strain, settings.redecorate, elements)

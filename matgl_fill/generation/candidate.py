@@ -1,4 +1,4 @@
-"""Candidates: crystals on the way to a latent target, and where the search of a target stands."""
+"""Candidates: crystals on the way to a latent target, and the state of the search for each target."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Candidate:
     Attributes:
         structure: The crystal.
         parent: Row of the pool crystal that it descends from.
-        moves: What was done to the parent; empty for the pool crystal itself.
+        moves: Record of what was done to the parent; empty for the pool crystal itself.
         distance: Scaled distance to the target.
         x: Scaled embedding (d,).
     """
@@ -32,13 +32,13 @@ class Candidate:
     x: np.ndarray
 
     def altered(self, structure: Structure, record: str) -> Candidate:
-        """A descendant, which has to be embedded yet."""
+        """Make a descendant, which has to be embedded yet."""
         return replace(self, structure=structure, moves="; ".join(m for m in (self.moves, record) if m))
 
 
 @dataclass
 class Search:
-    """Where the search of one target stands.
+    """State of the search for one target.
 
     Attributes:
         found: Nearest candidates so far, pool crystals among them.
@@ -50,7 +50,7 @@ class Search:
 
 
 def survivors(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    """The nearest candidates, nearest first, at most :data:`PER_FORMULA` of one formula.
+    """Select the nearest candidates, nearest first, at most :data:`PER_FORMULA` of one formula.
 
     Args:
         candidates: Candidates of one target, in any order.

@@ -1,4 +1,4 @@
-"""Whether oxidation states can sum to zero."""
+"""Charge balance: whether oxidation states can sum to zero."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANIONS = frozenset({"H", "C", "N", "O", "F", "P", "S", "Cl", "As", "Se", "Br", "
 NEGATIVE = ANIONS | {"B", "Si", "Ge", "Sn", "Pb", "Sb", "Bi"}
 """Elements that take negative states, next to less electronegative ones."""
 BOND = 1.2
-"""Two atoms of an anion closer than this times twice the covalent radius are bonded."""
+"""Longest bond of two atoms of an anion, relative to twice the covalent radius."""
 
 
 @lru_cache(maxsize=256)
@@ -39,8 +39,8 @@ def charge_balanced(formula: str, catenated: frozenset[str] = frozenset()) -> bo
             take any charge from their lowest state to zero, as in peroxides, azides, polysulfides and Zintl phases.
 
     Returns:
-        None where oxidation states mean little: elements, and compounds whose most electronegative element is a metal
-        or a noble gas.
+        Whether they can; None where oxidation states mean little: elements, and compounds whose most electronegative
+        element is a metal or a noble gas.
 
     Example:
         >>> charge_balanced("LaOF"), charge_balanced("Na2Cl"), charge_balanced("AlNi")
@@ -86,7 +86,10 @@ def catenated_anions(structure: Structure) -> frozenset[str]:
 
 
 def balance(structure: Structure) -> bool | None:
-    """:func:`charge_balanced` of a crystal; bonds among anions only widen the choice, so they are looked for last."""
+    """Charge balance of a crystal, see :func:`charge_balanced`.
+
+    Bonds among anions only widen the choice, so they are looked for last.
+    """
     formula = structure.composition.reduced_formula
     balanced = charge_balanced(formula)
     return charge_balanced(formula, catenated_anions(structure)) if balanced is False else balanced

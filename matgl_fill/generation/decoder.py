@@ -37,7 +37,7 @@ DRAWS = 5
 
 
 class SearchBudget(NamedTuple):
-    """What a search may cost.
+    """Budget of a search.
 
     Attributes:
         rounds: Number of rounds, unless another is asked for.
@@ -54,7 +54,7 @@ class SearchBudget(NamedTuple):
 
 
 BUDGETS = {True: SearchBudget(1, 4, 30, 2), False: SearchBudget(3, 0, 20, 1)}
-"""Budget of models that search by gradient, and of those whose gradients are too dear."""
+"""Budget of models that search by gradient, and of those whose gradients are too expensive."""
 SURVIVORS = 10
 """Number of candidates per crystal wanted that are parents of the next round."""
 TRIES = 4
@@ -71,7 +71,7 @@ replaced, another prototype, or one element replaced on a part of its sites."""
 
 
 class Decoder:
-    """Finds crystals near latent points.
+    """Decoder of latent points to crystals near them.
 
     A local regression, the :class:`~matgl_fill.generation.prior.CompositionPrior`, predicts the likely elements, volume
     and structure at a target. The search starts from the target's nearest pool crystals and has two steps a round. By
@@ -118,7 +118,7 @@ class Decoder:
         self._like = Substitute(pool.elements, volumes=self.prior.volumes)
 
     def decode(self, targets: np.ndarray, n: int) -> list[list[Candidate]]:
-        """New candidates for every target, nearest first.
+        """Find new candidates for every target, nearest first.
 
         Args:
             targets: Latent targets (m, dim).

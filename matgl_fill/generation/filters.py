@@ -1,4 +1,4 @@
-"""Filters: what a crystal must satisfy to be worth an electronic-structure calculation."""
+"""Filters: conditions that make a crystal worth an electronic-structure calculation."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from matgl_fill.generation.charge import balance
 from matgl_fill.structures import neighbour_pairs
 
 MIN_DISTANCE = 0.7
-"""No two atoms closer than this fraction of the sum of their covalent radii."""
+"""Smallest distance of two atoms, as a fraction of the sum of their covalent radii."""
 VOLUME_MARGIN = 0.15
-"""Packing and density may leave the range of the pool's middle 98 % by this fraction."""
+"""Fraction by which packing and density may leave the range of the pool's middle 98 %."""
 ANGLES = (30.0, 150.0)
-"""Angles of the reduced cell, degrees."""
+"""Smallest and largest angle of the reduced cell, degrees."""
 MAX_ASPECT = 20.0
-"""Longest over shortest vector of the reduced cell; 99 % of Materials Project crystals are under it."""
+"""Largest ratio of the longest to the shortest vector of the reduced cell; 99 % of Materials Project is below it."""
 MAX_ATOMS = 64
-"""Atoms per cell; more cost too much in an electronic-structure calculation."""
+"""Largest number of atoms per cell; more cost too much in an electronic-structure calculation."""
 NAMES = ("elements", "atoms", "cell", "packing", "density", "distance", "isolated", "charge")
-"""Filters in the order they are asked."""
+"""Names of the filters in the order in which they are applied."""
 
 
 def covalent_volume(structure: Structure) -> float:
-    """Sum of the covalent spheres in cubic Angstrom."""
+    """Total volume of the covalent spheres in cubic Angstrom."""
     return float((4 / 3 * np.pi * covalent_radii[list(structure.atomic_numbers)] ** 3).sum())
 
 
@@ -43,7 +43,7 @@ def density(structure: Structure) -> float:
 
 
 def closest_pair(structure: Structure) -> tuple[float, str]:
-    """Smallest distance between two atoms over the sum of their covalent radii, and which elements they are."""
+    """Smallest distance between two atoms over the sum of their covalent radii, and their elements."""
     r = covalent_radii[list(structure.atomic_numbers)]
     i, j, _, d = neighbour_pairs(structure, float(2 * r.max()))
     if len(d) == 0:
@@ -71,7 +71,7 @@ def _bounds(values: Sequence[float]) -> tuple[float, float]:
 
 @dataclass
 class Filters:
-    """Accepts or refuses candidates, with a reason for each refusal.
+    """Filters that accept or refuse candidates, with a reason for each refusal.
 
     :meth:`refuse` judges a crystal by itself. What is accepted already decides the rest: :meth:`duplicate` asks for
     novelty, :meth:`surplus` for the share of crystals whose charge cannot be judged, and :meth:`accept` adds one.
@@ -116,10 +116,10 @@ class Filters:
         self._matcher = StructureMatcher()
 
     def refuse(self, structure: Structure) -> str | None:
-        """Why the crystal by itself is not acceptable, or None.
+        """Judge the crystal by itself.
 
         Returns:
-            A name of ``NAMES``, a colon and the reason. Cheap filters come first.
+            None if it is acceptable; otherwise a name of ``NAMES``, a colon and the reason. Cheap filters come first.
         """
         for name in NAMES:
             if reason := getattr(self, f"_{name}")(structure):
@@ -165,7 +165,7 @@ class Filters:
         return f"{structure.composition.reduced_formula} cannot be balanced" if balanced is False else None
 
     def surplus(self, structure: Structure) -> bool:
-        """True if accepting a crystal without oxidation states would exceed their share in the set."""
+        """Whether accepting a crystal without oxidation states would exceed the share of such crystals in the set."""
         return balance(structure) is None and self._unassigned + 1 > self.unassignable * (self._accepted + 1)
 
     def set_latent(self, X: np.ndarray, least: float) -> None:
@@ -178,7 +178,7 @@ class Filters:
         self._latent, self._least = np.asarray(X, dtype=float), least
 
     def latent_duplicates(self, X: np.ndarray) -> np.ndarray:
-        """Whether (m,) each of latent vectors (m, d) is too near to a known or accepted crystal.
+        """Find which (m,) of latent vectors (m, d) are too near to a known or accepted crystal.
 
         Raises:
             InputError: The method :meth:`set_latent` was not called.
@@ -191,7 +191,7 @@ class Filters:
         return self._latent
 
     def duplicate(self, structure: Structure, x: np.ndarray | None = None) -> bool:
-        """True if the crystal matches one of the pool or one accepted before.
+        """Whether the crystal matches one of the pool or one accepted before.
 
         Matching is that of pymatgen's StructureMatcher. Only crystals of the same reduced formula whose primitive
         cells hold as many atoms can match, so only those are compared; each known crystal is reduced once.
@@ -218,7 +218,7 @@ class Filters:
         return done
 
     def accept(self, structure: Structure, x: np.ndarray | None = None) -> None:
-        """Count the crystal, and its latent vector (d,) if given, as known from now on."""
+        """Add the crystal, and its latent vector (d,) if given, to the known ones."""
         self._known.setdefault(structure.composition.reduced_formula, []).append(structure)
         self._accepted += 1
         self._unassigned += balance(structure) is None

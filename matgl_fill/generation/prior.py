@@ -1,4 +1,4 @@
-"""What the pool says about a latent point: which elements a crystal there is made of, and how dense it is."""
+"""Prior from the pool at a latent point: the likely elements of a crystal there, and its likely volume."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class CompositionPrior:
         k_i(x) = \exp(-\|x - x_i\|^2 / 2 w^2)
 
     The sum runs over the crystals i nearest to x, with c the fraction of each element and v the volume per atom;
-    structural descriptors, by which prototypes are found, are predicted likewise. What a search has embedded is learnt
-    along, so that the prior gets better where the search is. It is the part of a decoder that can be learnt.
+    structural descriptors, by which prototypes are found, are predicted likewise. Crystals that a search has embedded
+    are added, so that the prior gets better where the search is. It is the part of the decoder that learns.
 
     Args:
         pool: The n crystals of the pool with their descriptors.
-        X: Their scaled latent points (n, d).
+        X: Scaled latent points (n, d) of these crystals.
         elements: Symbols of the e elements that may be used.
     """
 
@@ -63,7 +63,7 @@ class CompositionPrior:
         return Y
 
     def learn(self, candidates: Sequence[Candidate]) -> None:
-        """Add embedded candidates."""
+        """Learn from embedded candidates."""
         if candidates:
             self.restore(np.stack([c.x for c in candidates]), self._contents([c.structure for c in candidates]))
 
@@ -72,11 +72,11 @@ class CompositionPrior:
         return self._X[self._pool :], self._Y[self._pool :]
 
     def restore(self, X: np.ndarray, Y: np.ndarray) -> None:
-        """Add what :meth:`learnt` gave."""
+        """Add points and contents that :meth:`learnt` returned."""
         self._X, self._Y = np.vstack([self._X, X]), np.vstack([self._Y, Y])
 
     def predict(self, point: np.ndarray) -> Prediction:
-        """What a crystal at a scaled latent point (d,) is likely to be."""
+        """Predict likely composition and volume of a crystal at a scaled latent point (d,)."""
         Y = _regression(self._X, self._Y, point)
         fractions = np.maximum(Y[:-1], 0.0)
         return Prediction(self.elements, fractions / max(fractions.sum(), 1e-12), float(np.exp(Y[-1])), self.volumes)
@@ -99,7 +99,7 @@ def _regression(X: np.ndarray, Y: np.ndarray, point: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a crystal at a latent point is likely to be.
+    """Likely composition and volume of a crystal at a latent point.
 
     Attributes:
         elements: Symbols of the e elements.
@@ -118,13 +118,13 @@ class Prediction:
         return dict(zip(self.elements, self.fractions.tolist(), strict=True))
 
     def draw(self, rng: np.random.Generator, count: int, but: frozenset[str] = frozenset()) -> list[str]:
-        """Up to ``count`` different elements, likelier ones more often, none of those in ``but``."""
+        """Draw up to ``count`` different elements, likelier ones more often, none of those in ``but``."""
         p = np.where([e in but for e in self.elements], 0.0, self.fractions**0.5)
         count = min(count, int((p > 0).sum()))
         return [] if count == 0 else rng.choice(self.elements, count, replace=False, p=p / p.sum()).tolist()
 
     def resized(self, new: Structure, old: Structure, rng: np.random.Generator) -> Structure:
-        """``new`` at the likely volume, or at that of ``old`` with other atoms; one as often as the other."""
+        """Scale ``new`` to the likely volume, or as often to that of ``old`` with its atoms replaced."""
         volume = self.volume * len(new)
         if rng.random() < RESIZED_BY_ATOMS:
             volume = scaled_volume(old, [e.symbol for e in new.species], self.volumes)
@@ -134,10 +134,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ReplaceLikely:
-    """Put a likely element in place of one that is there.
+    """Replacement of one element of the crystal by a likely one.
 
     Attributes:
-        prediction: What the crystal is likely to be at the target.
+        prediction: Likely composition and volume at the target.
     """
 
     prediction: Prediction
@@ -157,13 +157,13 @@ class ReplaceLikely:
 
 @dataclass(frozen=True)
 class MixLikely:
-    """Put a likely element on some of the sites of one that is there, doubling the cell where it has one site only.
+    """Replacement of one element on some of its sites by a likely one; the cell is doubled where it has one site only.
 
     This is the finest step in composition that an ordered crystal can take: what lies between two crystals in latent
     space often is a mixture of them.
 
     Attributes:
-        prediction: What the crystal is likely to be at the target.
+        prediction: Likely composition and volume at the target.
         largest: Largest number of atoms of the mixed crystal.
     """
 
@@ -191,11 +191,11 @@ class MixLikely:
 
 @dataclass(frozen=True)
 class DecorateLikely:
-    """Put given elements on the sites of a prototype, in the order of electronegativity; now and then in any order.
+    """Decoration of a prototype with given elements, in the order of electronegativity; now and then in any order.
 
     Attributes:
-        prediction: What the crystal is likely to be at the target; it gives the volume, and the elements where none
-            are given.
+        prediction: Likely composition and volume at the target; it gives the volume, and the elements where none are
+            given.
         symbols: Elements to put in, one for each of the prototype; likely ones are drawn if their number differs.
     """
 

@@ -22,12 +22,12 @@ from matgl_fill.utils.validation import as_int, check_seed
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """What a search is asked for.
+    """Request for a search.
 
     Attributes:
         n: Number of crystals wanted.
         seed: Seed of all random choices.
-        choice: How the targets are chosen, see :func:`~matgl_fill.generation.choose_targets`.
+        choice: Choice of the targets, see :func:`~matgl_fill.generation.choose_targets`.
         checkpoint: File to which the search is saved, and from which an interrupted one goes on.
     """
 
@@ -46,20 +46,22 @@ def propose(
     choice: Choice = "roughness",
     checkpoint: str | Path | None = None,
 ) -> list[Proposal]:
-    """New crystals for the roughest places of a model's latent space.
+    """Propose new crystals for the roughest points of a model's latent space.
 
     Args:
-        model: any MatGL model that :func:`matgl_fill.get_adapter` serves; it is left as it was.
-        structures: pool of known crystals, anything :func:`matgl_fill.read_structures` takes.
-        roughness: of the pool's embedding; analysed here if not given.
-        n: crystals wanted.
-        seed: of all random choices.
-        choice: ``"roughness"``, or one of the controls ``"random"``, ``"farthest"`` and ``"dissimilar"``.
-        checkpoint: file to which the search is saved, and from which an interrupted one goes on to the same crystals.
+        model: Any MatGL model that :func:`matgl_fill.get_adapter` serves; it is left as it was.
+        structures: Pool of known crystals, anything :func:`matgl_fill.read_structures` takes.
+        roughness: Roughness of the pool's embedding; analysed here if not given.
+        n: Number of crystals wanted.
+        seed: Seed of all random choices.
+        choice: Choice of the targets: ``"roughness"``, or one of the controls ``"random"``, ``"farthest"`` and
+            ``"dissimilar"``.
+        checkpoint: File to which the search is saved, and from which an interrupted one goes on to the same crystals.
 
     Raises:
-        InputError: too few usable crystals, no such choice, a negative seed, or the checkpoint is of another search.
-        GenerationError: no valid crystal could be made.
+        InputError: There are too few usable crystals, there is no such choice, the seed is negative, or the checkpoint
+            is of another search.
+        GenerationError: No valid crystal could be made.
     """
     adapter = get_adapter(model)
     pool = prepare_pool(adapter, structures)
@@ -71,13 +73,13 @@ def propose(
 
 
 def propose_from(adapter: Adapter, pool: Pool, roughness: RoughnessResult, request: SearchRequest) -> Selection:
-    """New crystals near chosen latent points, and what became of the other candidates; see :func:`propose`.
+    """Propose new crystals near chosen latent points, and count the other candidates; see :func:`propose`.
 
     Args:
         adapter: Adapter of the model.
         pool: Crystals from which the search starts.
         roughness: Roughness of the pool's embedding.
-        request: What is asked for.
+        request: Request for the search.
 
     Raises:
         InputError: The request has no such choice or an unusable number, or the checkpoint is of another search.

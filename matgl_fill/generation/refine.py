@@ -24,9 +24,9 @@ FIRST = 0.01
 LONGEST = 0.1
 """Longest step, Angstrom."""
 ARM = 5.0
-"""Strain counts as this many Angstrom."""
+"""Length in Angstrom by which strain is multiplied, to count like a displacement."""
 CLEARANCE = 0.73
-"""Pairs closer than this fraction of their covalent-radius sum are pushed apart; a little above the filter's."""
+"""Fraction of the sum of covalent radii below which pairs are pushed apart; a little above the filter's."""
 STIFFNESS = 1e3
 """Stiffness of that push, over the squared latent distance at the start."""
 
@@ -51,7 +51,7 @@ class Pairs:
 
     @classmethod
     def of(cls, structures: Sequence[Structure], like: Tensor) -> Pairs:
-        """Pairs within 1.5 times their limit; ``like`` gives type and device."""
+        """Find the pairs within 1.5 times their limit; ``like`` gives type and device."""
         parts: list[list[np.ndarray]] = [[], [], [], [], []]
         start = 0
         for k, s in enumerate(structures):
@@ -77,12 +77,12 @@ class Pairs:
 def refine(
     adapter: Adapter, structures: Sequence[Structure], targets: np.ndarray, scaling: Scaling[np.ndarray]
 ) -> list[list[Structure]]:
-    """Crystals whose embedding is nearer to their target, by descent in atomic positions and strain.
+    """Bring the embedding of crystals nearer to their targets, by descent in atomic positions and strain.
 
-    Minimises the squared distance between scaled embedding and target through the differentiable adapter, the elements
-    held, by descent with Barzilai-Borwein steps (doi 10.1093/imanum/8.1.141), one length for each crystal: so it keeps
-    the symmetry that the gradient has. Atoms that come close are pushed apart. Every few steps the graph is built
-    anew, since neighbours enter and leave the cutoff.
+    The squared distance between scaled embedding and target is minimised through the differentiable adapter, with the
+    elements held, by descent with Barzilai-Borwein steps (doi 10.1093/imanum/8.1.141). Each crystal has one step
+    length, which keeps the symmetry of the gradient. Atoms that come close are pushed apart. Every few steps the graph
+    is built anew, since neighbours enter and leave the cutoff.
 
     Args:
         adapter: Adapter of the model, which is in evaluation mode here.
@@ -91,7 +91,7 @@ def refine(
         scaling: Scaling of the latent space, in which distances are taken.
 
     Returns:
-        For each crystal its geometries after every stage, first to last. Which of them is nearest has to be found by
+        The geometries of each crystal after every stage, first to last. Which of them is nearest has to be found by
         embedding them: with new neighbours the distance is not the one descended on.
     """
     trails: list[list[Structure]] = [[] for _ in structures]

@@ -32,14 +32,14 @@ from matgl_fill.utils.scaling import Scaling
 TOLERANCE = 0.01
 """Tolerance of the space group in Angstrom."""
 BALANCE = {True: "balanced", False: "cannot be balanced", None: "no oxidation states"}
-"""What :func:`~matgl_fill.generation.charge.balance` finds, in words."""
+"""Result of :func:`~matgl_fill.generation.charge.balance` in words."""
 CHECKPOINT = "search.partial"
 """File of an interrupted search in the folder of its proposals."""
 
 
 @dataclass(frozen=True)
 class InputNames:
-    """What the files call what was given.
+    """Names of the model and the crystals in the files.
 
     Attributes:
         model: Name of the model.
@@ -61,7 +61,7 @@ class ProposalsReport:
         roughness: Roughness of the pool's embedding.
         selection: The proposals and their targets.
         Z: Embedding (k, dim) of the k proposals.
-        request: What was asked for.
+        request: Request for the search.
         names: Names of the model and the crystals.
     """
 
@@ -74,7 +74,7 @@ class ProposalsReport:
 
     @cached_property
     def crystals(self) -> list[Structure]:
-        """The proposals, atoms of one element together, the most electropositive first."""
+        """Proposals with the atoms of one element together, the most electropositive first."""
         return [p.structure.get_sorted_structure() for p in self.selection.proposals]
 
     @cached_property
@@ -114,7 +114,7 @@ class ProposalsReport:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What ``summary.json`` says."""
+        """Content of ``summary.json``."""
         distance, asked = [p.distance for p in self.selection.proposals], self.request
         settings = {"model": self.names.model, "n": asked.n, "seed": asked.seed, "choice": asked.choice}
         return {
@@ -131,7 +131,7 @@ class ProposalsReport:
         } | machine_facts()
 
     def plot_map(self) -> Figure:
-        """Latent map of the pool, coloured by local roughness, with targets and proposals."""
+        """Draw a latent map of the pool, coloured by local roughness, with targets and proposals."""
         marked = {"target": self.selection.targets.points, "proposal": self.Z}
         return projected_map(self.pool.Z, self.roughness.local, marked)
 
@@ -180,13 +180,13 @@ class ProposalsReport:
 def report_proposals(
     adapter: Adapter, structures: StructureSet, request: SearchRequest, names: InputNames
 ) -> ProposalsReport:
-    """Propose crystals as :func:`matgl_fill.propose` does, with all that there is to say about them.
+    """Propose crystals as :func:`matgl_fill.propose` does, and report on them.
 
     Args:
         adapter: Adapter of the model.
         structures: Crystals from which the search starts.
-        request: What is asked for. The file of an interrupted search is left where it is.
-        names: What the files call the model and the crystals.
+        request: Request for the search. The file of an interrupted search is left where it is.
+        names: Names of the model and the crystals in the files.
 
     Raises:
         InputError: There are too few usable crystals, or the checkpoint is of another search.

@@ -14,11 +14,11 @@ from matgl_fill.generation.prior import CompositionPrior
 
 @dataclass
 class SearchState:
-    """How far a search of several targets has come.
+    """State of a search for several targets.
 
     Attributes:
         searches: Search of each target.
-        prior: What is likely at a latent point; it learns along.
+        prior: Prior of the composition at a latent point; it learns from the search.
         refused: Number of candidates that each filter refused.
         steps: Number of steps that are done.
     """
@@ -29,7 +29,7 @@ class SearchState:
     steps: int = 0
 
     def saved(self) -> dict[str, Any]:
-        """The state as :class:`~matgl_fill.utils.checkpoint.Checkpoint` keeps it."""
+        """State as :class:`~matgl_fill.utils.checkpoint.Checkpoint` keeps it."""
         X, Y = self.prior.learnt()
         return {
             "steps": self.steps,
@@ -41,7 +41,7 @@ class SearchState:
         }
 
     def restore(self, saved: dict[str, Any] | None) -> None:
-        """Go on from a saved state, or from the start where there is none."""
+        """Restore a saved state; without one the search starts anew."""
         if saved is None:
             return
         self.steps = saved["steps"]

@@ -1,4 +1,4 @@
-"""Selection: which of the decoded candidates become proposals."""
+"""Selection of the decoded candidates that become proposals."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from matgl_fill.generation.decoder import Decoder
 from matgl_fill.generation.targets import Targets
 
 MAX_PER_PARENT = 2
-"""Largest number of crystals in the final set that descend from one pool crystal ..."""
+"""Largest number of crystals in the final set that descend from one pool crystal."""
 MAX_PER_FORMULA = 2
-"""... and that have one reduced formula."""
+"""Largest number of crystals in the final set that have one reduced formula."""
 NOVEL = 0.05
-"""A crystal nearer than this to a pool crystal, or to another of the set, is no news to the model; in units of the
-pool's median distance between nearest neighbours."""
+"""Latent distance to a pool crystal, or to another of the set, below which a crystal is nothing new to the model; in
+units of the pool's median distance between nearest neighbours."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Proposal:
     """A new crystal for a latent target.
 
     Attributes:
-        id: ``fill-0001`` and so on.
+        id: Name of the crystal, ``fill-0001`` and so on.
         structure: The crystal.
         parent: Id of the pool crystal that it descends from.
-        moves: What was done to the parent.
+        moves: Record of what was done to the parent.
         target: Latent point (dim,) asked for.
-        target_row: Which of the targets that is, 0 the most wanted.
+        target_row: Row of that target, 0 for the most wanted.
         distance: Latent distance between crystal and target, over the pool's median nearest-neighbour distance.
         roughness: Local roughness at the target.
     """
@@ -50,14 +50,14 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a search gave.
+    """Result of a search.
 
     Attributes:
         proposals: The new crystals, in the order in which they were taken.
         targets: Latent points asked for, with the local roughness there.
         unit: The pool's median distance between nearest neighbours, in standardised latent dimensions.
         refused: Number of candidates that each filter was the first to refuse.
-        passed_over: Number of candidates that passed the filters and were looked at in vain, by reason: ``parent`` or
+        passed_over: Number of candidates that passed the filters but were not taken, by reason: ``parent`` or
             ``formula`` used up, ``known`` in the pool or the set, ``alloys`` (too many without oxidation states).
     """
 
@@ -117,7 +117,7 @@ class _Taken:
 
 
 def select(decoder: Decoder, targets: Targets, n: int) -> Selection:
-    """The n crystals that cover the targets best, none a duplicate of the pool or of each other.
+    """Select the n crystals that cover the targets best, none a duplicate of the pool or of each other.
 
     Every target gives its nearest acceptable candidate, then its second, and so on, until there are n; see
     :data:`MAX_PER_PARENT`, :data:`MAX_PER_FORMULA` and :data:`NOVEL`. At every moment the share of crystals without

@@ -26,15 +26,15 @@ class Targets(NamedTuple):
 
 
 def choose_targets(Z: np.ndarray, roughness: RoughnessResult, n: int, choice: Choice, seed: int) -> Targets:
-    """Latent points to fill.
+    """Choose the latent points to fill.
 
     Args:
         Z: Embedding (m, dim) of the pool.
         roughness: Roughness of that embedding.
         n: Number of targets wanted.
-        choice: ``"roughness"`` takes the maxima of the local roughness and, where there are fewer than n, the roughest
-            crystals of regions without one (:func:`rough_targets`). The controls take pool crystals at random
-            (``"random"``), by farthest-point sampling (``"farthest"``), or those whose response is lowest
+        choice: Way of choosing. ``"roughness"`` takes the maxima of the local roughness and, where there are fewer than
+            n, the roughest crystals of regions without one (:func:`rough_targets`). The controls take pool crystals at
+            random (``"random"``), by farthest-point sampling (``"farthest"``), or those whose response is lowest
             (``"dissimilar"``): with the usual response the crystals that resemble their latent neighbours least.
         seed: Seed of the controls.
 
@@ -60,10 +60,10 @@ def choose_targets(Z: np.ndarray, roughness: RoughnessResult, n: int, choice: Ch
 
 
 def rough_targets(Z: np.ndarray, roughness: RoughnessResult, n: int) -> Targets:
-    """The maxima of the local roughness; where there are fewer than n, also the roughest crystals of other regions.
+    """Find the maxima of local roughness; where there are fewer than n, also the roughest crystals of other regions.
 
-    A small pool has one or two maxima, and a hundred crystals around these say little about all the rest of latent
-    space. The pool is therefore parted into n regions (k-means); each that holds no maximum gives its roughest crystal.
+    A small pool has one or two maxima, and a hundred crystals around these say little about the rest of latent space.
+    The pool is therefore parted into n regions (k-means); each that holds no maximum gives its roughest crystal.
 
     Args:
         Z: Embedding (m, dim) of the pool.

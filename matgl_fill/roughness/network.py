@@ -96,7 +96,7 @@ class StationaryNetwork:
 
         Args:
             directory: Folder of the files.
-            suffix: What follows each name, for example ``"0_1"``.
+            suffix: Ending of each name, for example ``"0_1"``.
 
         Raises:
             InputError: A file is missing.
@@ -124,7 +124,7 @@ class StationaryNetwork:
 
         Args:
             directory: Folder of the files; it is made if it is missing.
-            suffix: What follows each name.
+            suffix: Ending of each name.
         """
         folder = Path(directory)
         numbered = np.column_stack([np.arange(len(self.minima)), self.minima_values])

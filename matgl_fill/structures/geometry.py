@@ -19,7 +19,7 @@ def rebuilt(structure: Structure, lattice: np.ndarray, cartesian: np.ndarray | N
 
 
 def rattled(structure: Structure, low: float, high: float, rng: np.random.Generator) -> tuple[Structure, float]:
-    """A crystal with every atom displaced at random.
+    """Displace every atom of a crystal at random.
 
     The centre of mass is not corrected, since crystals are translation invariant.
 

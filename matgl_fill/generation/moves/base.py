@@ -1,4 +1,4 @@
-"""What all moves share."""
+"""Base of all moves, and chains of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pymatgen.core import Element, Structure
 
 
 class Move(Protocol):
-    """A random change of a structure."""
+    """Random change of a structure."""
 
     @property
     def keeps_symmetry(self) -> bool:
@@ -45,7 +45,7 @@ class Chain:
 
     @property
     def keeps_symmetry(self) -> bool:
-        """True if all of the moves do."""
+        """Whether all of the moves keep the symmetry."""
         return all(move.keeps_symmetry for move in self.moves)
 
     def __call__(self, structure: Structure, rng: np.random.Generator) -> tuple[Structure, str] | None:

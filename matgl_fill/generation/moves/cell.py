@@ -15,7 +15,7 @@ from matgl_fill.structures import rebuilt
 SYMMETRY_TOLERANCE = 0.01
 """Distance in Angstrom within which atoms count as equivalent."""
 PLANES = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1))
-"""Lattice planes a crystal is opened along."""
+"""Lattice planes along which a crystal is opened."""
 LAYER = 1e-3
 """Atoms whose heights differ by less than this share of the period lie in one layer."""
 
@@ -28,7 +28,7 @@ def _random_strain(sigma: float, rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Strain:
-    """Random symmetric strain, all six components Gaussian.
+    """Random symmetric strain, with six Gaussian components.
 
     Attributes:
         sigma: Standard deviation of each component.
@@ -84,10 +84,10 @@ class SymmetricStrain:
 
 @dataclass(frozen=True)
 class Volume:
-    """The crystal blown up or compressed evenly.
+    """Uniform expansion or compression of the crystal.
 
     Attributes:
-        spread: The volume changes by up to this fraction.
+        spread: Largest fraction by which the volume changes.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -107,15 +107,15 @@ class Volume:
 
 @dataclass(frozen=True)
 class Gap:
-    """The crystal cut between two layers and pulled apart along the plane's normal.
+    """Gap: the crystal is cut between two layers and pulled apart along the plane's normal.
 
-    One cut per period along a low-index plane, so layers of at most one oriented cell (pymatgen's SlabGenerator)
-    stand apart. This is the way to stretched bonds, surfaces and cleavage, not to a vacuum slab.
+    There is one cut per period along a low-index plane, so layers of at most one oriented cell (pymatgen's
+    SlabGenerator) stand apart. This leads to stretched bonds, surfaces and cleavage, not to a vacuum slab.
 
     Attributes:
         low: Smallest added distance, Angstrom.
         high: Largest added distance, Angstrom.
-        max_atoms: Oriented cells with more atoms are given up.
+        max_atoms: Largest number of atoms of an oriented cell; larger ones are given up.
 
     Example:
         >>> from pymatgen.core import Lattice

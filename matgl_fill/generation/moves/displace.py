@@ -42,7 +42,7 @@ class Rattle:
 class MonteCarloRattle:
     """Many small Gaussian steps of single atoms, each taken only if no pair comes too close.
 
-    Large displacements without the short contacts of a plain rattle. The idea is hiPhive's Monte-Carlo rattle
+    It gives large displacements without the short contacts of a plain rattle. The idea is hiPhive's Monte-Carlo rattle
     (Eriksson, Fransson, Erhart, doi 10.1002/adts.201800184); here the closest approach is a hard bound, relative to
     the sum of the covalent radii.
 
@@ -50,7 +50,7 @@ class MonteCarloRattle:
         sigma: Standard deviation of one step, Angstrom.
         sweeps: Number of steps tried per atom.
         closest: Smallest distance over the sum of covalent radii that a step may lead to.
-        reach: No atom ends further than this from where it began, Angstrom.
+        reach: Largest distance of an atom from where it began, Angstrom.
 
     Example:
         >>> from pymatgen.core import Lattice

@@ -17,7 +17,7 @@ from matgl_fill.structures import electronegativity
 TRIES = 3
 """Number of partners tried before a move is given up."""
 SMALL_CHANGE = 0.02
-"""Changes of cell vectors and atoms below this (Angstrom) make no new crystal."""
+"""Change of cell vectors and atoms (Angstrom) below which a crystal is not new."""
 
 
 def _element_mapping(composition: Composition, other: Composition) -> dict[str, str]:
@@ -32,7 +32,7 @@ def _element_mapping(composition: Composition, other: Composition) -> dict[str, 
 
 
 def decorated(structure: Structure, partner: Structure, volumes: Mapping[str, float] | None = None) -> Structure:
-    """The elements of ``structure`` on the sites of ``partner``, which must have the same anonymous formula.
+    """Put the elements of ``structure`` on the sites of ``partner``, which must have the same anonymous formula.
 
     Elements replace those that occur as often. Among several, an element of both keeps its sites, and the more
     electronegative replace the more electronegative. The cell is scaled to the new atomic volumes.
@@ -66,12 +66,12 @@ class _WithPartner:
 
 @dataclass(frozen=True, eq=False)
 class Decorate(_WithPartner):
-    """The crystal's elements on the sites of another pool crystal of the same anonymous formula.
+    """Decoration: the crystal's elements on the sites of another pool crystal of the same anonymous formula.
 
     Attributes:
         pool: Crystals that lend their sites.
         volumes: Volumes from :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
-        max_atoms: Prototypes with more atoms are passed over.
+        max_atoms: Largest number of atoms of a prototype; larger ones are passed over.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -96,16 +96,16 @@ class Decorate(_WithPartner):
 
 @dataclass(frozen=True, eq=False)
 class Interpolate(_WithPartner):
-    """A crystal on the straight way to another pool crystal of like topology.
+    """Interpolation: a crystal on the straight line to another pool crystal of like topology.
 
     The partner gets the crystal's elements; pymatgen's StructureMatcher finds which site becomes which. The cells
     are interpolated by their stretch, without the rotation between them.
 
     Attributes:
-        pool: Crystals to go towards.
+        pool: Crystals towards which a crystal is moved.
         volumes: Volumes from :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
-        low: Smallest share of the way.
-        high: Largest share of the way.
+        low: Smallest fraction of the line.
+        high: Largest fraction of the line.
 
     Example:
         >>> from pymatgen.core import Lattice

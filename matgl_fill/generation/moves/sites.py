@@ -15,7 +15,7 @@ from matgl_fill.generation.moves.species import draw_replacement
 from matgl_fill.generation.moves.volumes import scaled_volume
 
 SAME_VOID = 0.1
-"""Voids nearer to each other than about this (Angstrom) are one."""
+"""Distance (Angstrom), about, below which two voids are one."""
 
 
 def _repeated(structure: Structure, least: int) -> tuple[Structure, str]:
@@ -29,10 +29,11 @@ def _repeated(structure: Structure, least: int) -> tuple[Structure, str]:
 
 @dataclass(frozen=True)
 class Vacancy:
-    """One atom removed, never the last of its element.
+    """Vacancy: one atom is removed, never the last of its element.
 
     Attributes:
-        least_atoms: Smaller cells are repeated first, so that the vacancy is a defect rather than a new compound.
+        least_atoms: Smallest number of atoms of the cell; smaller cells are repeated first, so that the vacancy is a
+            defect rather than a new compound.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -59,7 +60,7 @@ class Vacancy:
 
 
 def voids(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the Voronoi cells: the points as far as can be from the atoms around them.
+    """Find the corners of the Voronoi cells: the points that are farthest from the atoms around them.
 
     Args:
         structure: Crystal of n atoms.
@@ -81,11 +82,11 @@ def voids(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Interstitial:
-    """One atom put into a void.
+    """Interstitial: one atom is put into a void.
 
     Attributes:
         elements: Elements that may be put in; if empty, the crystal's own.
-        closest: Distance that a void must have to every atom, relative to the sum of covalent radii.
+        closest: Smallest distance of a void to every atom, relative to the sum of covalent radii.
 
     Example:
         >>> from pymatgen.core import Lattice
@@ -117,13 +118,13 @@ class Interstitial:
 
 @dataclass(frozen=True)
 class Supercell:
-    """Two cells next to each other, one atom of them replaced by a similar element.
+    """Supercell: two cells next to each other, with one atom replaced by a similar element.
 
     The replaced atom makes the larger cell a crystal of its own rather than the same one described twice.
 
     Attributes:
         elements: Elements that may be put in.
-        max_atoms: Larger supercells are given up.
+        max_atoms: Largest number of atoms of a supercell; larger ones are given up.
         mined: Take likelihoods from the ICSD; see :func:`~matgl_fill.generation.moves.replacements`.
         volumes: Volumes from :func:`~matgl_fill.generation.moves.atomic_volumes`; None rescales by covalent radii.
 

@@ -17,13 +17,13 @@ from matgl_fill.generation.moves.volumes import scaled_volume
 from matgl_fill.structures import electronegativity
 
 MAX_RADIUS_MISMATCH = 0.30
-"""Elements whose radii differ by more than this fraction do not replace each other."""
+"""Largest relative difference of the radii of two elements that replace each other."""
 MAX_ANION_MISMATCH = 0.45
-"""The same for anions, so that O and S, F and Cl may: their sublattice is replaced as a whole and the cell follows."""
+"""Largest such difference of anions, as of O and S, F and Cl; their whole sublattice is replaced, the cell follows."""
 
 
 def shared_states(old: str, new: str, anion: bool = False) -> tuple[int, ...]:
-    """Common oxidation states, other than zero, that two elements share; only negative ones of an anion."""
+    """Common oxidation states other than zero that two elements share; of an anion only negative ones."""
     found = set(Element(old).common_oxidation_states) & set(Element(new).common_oxidation_states)
     return tuple(sorted(q for q in found if q < 0 or (q and not anion)))
 
@@ -40,9 +40,9 @@ def ionic_radii(symbol: str) -> dict[int, float]:
 def radius_mismatch(old: str, new: str, anion: bool = False) -> float | None:
     """Relative difference of two elements' radii, or None if they share no common oxidation state.
 
-    The ionic radius (Shannon, doi 10.1107/S0567739476001551) of the shared state, the closest if they share several. A
-    state with a radius for one of the two only is rare for the other and does not count; where Shannon has none for
-    either, the covalent radii are compared.
+    The radii are the ionic ones (Shannon, doi 10.1107/S0567739476001551) of the shared state, of the closest if they
+    share several. A state with a radius for one of the two only is rare for the other and does not count; where Shannon
+    has none for either, the covalent radii are compared.
 
     Example:
         >>> f"{radius_mismatch('Na', 'Li'):.2f} {radius_mismatch('Na', 'Ag'):.2f}"
@@ -75,7 +75,7 @@ def _mined_likelihood(old: str, new: str, states: tuple[int, ...]) -> float:
 def replacements(
     symbol: str, allowed: tuple[str, ...], mined: bool = False, anion: bool = False
 ) -> tuple[tuple[str, float], ...]:
-    """Elements of ``allowed`` that may stand for ``symbol``, with probabilities, likeliest first.
+    """Find the elements of ``allowed`` that may replace ``symbol``, with probabilities, likeliest first.
 
     They must share a common oxidation state, with radii (:func:`radius_mismatch`) within ``MAX_RADIUS_MISMATCH``, of
     anions within ``MAX_ANION_MISMATCH``.
@@ -111,7 +111,7 @@ def replacements(
 def draw_replacement(
     symbol: str, structure: Structure, allowed: tuple[str, ...], mined: bool, rng: np.random.Generator
 ) -> str | None:
-    """One of the :func:`replacements` of an element of ``structure``, or None if it has none."""
+    """Draw one of the :func:`replacements` of an element of ``structure``; None if it has none."""
     anion = symbol in ANIONS and symbol == max((e.symbol for e in structure.elements), key=electronegativity)
     options = replacements(symbol, allowed, mined, anion and len(structure.elements) > 1)
     return str(rng.choice([el for el, _ in options], p=[w for _, w in options])) if options else None
@@ -119,7 +119,7 @@ def draw_replacement(
 
 @dataclass(frozen=True)
 class Substitute:
-    """Replace one to all elements by similar ones and rescale the cell to the new atomic volumes.
+    """Substitution: one to all elements are replaced by similar ones, and the cell follows the new atomic volumes.
 
     Different elements stay different, so the crystal keeps its prototype and its space group.
 
@@ -161,7 +161,7 @@ class Substitute:
 
 @dataclass(frozen=True)
 class Antisite:
-    """Two atoms of different elements are swapped.
+    """Antisite defect: two atoms of different elements are swapped.
 
     Attributes:
         max_difference: Largest difference of the Pauling electronegativities, so that cations are not swapped with

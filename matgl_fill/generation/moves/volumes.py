@@ -1,4 +1,4 @@
-"""How much room atoms of each element take, learnt from the pool."""
+"""Atomic volumes of the elements, fitted to the pool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matgl_fill.structures import elements_of
 
 
 def atomic_volumes(structures: Sequence[Structure]) -> dict[str, float]:
-    """Volume per atom of each element, in cubic Angstrom.
+    """Fit the volume per atom of each element, in cubic Angstrom.
 
     First every element gets a + b r³ with its covalent radius r and the a, b that fit the pool best. Then the volumes
     themselves are fitted, each held to that guess as firmly as by one crystal, so that an element seen once is sensible
@@ -23,7 +23,7 @@ def atomic_volumes(structures: Sequence[Structure]) -> dict[str, float]:
         structures: The n relaxed crystals.
 
     Returns:
-        The volume by symbol, of all elements that occur.
+        The volumes by symbol, of all elements that occur.
 
     Example:
         >>> from pymatgen.core import Lattice
