@@ -139,7 +139,7 @@ class ResolvedConfig(_Settings):
 
 
 class FillConfig(_Settings):
-    """Settings of a fill-tuning run; the defaults were chosen by the rule in docs/method/settings.md.
+    """Settings of a fill-tuning run; the defaults were chosen by the rule in docs/method/defaults.md.
 
     The settings are grouped, and every name is in one group only, so that the group may be left out:
     ``FillConfig(steps=100)`` is ``FillConfig(training={"steps": 100})``. Settings that are None are decided for the

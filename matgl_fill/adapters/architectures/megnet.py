@@ -24,7 +24,7 @@ class MEGNetAdapter(Adapter):
     The embedding of a tuned branch is made of plain means over atoms and over bonds, and of the global state, after
     every block. Set2Set attends to a few atoms of a crystal, so that a branch learns statistics of all of them badly
     through it; and what early blocks represent of elements and bonds need not pass through the last
-    (``docs/method/settings.md``).
+    (``docs/method/defaults.md``).
 
     Multi-fidelity models (``ntypes_state``) are read at fidelity ``state``, by default 0 (PBE in the published model).
     """
