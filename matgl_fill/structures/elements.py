@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
 from pymatgen.core import Element, Structure
-
-INERT = frozenset({"He", "Ne", "Ar"})
-"""Noble gases without a value on Pauling's scale, of which pymatgen warns."""
 
 
 @lru_cache(maxsize=256)
@@ -22,7 +20,9 @@ def electronegativity(symbol: str) -> float:
     >>> [electronegativity(symbol) for symbol in ("F", "Kr", "Ar")]
     [3.98, 3.0, 0.0]
     """
-    return 0.0 if symbol in INERT else float(np.nan_to_num(Element(symbol).X))
+    with warnings.catch_warnings():  # pymatgen warns of every element without a value, which is no news here
+        warnings.simplefilter("ignore")
+        return float(np.nan_to_num(Element(symbol).X))
 
 
 def elements_of(structures: Iterable[Structure]) -> tuple[str, ...]:
