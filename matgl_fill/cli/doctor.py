@@ -134,7 +134,7 @@ def _oracle(name: str) -> Finding:
         crystal = bundled.bundled_pool(["Na", "Cl", "Li", "F", "Mg", "O"]).structures[0]
         formula = crystal.composition.reduced_formula
         with redirect_stdout(io.StringIO()):  # CHGNet says how many parameters it has
-            labels = label([crystal], resolve(name)[1])
+            labels = label([crystal], resolve(name).source)
         if not labels.usable().all():
             raise RuntimeError(f"gave no usable energy, forces and stress of {formula}")
         return f"{_version(ORACLES[name])}; {formula}: {labels.energy[0] / len(crystal):.3f} eV/atom"

@@ -12,6 +12,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.errors import MatglFillWarning, OracleError
+from matgl_fill.structures import elements_of
 from matgl_fill.training.labels import LabelledSet, Oracle, Responses, Source, elemental_shifts
 from matgl_fill.training.objectives import Objective, OracleObjective, ReadoutObjective
 from matgl_fill.training.registry import ObjectiveContext, label_free
@@ -200,8 +201,7 @@ def _aligned(
     zero = own if adapter.is_potential else np.zeros(len(reference))
     difference = reference.labels.energy - zero
     shifts, rest = elemental_shifts(reference.structures, difference, adapter.element_types)
-    present = sorted({e.symbol for s in reference.structures for e in s.elements})
-    alignment = Alignment(rest, {e: round(shifts[e], 4) for e in present}, len(reference))
+    alignment = Alignment(rest, {e: round(shifts[e], 4) for e in elements_of(reference.structures)}, len(reference))
     return new.shifted(shifts), reference.shifted(shifts), alignment
 
 
@@ -243,6 +243,6 @@ def alignment_sample(
     small = [i for i, s in enumerate(pool) if len(s) <= ALIGN_ATOMS] or list(range(len(pool)))
     order = [small[i] for i in rng.permutation(len(small))]
     chosen, rest = order[:size], order[size:] + sorted(set(range(len(pool))) - set(small))
-    wanted = {e.symbol for s in crystals for e in s.elements}
+    wanted = set(elements_of(crystals))
     seen = Counter(e.symbol for i in chosen for e in pool[i].elements)
     return chosen + covering(pool, rest, wanted, COVERED, seen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -166,7 +165,7 @@ class RunState:
         self, structures: Sequence[Structure], source: Source, seed: int, plain: bool
     ) -> tuple[Responses, bool]:
         """Responses of a few crystals, and whether they had been saved."""
-        key = hashlib.sha256(f"{seed} {plain}".encode() + b"".join(map(hash_structure, structures))).hexdigest()
+        key = hash_parts(f"{seed} {plain}".encode(), *map(hash_structure, structures))
         checkpoint = self._checkpoint(f"labels-{key[:20]}.pt")
         if (saved := checkpoint.load()) is not None:
             return Responses(saved["values"], Labels(saved["energy"], saved["forces"], saved["stress"])), True

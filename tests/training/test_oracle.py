@@ -22,7 +22,7 @@ LABELS = 1e-4
 
 def test_potential_labels_are_those_of_matgls_calculator(crystals):
     potential = fresh_tensornet()
-    labels = label(crystals, resolve(potential)[1])
+    labels = label(crystals, resolve(potential).source)
     for i, structure in enumerate(crystals):
         atoms = AseAtomsAdaptor.get_atoms(structure)
         atoms.calc = PESCalculator(potential, stress_unit="eV/A3")
@@ -35,7 +35,7 @@ def test_potential_labels_are_those_of_matgls_calculator(crystals):
 def test_matgls_calculator_is_an_oracle_in_either_unit_of_stress(crystals, unit):
     potential = mf.load_model(bundled.POTENTIAL)
     calculator = PESCalculator(potential, stress_unit=unit)
-    found, own = label(crystals, resolve(calculator)[1]), label(crystals, resolve(potential)[1])
+    found, own = label(crystals, resolve(calculator).source), label(crystals, resolve(potential).source)
     np.testing.assert_allclose(found.stress, own.stress, atol=1e-6)
     assert np.abs(own.stress).max() > 1e-3
 
@@ -45,16 +45,16 @@ def test_a_potential_gives_no_label_for_an_element_that_it_does_not_know(crystal
     potential = mf.load_model(bundled.POTENTIAL)
     strange = Structure(Lattice.cubic(3), ["Og"], [[0, 0, 0]])
     with pytest.warns(MatglFillWarning, match="failed on Og1: element Og is unknown"):
-        labels = label([crystals[0], strange, crystals[1]], resolve(potential)[1])
+        labels = label([crystals[0], strange, crystals[1]], resolve(potential).source)
     assert labels.usable().tolist() == [True, False, True]
-    alone = label(crystals[:2], resolve(potential)[1])
+    alone = label(crystals[:2], resolve(potential).source)
     np.testing.assert_allclose(labels.energy[[0, 2]], alone.energy, atol=LABELS)
     np.testing.assert_allclose(labels.forces[2], alone.forces[1], atol=LABELS)
 
 
 def test_calculators_of_external_codes_are_oracles():
     profile = EspressoProfile("pw.x", ".")
-    assert resolve(Espresso(profile=profile))[0] == "Espresso"
+    assert resolve(Espresso(profile=profile)).name == "Espresso"
 
 
 def test_an_oracle_that_is_none_is_refused_before_anything_is_computed(model, monkeypatch):

@@ -40,7 +40,7 @@ from matgl_fill.generation.moves import (
     Volume,
     atomic_volumes,
 )
-from matgl_fill.structures import bundled
+from matgl_fill.structures import bundled, elements_of
 from matgl_fill.utils.console import track
 
 MAX_PARENT = 24
@@ -126,8 +126,8 @@ def count_draws(adapter: Adapter, pool: Sequence[Structure], n: int, seed: int =
     if not parents:
         raise InputError(f"no crystal of the pool has at most {MAX_PARENT} atoms; add smaller ones.")
     filters = Filters(adapter, pool)
-    present = {e.symbol for s in pool for e in s.elements}
-    moves = all_moves(pool, tuple(sorted(present & set(adapter.element_types))))
+    present = tuple(e for e in elements_of(pool) if e in adapter.element_types)
+    moves = all_moves(pool, present)
     return [_count(name, move, parents, filters, n, seed) for name, move in track(moves.items(), "drawing moves")]
 
 

@@ -23,6 +23,7 @@ from matgl_fill import load_model, propose, read_structures
 from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
 from matgl_fill.generation.filters import closest_pair
+from matgl_fill.structures import elements_of
 from matgl_fill.training.build import covering
 from matgl_fill.training.labels.oracle import elemental_shifts, resolve
 from matgl_fill.utils.console import track
@@ -275,7 +276,7 @@ def relax(
     ),
 ) -> None:
     """Proposed crystals and their parents relaxed with SevenNet: converged, exploded, energy, displacement, volume."""
-    calculator = resolve("sevennet")[1]
+    calculator = resolve("sevennet").source
     assert isinstance(calculator, BaseCalculator)
     crystals = read_structures(pool)
     settings = {"model": Path(model).name, "pool": Path(pool).name, "n": n, "seed": seed, "fmax": fmax, "steps": steps}
@@ -284,7 +285,7 @@ def relax(
     structures = dict(zip(crystals.ids, crystals.structures, strict=True))
     structures |= {p["id"]: Structure.from_dict(p["structure"]) for p in proposals}
     keys = [key for p in proposals for key in (("proposal", p["id"]), ("parent", p["parent"]))]
-    elements = {e.symbol for _, i in keys for e in structures[i].elements}
+    elements = set(elements_of(structures[i] for _, i in keys))
     chosen = reference_crystals(crystals.structures, elements, seed)
     keys = [("reference", crystals.ids[i]) for i in chosen] + list(dict.fromkeys(keys))
     done = {(row["kind"], row["id"]) for row in ledger.rows[1:]}

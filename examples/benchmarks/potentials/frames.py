@@ -63,7 +63,7 @@ def frames_command(
     n: Annotated[int, typer.Option("-n", min=1, help="Frames.")] = 30,
 ) -> None:
     """Heat a crystal from 300 K and write labelled frames of it."""
-    source = resolve(oracle)[1]
+    source = resolve(oracle).source
     if not isinstance(source, BaseCalculator):
         raise InputError(f"oracle '{oracle}' is no ASE calculator.")
     found = [s for s in read_structures(crystals) if s.composition.reduced_formula == formula]

@@ -26,7 +26,7 @@ from examples.benchmarks.common.printing import console, new_table
 from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, evaluation_mode
 from matgl_fill.errors import InputError
-from matgl_fill.structures import StructureSet
+from matgl_fill.structures import StructureSet, elements_of
 from matgl_fill.structures.formats import items_in
 from matgl_fill.training import label
 from matgl_fill.utils.console import track
@@ -214,7 +214,7 @@ def read_dft(source: Path, adapters: Sequence[Adapter]) -> tuple[list[Structure]
 
 def _pairs(structures: Sequence[Structure], seed: int) -> list[tuple[str, str]]:
     """Random pairs of the elements in crystals."""
-    elements = sorted({e.symbol for s in structures for e in s.elements})
+    elements = elements_of(structures)
     every = [(a, b) for i, a in enumerate(elements) for b in elements[i:]]
     return [every[i] for i in np.random.default_rng(seed).permutation(len(every))[:PAIRS]]
 
