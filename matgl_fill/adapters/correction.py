@@ -43,10 +43,17 @@ class KernelCorrection(nn.Module):
         return len(self.weights), len(self.origin)
 
     def forward(self, atoms: Tensor) -> Tensor:
-        """Energies (N,) of atoms with embeddings (N, dim), in the unit of the core model's output."""
-        s = (atoms - self.origin) / self.spread
-        squares = s.square().sum(1)[:, None] + self.centres.square().sum(1) - 2 * s @ self.centres.T
-        return torch.exp(-squares / (2 * self.width**2)) @ self.weights
+        """Energies (N,) of atoms with embeddings (N, dim), in the unit of the core model's output, in float64.
+
+        Squared distances are differences of larger numbers, and weights of both signs cancel: in float32 the energy
+        would carry a noise that finite differences show.
+        """
+        precise = torch.float32 if atoms.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        x, *rest = (t.to(precise) for t in (atoms, self.origin, self.spread, self.centres, self.weights, self.width))
+        origin, spread, centres, weights, width = rest
+        s = (x - origin) / spread
+        squares = s.square().sum(1)[:, None] + centres.square().sum(1) - 2 * s @ centres.T
+        return torch.exp(-squares / (2 * width**2)) @ weights
 
     def scaled(self, factor: float) -> KernelCorrection:
         """Make a new correction whose energies are ``factor`` times as large."""
@@ -62,5 +69,6 @@ def add_correction(core: Any, args: tuple[Any, ...], given: dict[str, Any], outp
     energy = output[0] if isinstance(output, tuple) else output
     total = each.new_zeros(energy.numel())
     owner = graph.batch if getattr(graph, "batch", None) is not None else torch.zeros(len(each), dtype=torch.long)
-    corrected = energy + total.index_add(0, owner.to(each.device), each).reshape(energy.shape)
+    change = total.index_add(0, owner.to(each.device), each).reshape(energy.shape)
+    corrected = (energy + change).to(energy.dtype)
     return (corrected, *output[1:]) if isinstance(output, tuple) else corrected

@@ -133,7 +133,8 @@ def test_the_bundled_models_have_names():
 def test_models_saved_by_version_0_1_give_the_same(name, load_it, tmp_path):
     """Their files call the tuned branch ``side`` and the correction's centres ``places``; saved again they do not.
 
-    To the bit where the file was written; another processor rounds otherwise.
+    To the bit where the file was written; another processor rounds otherwise. The correction is summed in float64 now:
+    its energies, here 7e-8 from a model wholly in float64, were 1.6e-7 away when they were stored, its forces 9e-6.
     """
     expected = np.load(SAVED / "expected.npz")
     crystals = mf.read_structures(SAVED / "crystals.extxyz").structures
@@ -149,7 +150,8 @@ def test_models_saved_by_version_0_1_give_the_same(name, load_it, tmp_path):
     found = values(model)
     assert {f"{name}/{key}" for key in found} == {key for key in expected if key.startswith(f"{name}/")}
     for key, value in found.items():
-        assert relative(value, expected[f"{name}/{key}"]) < 1e-6
+        rounding = 2e-6 if (name, key) == ("corrected", "forces") else 1e-6
+        assert relative(value, expected[f"{name}/{key}"]) < rounding
     model.save(tmp_path)
     for key, value in values(load_it(tmp_path)).items():
         np.testing.assert_array_equal(value, found[key])
