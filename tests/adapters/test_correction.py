@@ -36,7 +36,7 @@ def corrected(alloy):
         atoms = adapter.forward(adapter.collate(adapter.graphs(rattled))).atoms.double()
     origin, spread = atoms.mean(dim=0), atoms.std(dim=0)
     centres, width = (atoms - origin) / spread, 20.0
-    kernel = torch.exp(-torch.cdist(centres, centres) ** 2 / (2 * width**2))
+    kernel = torch.exp(-(torch.cdist(centres, centres) ** 2) / (2 * width**2))
     wanted = 0.3 * torch.tanh(centres.mean(dim=1))
     weights = torch.linalg.solve(kernel + 1e-7 * torch.eye(len(kernel), dtype=kernel.dtype), wanted)
     assert weights.abs().max() > 100 * wanted.abs().max()  # they cancel, as the solved weights of fillings do
