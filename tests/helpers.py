@@ -30,6 +30,8 @@ from matgl_fill.structures import bundled
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SAVED = Path(__file__).with_name("saved_by_0_1")
 """Runs and models that version 0.1.0 saved before the package had rooms."""
+SAVED_BY_MATGL_2 = Path(__file__).with_name("saved_by_matgl_2")
+"""Models of an old MatGL with what it predicted."""
 DGL = backend.NAME == "DGL"
 FOLDER = "models_legacy" if DGL else "models"
 """Of shared/: MatGL 4 reads the upgraded copies, MatGL 2.2.1 on DGL the checkpoints of its own time."""
@@ -91,7 +93,10 @@ FRESH = {
     "fresh SO3Net potential": lambda: Potential(fresh_so3net(target_property="atomwise", is_intensive=False)),
 }
 if not DGL:
+    from matgl_fill.adapters.legacy.qet import LegacyQET
+
     FRESH["fresh QET potential"] = lambda: Potential(QET(units=16))
+    FRESH["fresh LegacyQET potential"] = lambda: Potential(LegacyQET(units=16))
 """Architectures without pretrained weights here, and those of shared/ in small."""
 
 

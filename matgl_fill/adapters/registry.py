@@ -12,6 +12,7 @@ from matgl_fill.adapters.architectures.megnet import MEGNetAdapter
 from matgl_fill.adapters.architectures.qet import QETAdapter
 from matgl_fill.adapters.architectures.so3net import SO3NetAdapter
 from matgl_fill.adapters.architectures.tensornet import TensorNetAdapter
+from matgl_fill.adapters.backends import backend
 from matgl_fill.adapters.base import Adapter
 from matgl_fill.adapters.wrappers import core_of
 from matgl_fill.errors import ModelError
@@ -24,6 +25,10 @@ _registered: list[type[Adapter]] = [
     CHGNetAdapter,
     QETAdapter,
 ]
+if backend.NAME == "PYG":
+    from matgl_fill.adapters.legacy.qet import LegacyQETAdapter
+
+    _registered += [LegacyQETAdapter]
 
 
 def register_adapter(adapter: type[Adapter]) -> type[Adapter]:
