@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ase.calculators import calculator
+
 
 class MatglFillError(Exception):
     """Base class of every error that this package raises on purpose.
@@ -16,6 +18,10 @@ class InputError(MatglFillError, ValueError):
     """Error about structures, labels or files that cannot be used (missing, empty, unreadable)."""
 
     exit_code = 2
+
+
+class CalculationError(InputError, calculator.InputError):
+    """Error about atoms whose energy cannot be calculated; it is ASE's ``InputError`` of calculators as well."""
 
 
 class ModelError(MatglFillError, ValueError):

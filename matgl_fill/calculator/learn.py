@@ -19,7 +19,7 @@ from matgl_fill.errors import InputError, MatglFillWarning, OracleError
 from matgl_fill.generation import Proposal
 from matgl_fill.pipeline import fill_tune
 from matgl_fill.report.result import FillResult
-from matgl_fill.structures import Skipped, StructureSet, read_each
+from matgl_fill.structures import Skipped, StructureSet, read_each, volume_ratio
 from matgl_fill.training import label, resolve
 from matgl_fill.training.correction.solve import can_correct
 from matgl_fill.training.run_state import oracle_fingerprint
@@ -89,10 +89,11 @@ class FrameSet:
                 found = {"energy": labels.energy[k], "forces": labels.forces[k], "stress": labels.stress[k]}
                 self.results[keys[i]] = found
         out = []
-        for (k, _), key in zip(crystals, keys, strict=True):
+        for (k, crystal), key in zip(crystals, keys, strict=True):
             if key in self.results:
                 atoms = self.frames[k].copy()
-                atoms.calc = SinglePointCalculator(atoms, **self.results[key])
+                stress = self.results[key]["stress"] * volume_ratio(atoms, crystal.lattice.matrix)
+                atoms.calc = SinglePointCalculator(atoms, **self.results[key] | {"stress": stress})
                 atoms.info = {"id": f"frame-{k + 1:04d}"}
                 out.append(atoms)
         if len(out) < len(crystals) / 2:

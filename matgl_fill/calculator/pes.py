@@ -20,10 +20,10 @@ from matgl_fill.calculator.reference import LatentReference, embed_atoms
 from matgl_fill.calculator.watch import Watcher
 from matgl_fill.config import FillConfig
 from matgl_fill.embedding import prepare_pool
-from matgl_fill.errors import InputError
+from matgl_fill.errors import CalculationError, InputError
 from matgl_fill.report.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
-from matgl_fill.structures import StructureSet, bundled_pool, read_frames, read_structures
+from matgl_fill.structures import StructureSet, bundled_pool, fully_periodic, read_frames, read_structures, volume_ratio
 
 LATENT = ("roughness", "novelty", "roughness_per_atom", "novelty_per_atom")
 """Names of the results beyond MatGL's own."""
@@ -35,6 +35,12 @@ class FillCalculator(PESCalculator):
     It is MatGL's ``PESCalculator``: the same arguments, units and results, to the bit. Beside them it gives, from
     the same forward pass, ``roughness`` and ``novelty`` of the structure and ``roughness_per_atom`` and
     ``novelty_per_atom`` (N,), all dimensionless and explained in :class:`~matgl_fill.calculator.LatentReference`.
+
+    Atoms have the geometry that :func:`matgl_fill.embed` gives them. Fully periodic crystals are MatGL's as they are;
+    a slab (periodic along two axes) and a molecule get vacuum along their open axes where the cell leaves less than
+    15 Angstrom, and an atom far beside the cell is wrapped. Forces keep the order and the orientation of the atoms.
+    The stress is the strain derivative of the energy over the volume of the atoms' own cell; where that has no
+    volume there is none, and ASE says that the stress is not implemented.
 
     Units are MatGL's: energy in eV, forces in eV/Angstrom, stress positive in tension, in GPa unless
     ``stress_unit="eV/A3"``, which is what ASE's filters, barostats and phonons expect.
@@ -113,15 +119,34 @@ class FillCalculator(PESCalculator):
         """Calculate MatGL's results, and roughness and novelty from the features of the same forward pass.
 
         Raises:
-            InputError: An element is unknown to the potential.
+            CalculationError: An element is unknown to the potential, a number is not finite, neighbours cannot be
+                searched, or the potential gives no finite energy.
         """
         if reason := self._adapter.unknown_elements(atoms.get_chemical_symbols()):
-            raise InputError(f"{reason}; use a potential that covers it.")
+            raise CalculationError(f"{reason}; use a potential that covers it.")
+        try:
+            periodic = fully_periodic(atoms)
+        except ValueError as error:
+            raise CalculationError(f"no energy of these atoms: {error}; mend them.") from error
         reference = self.reference
         with self._listening() as features:
-            super().calculate(atoms, properties, system_changes)
+            super().calculate(periodic, properties, system_changes)
+        if periodic is not atoms:
+            self._return_to(atoms, periodic)
+        if not (np.isfinite(self.results["energy"]) and np.isfinite(self.results["forces"]).all()):
+            self.reset()
+            raise CalculationError("the potential gives no finite energy and forces of these atoms; mend them or it.")
         self.embedding = self._embedding(features, len(atoms))
         self.results.update(reference.measure(*self.embedding))
+
+    def _return_to(self, atoms: Atoms, periodic: Atoms) -> None:
+        """Give the results of the fully periodic atoms to the caller's: the stress is one of their own volume."""
+        self.atoms = atoms.copy()
+        ratio = volume_ratio(atoms, periodic.cell)
+        if "stress" in self.results and np.isnan(ratio):
+            del self.results["stress"]
+        elif "stress" in self.results:
+            self.results["stress"] *= ratio
 
     @contextmanager
     def _listening(self) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Crystals in and out: reading, conversion, writing, plain descriptors, and bundled crystals and models."""
 
 from matgl_fill.structures.bundled import bundled_pool, pool_named
+from matgl_fill.structures.convert import fully_periodic, volume_ratio
 from matgl_fill.structures.descriptors import COMPOSITIONAL, describe, describe_structures
 from matgl_fill.structures.elements import electronegativity, elements_of
 from matgl_fill.structures.geometry import rattled, rebuilt
@@ -20,6 +21,7 @@ __all__ = [
     "electronegativity",
     "elements_of",
     "file_names",
+    "fully_periodic",
     "neighbour_pairs",
     "pool_named",
     "rattled",
@@ -29,6 +31,7 @@ __all__ = [
     "read_structures",
     "rebuilt",
     "unique",
+    "volume_ratio",
     "write_cifs",
     "write_embedding",
     "write_structures",

@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.geometry import complete_cell
 from pymatgen.core import Composition, DummySpecies, Element, IMolecule, IStructure, Lattice, Molecule, Structure
 from pymatgen.core.periodic_table import get_el_sp
-from scipy.spatial import cKDTree
 
-VACUUM = 15.0  # Angstrom on each side of a molecule or a cell-less slab; more than any MatGL cutoff
-MIN_DISTANCE = 0.1  # Angstrom; two atoms closer than this share a site
-MIN_VOLUME = 0.1  # Angstrom^3; a smaller cell has no volume
+from matgl_fill.structures.placement import MIN_VOLUME, SAME_PLACE, Placement, cell_volume, with_vacuum
+
 _NOT_LABELS = {"id", "material_id", "structure"}
 
 
@@ -45,6 +42,39 @@ def convert(item: Any) -> tuple[Structure, str | None, dict[str, float]]:
     return _to_structure(item), name, {key: float(v) for key, v in values.items() if isinstance(v, numbers.Real)}
 
 
+def fully_periodic(atoms: Atoms) -> Atoms:
+    """The atoms in the geometry that :func:`convert` gives them, for a calculator: same order, same orientation.
+
+    A fully periodic crystal whose atoms lie in its cell is returned as it is. Atoms that overlap are left to the
+    potential, because a search for structures may start from them; atoms at one place are refused.
+
+    Raises:
+        ValueError: The atoms are unusable; the message gives the reason and names the atom.
+    """
+    if len(atoms) == 0:
+        raise ValueError("no atoms")
+    cell, positions = with_vacuum(atoms.cell, atoms.pbc, atoms.positions)
+    placed = Placement.of(cell, positions, cartesian=True)
+    placed.check_overlaps(SAME_PLACE)
+    if atoms.pbc.all() and not placed.shift.any():
+        return atoms
+    moved = atoms.copy()
+    moved.set_constraint()
+    moved.set_cell(cell)
+    moved.pbc = True
+    moved.positions = positions - placed.shift @ cell
+    return moved
+
+
+def volume_ratio(atoms: Atoms, cell: Any) -> float:
+    """Volume of the fully periodic cell (3, 3) of atoms over that of their own; NaN if their own has none.
+
+    A stress is an energy over a volume: that of the fully periodic crystal times this is that of the atoms.
+    """
+    own = cell_volume(atoms.cell)
+    return cell_volume(cell) / own if own >= MIN_VOLUME else float("nan")
+
+
 def _to_structure(item: Any) -> Structure:
     if isinstance(item, Exception):
         raise item
@@ -53,38 +83,34 @@ def _to_structure(item: Any) -> Structure:
     if isinstance(item, IStructure):
         species, matrix = [site.species for site in item], item.lattice.matrix
         if all(item.lattice.pbc):
-            return _build(matrix, species, item.frac_coords)
-        return _build(*_with_vacuum(matrix, item.lattice.pbc, species, item.frac_coords @ matrix), cartesian=True)
+            return _build(species, matrix, item.frac_coords)
+        return _build(species, *with_vacuum(matrix, item.lattice.pbc, item.frac_coords @ matrix), cartesian=True)
     if isinstance(item, IMolecule):
-        return _build(*_in_box([site.species for site in item], item.cart_coords), cartesian=True)
+        molecule = with_vacuum(np.eye(3), [False] * 3, item.cart_coords)
+        return _build([site.species for site in item], *molecule, cartesian=True)
     if isinstance(item, Atoms):
         symbols = item.get_chemical_symbols()
         if any(abs(max(kind.values(), default=0) - 1) > 1e-3 for kind in (item.info.get("occupancy") or {}).values()):
             raise ValueError("partial occupancy (disordered)")
-        return _build(*_with_vacuum(item.cell, item.pbc, symbols, item.positions), cartesian=True)
+        return _build(symbols, *with_vacuum(item.cell, item.pbc, item.positions), cartesian=True)
     if not isinstance(item, Mapping):
         raise TypeError(f"not a structure but {type(item).__name__}")
     if missing := [key for key in ("lattice", "species", "frac_coords") if key not in item]:
         raise ValueError(f"not a structure: no {', '.join(missing)}")
-    return _build(item["lattice"], item["species"], item["frac_coords"])
+    return _build(item["species"], item["lattice"], item["frac_coords"])
 
 
-def _build(matrix: Any, species: Sequence[Any], coords: Any, cartesian: bool = False) -> Structure:
+def _build(species: Sequence[Any], matrix: Any, coords: Any, cartesian: bool = False) -> Structure:
     """A new structure from a (3, 3) cell and (atoms, 3) coordinates; raises with the reason if they are unusable."""
     cell, xyz = np.array(matrix, dtype=float), np.array(coords, dtype=float)
     if len(species) == 0:
         raise ValueError("no atoms")
     if cell.shape != (3, 3) or xyz.shape != (len(species), 3):
         raise ValueError(f"cell {cell.shape} and coordinates {xyz.shape} do not fit {len(species)} atoms")
-    for what, values in (("lattice", cell), ("coordinates", xyz)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"NaN or infinite {what}")
-    if (volume := abs(np.linalg.det(cell))) < MIN_VOLUME:
-        raise ValueError(f"zero-volume cell ({volume:.2g} A^3)")
+    placed = Placement.of(cell, xyz, cartesian)
     elements = [_element(Composition(one) if isinstance(one, Mapping) else one) for one in species]
-    frac = xyz @ np.linalg.inv(cell) if cartesian else xyz
-    _check_distances(cell, frac)
-    return Structure(Lattice(cell), elements, frac)
+    placed.check_overlaps()
+    return Structure(Lattice(placed.cell), elements, placed.frac)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -98,46 +124,3 @@ def _element(species: Any) -> Composition:
     if isinstance(found, DummySpecies):
         raise ValueError(f"dummy species {species}")
     return Composition({Element.from_Z(found.Z): 1})
-
-
-def _check_distances(cell: np.ndarray, frac: np.ndarray) -> None:
-    """Find pairs on one site in a periodic tree whose axes are scaled so that the distance bound is 1."""
-    reach = MIN_DISTANCE * np.linalg.norm(np.linalg.inv(cell), axis=0)  # in fractional units, per axis
-    points = (frac - np.floor(frac)) / reach
-    points[points >= 1 / reach] = 0.0
-    pairs = cKDTree(points, boxsize=1 / reach).query_pairs(1.0, np.inf, output_type="ndarray")
-    if len(pairs):
-        delta = frac[pairs[:, 0]] - frac[pairs[:, 1]]
-        distances = np.linalg.norm((delta - np.round(delta)) @ cell, axis=1)
-        k = int(distances.argmin())
-        if distances[k] < MIN_DISTANCE:
-            raise ValueError(f"atoms {pairs[k, 0]} and {pairs[k, 1]} on the same site ({distances[k]:.3f} A apart)")
-
-
-def _in_box(species: list[Any], positions: np.ndarray) -> tuple[np.ndarray, list[Any], np.ndarray]:
-    """Centre a molecule in a cubic box with vacuum on each side."""
-    if not species or not np.isfinite(positions).all():
-        return np.eye(3), species, positions  # refused later, with the reason
-    low, high = positions.min(axis=0), positions.max(axis=0)
-    size = float((high - low).max()) + 2 * VACUUM
-    return np.eye(3) * size, species, positions + (size - low - high) / 2
-
-
-def _with_vacuum(
-    matrix: Any, pbc: Sequence[bool], species: list[Any], coords: np.ndarray
-) -> tuple[np.ndarray, list[Any], np.ndarray]:
-    """Vacuum in each non-periodic direction, where the cell has no vector there or one that leaves less."""
-    if not any(pbc):
-        return _in_box(species, coords)
-    cell, positions = np.array(matrix, dtype=float), np.array(coords, dtype=float)
-    if not species or not np.isfinite(cell).all():
-        return cell, species, positions  # refused later, with the reason
-    for axis in np.flatnonzero(~np.asarray(pbc)):
-        full = complete_cell(cell)
-        normal = np.cross(full[axis - 2], full[axis - 1])
-        normal /= max(float(np.linalg.norm(normal)), 1e-12)
-        along = positions @ normal
-        if abs(cell[axis] @ normal) - np.ptp(along) < VACUUM:
-            cell[axis] = normal * (np.ptp(along) + 2 * VACUUM)
-            positions += normal * (VACUUM - along.min())
-    return cell, species, positions

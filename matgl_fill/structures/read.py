@@ -23,7 +23,9 @@ def read_structures(source: Any) -> StructureSet:
     A bad structure never stops the reading: it is left out, and ``skipped`` says why. Oxidation states and site
     properties are dropped (deuterium becomes hydrogen). Molecules and non-periodic ``ase.Atoms`` get a cubic box
     with 15 Angstrom of vacuum on each side; so does each non-periodic direction of a slab whose cell leaves less than
-    that between its faces.
+    that between its faces. Atoms more than one cell beside the cell are wrapped into it. Left out are crystals with
+    numbers that are not finite, with two atoms closer than 0.5 Angstrom, and those whose neighbours cannot be searched
+    in reasonable time or memory (cells or molecules of thousands of Angstrom, faces thinner than an atom).
 
     Args:
         source: A pymatgen ``Structure`` or ``Molecule``, ``ase.Atoms``, ``StructureSet`` (returned as is), a dict row,

@@ -293,8 +293,8 @@ BAD = [
     (row(species=["Cs", "Zz"]), "Zz"),
     (row(species=["Cs", "X"]), "dummy species X"),
     (row(species=["Cs", {"Cl": 0.5, "Br": 0.5}]), "partial occupancy (disordered)"),
-    (row(frac_coords=[[0, 0, 0], [1.0, 0.01, -1.0]]), "atoms 0 and 1 on the same site (0.030 A apart)"),
-    (row(frac_coords=[[0.5, 0, 0], [0.5, 0.999, 1e-17]]), "atoms 0 and 1 on the same site (0.003 A apart)"),
+    (row(frac_coords=[[0, 0, 0], [1.0, 0.01, -1.0]]), "atoms 0 and 1 overlap (0.03 A apart)"),
+    (row(frac_coords=[[0.5, 0, 0], [0.5, 0.999, 1e-17]]), "atoms 0 and 1 overlap (0.003 A apart)"),
     (Structure(Lattice.cubic(3), [DummySpecies("X")], [[0, 0, 0]]), "dummy species X"),
     (Structure(Lattice.cubic(3), [{"Fe": 0.5, "Mn": 0.5}], [[0, 0, 0]]), "partial occupancy (disordered): Fe0.5 Mn0.5"),
     (Structure(Lattice.cubic(3), [{"Fe": 0.9}], [[0, 0, 0]]), "partial occupancy (disordered): Fe0.9"),
@@ -308,7 +308,7 @@ BAD = [
     (Atoms("H", positions=[[0, 0, np.nan]]), "NaN or infinite coordinates"),
     (Atoms("H", positions=[[0, 0, np.nan]], cell=[3, 3, 0], pbc=[True, True, False]), "NaN or infinite"),
     (Molecule(["H", "H"], [[0, 0, 0], [0, 0, np.inf]]), "NaN or infinite coordinates"),
-    (Molecule(["H", "H"], [[0, 0, 0], [0, 0, 0.05]]), "same site (0.050 A apart)"),
+    (Molecule(["H", "H"], [[0, 0, 0], [0, 0, 0.05]]), "overlap (0.05 A apart)"),
 ]
 
 
@@ -325,12 +325,14 @@ def test_no_pair_is_missed_or_invented_at_any_size_or_skew():
         frac = (np.stack(np.meshgrid(*[np.arange(6)] * 3), -1).reshape(-1, 3) + rng.uniform(0, 0.3, (216, 3))) / 6
         structure = Structure(lattice, ["H"] * 216, frac)
         closest = np.min(structure.distance_matrix + np.eye(216) * 9)
-        assert closest > 0.1
+        if closest < 0.5:
+            assert f"overlap ({closest:.2g} A apart)" in reason_of(structure)
+            continue
         assert len(read_structures(structure)) == 1
         near = rng.normal(size=3)
-        near *= 0.09 / np.linalg.norm(near)
+        near *= 0.49 / np.linalg.norm(near)
         structure.append("He", frac[7] + near @ np.linalg.inv(lattice) + rng.integers(-2, 3, 3))
-        assert reason_of(structure) == "atoms 7 and 216 on the same site (0.090 A apart)"
+        assert reason_of(structure) == "atoms 7 and 216 overlap (0.49 A apart)"
 
 
 def test_bad_files_give_their_reason(tmp_path, recwarn):
@@ -512,3 +514,36 @@ def test_a_table_of_pandas_is_read_by_rows():
 
 def bulk_structure() -> Structure:
     return Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]])
+
+
+@pytest.mark.parametrize("a", [3.2, 12.2, 30.0])
+def test_a_rounded_special_position_overlaps_whatever_the_cell(tmp_path, a):
+    """Mg at 0.33, 0.67, 0.25 of P6_3/mmc: the true position is a third, and every atom is there three times."""
+    text = GOOD_CIF.replace("_length_a 4", f"_length_a {a}").replace("_length_b 4", f"_length_b {a}")
+    text = text.replace("_angle_gamma 90", "_angle_gamma 120").replace("_length_c 4", f"_length_c {1.62 * a}")
+    (tmp_path / "mg.cif").write_text(
+        text.replace("loop_", "_symmetry_space_group_name_H-M 'P 63/m m c'\nloop_", 1) + "Mg Mg 0.33 0.67 0.25\n"
+    )
+    assert "overlap" in reason_of(tmp_path / "mg.cif")
+
+
+def test_an_overlap_with_an_image_is_found_in_thin_and_skew_cells():
+    assert "atom 0 and its own image overlap (0.4 A apart)" in reason_of(Atoms("Cu", cell=[0.4, 5, 5], pbc=True))
+    rng = np.random.default_rng(0)
+    for _ in range(20):  # the same lattice in skew vectors, faces of which are close
+        skew = np.array([[1, 0, 0], rng.integers(-9, 10, 3) * [1, 0, 0] + [0, 1, 0], [*rng.integers(-9, 10, 2), 1]])
+        lattice = skew @ (np.eye(3) * 3 + rng.normal(size=(3, 3)) * 0.2)
+        pair = Structure(lattice, ["Na", "Cl"], [[0, 0, 0], rng.uniform(size=3)])
+        frac = np.array([0.0, 0.0, 0.0]) + rng.integers(-3, 4, 3)
+        assert len(read_structures(Structure(lattice, ["Na"], [frac]))) == 1
+        near = rng.normal(size=3)
+        pair = Structure(lattice, ["Na"], [frac])
+        pair.append("Cl", frac + 0.45 * near / np.linalg.norm(near) @ np.linalg.inv(lattice))
+        assert reason_of(pair) == "atoms 0 and 1 overlap (0.45 A apart)"
+
+
+def test_dense_hydrogen_is_no_overlap():
+    """H2 at hundreds of GPa, and atomic hydrogen at 500 GPa (I4_1/amd, a = 1.20, c = 3.10 A)."""
+    dense = Structure.from_spacegroup("I4_1/amd", Lattice.tetragonal(1.2, 3.1), ["H"], [[0, 0, 0]])
+    molecule_ = Structure(Lattice.cubic(1.6), ["H", "H"], [[0, 0, 0], [0.45, 0, 0]])
+    assert len(read_structures([dense, dense.get_primitive_structure(), molecule_])) == 3

@@ -118,7 +118,7 @@ def test_a_bad_frame_is_told_and_the_others_are_read(frames):
     found = read_labelled([frames[0], torn, frames[2]])
     assert found.ids == [frames[0].info["id"], frames[2].info["id"]]
     assert [s.where for s in found.skipped] == [torn.info.get("id")]
-    assert "on the same site" in found.skipped[0].reason
+    assert "overlap" in found.skipped[0].reason
 
 
 def test_frames_of_one_name_and_names_that_no_file_can_have_are_saved(model, pool, frames, tmp_path):
