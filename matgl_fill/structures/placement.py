@@ -63,7 +63,8 @@ class Placement:
         if (volume := cell_volume(cell)) < MIN_VOLUME:
             raise ValueError(f"zero-volume cell ({volume:.2g} A^3)")
         if len(far := np.flatnonzero(np.abs(coords).max(axis=1) > FARTHEST)):
-            raise ValueError(f"a coordinate of atom {far[0]} is {np.abs(coords[far[0]]).max():.3g}, too far away to wrap")
+            largest = np.abs(coords[far[0]]).max()
+            raise ValueError(f"a coordinate of atom {far[0]} is {largest:.3g}, too far away to wrap")
         frac = coords @ np.linalg.inv(cell) if cartesian else coords
         shift = np.where((frac < -1) | (frac >= 2), np.floor(frac), 0.0)
         found = cls(cell, frac - shift if shift.any() else frac, shift)
@@ -80,7 +81,7 @@ class Placement:
         n, spread = len(self.frac), np.ptp(self.frac @ self.cell, axis=0)
         height = self.heights.min()
         if n * np.prod(2 * REACH / self.heights + 3) > MAX_IMAGES:
-            raise ValueError(f"the cell is too thin for its neighbours to be searched ({height:.2g} A between two faces)")
+            raise ValueError(f"the cell is too thin for its neighbours to be searched ({height:.2g} A between faces)")
         if np.prod(spread / REACH + 3) > MAX_CUBES:
             size = " x ".join(f"{one:.3g}" for one in spread)
             raise ValueError(f"the atoms are spread too widely for their neighbours to be searched ({size} A)")
