@@ -5,13 +5,10 @@ MatGL 3 reversed the direction of its messages: since then they are summed at th
 
 from __future__ import annotations
 
-import json
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
-import matgl
 import numpy as np
 import torch
 from matgl.data.transformer import LogTransformer, Normalizer
@@ -22,17 +19,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from matgl_fill.adapters.assemble import build_model
 from matgl_fill.adapters.backends import backend
+from matgl_fill.adapters.files import ModelFiles, read_files
 from matgl_fill.adapters.filled import Filled
 from matgl_fill.adapters.registry import get_adapter
 from matgl_fill.adapters.wrappers import core_of
 from matgl_fill.errors import MatglFillWarning, ModelError
 from matgl_fill.structures import describe_structures
 from matgl_fill.structures.bundled import MODEL, MODELS, bundled_pool
-from matgl_fill.utils.checkpoint import SAFE_NUMPY
 
-SAFE_TRANSFORMERS = (Normalizer, LogTransformer)
-"""MatGL's target transformers, which its own restricted unpickler refuses."""
 TURNED = ("MEGNet", "TensorNet")
 """Architectures whose old weights :func:`turn_messages` upgrades."""
 SAMPLE = 200
@@ -74,10 +70,12 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
         ModelError: The model does not exist, cannot be read, or is too old to be upgraded.
     """
     source = MODELS.get(str(name_or_path), name_or_path)
+    files = read_files(source)
     try:
-        model = read_checkpoint(source)
+        model = build_model(files)
     except ModelError as err:
         raise ModelError(f"{err} {DGL_HINT}.") if "older, incompatible version" in str(err) else err from None
+    make_savable(model)
     core, path = core_of(model), Path(source)
     if backend.NAME == "DGL":
         if path == MODEL:
@@ -86,69 +84,10 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
     if isinstance(core, Filled):
         return model
     if legacy is None:
-        legacy = not _is_written_here(path) and _is_legacy(model, path)
+        legacy = not _is_written_here(files) and _is_legacy(model, files)
     if legacy:
         _upgrade(core, source)
     return model
-
-
-def read_checkpoint(name_or_path: str | Path) -> nn.Module:
-    """Read the model of a directory or hub name, also where plain MatGL cannot read it.
-
-    MatGL 4.1.2 refuses any saved ``TransformedTargetModel`` because its ``Normalizer`` is not on the
-    allowlist of the restricted unpickler. The class is put on the list for this call only; ``weights_only``
-    stays on, so an untrusted file cannot run code.
-
-    Raises:
-        ModelError: The model does not exist or cannot be read.
-    """
-    path = Path(name_or_path)
-    if len(path.parts) > 2 and not (path / "model.json").is_file():
-        raise ModelError(f"no MatGL model in '{path}'; give a directory with model.pt, state.pt and model.json.")
-    _refuse_other_backend(path)
-    try:
-        with torch.serialization.safe_globals(list(SAFE_TRANSFORMERS)):
-            model = matgl.load_model(str(name_or_path))
-    except Exception as err:
-        cause = err.__cause__ or err
-        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        raise ModelError(
-            f"cannot load a MatGL model from '{name_or_path}': {reason}. "
-            "Give a directory with model.pt, state.pt and model.json, or the name of a pretrained model."
-        ) from err
-    make_savable(model)
-    return model
-
-
-def read_model_json(path: Path) -> dict[str, Any]:
-    """Read ``model.json`` of a model's directory; empty where there is no such file, as for a hub name."""
-    file = path / "model.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
-
-
-def _refuse_other_backend(path: Path) -> None:
-    """PyG checkpoints cannot run on DGL: their classes exist, but on graphs of the other library.
-
-    Raises:
-        ModelError: MatGL runs on DGL here and the checkpoint names a PyG module; or the pickles hold more than MatGL's
-            own types (MatGL 2.2.1 would unpickle anything, so they are read with ``weights_only`` first).
-    """
-    saved = read_model_json(path) if backend.NAME == "DGL" else {}
-    if not saved:
-        return
-    modules = [saved.get("@module", ""), (saved.get("kwargs", {}).get("model") or {}).get("@module", "")]
-    if any(m.endswith("_pyg") for m in modules):
-        raise ModelError(
-            f"'{path}' was saved on PyG, and MatGL runs on DGL here; unset MATGL_BACKEND, with matgl>=4.1.2."
-        )
-    for name in ("model.pt", "state.pt"):
-        try:
-            with torch.serialization.safe_globals([*SAFE_TRANSFORMERS, *SAFE_NUMPY]):
-                torch.load(path / name, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as err:
-            raise ModelError(
-                f"'{path / name}' holds more than weights and settings; it is not loaded: {err}."
-            ) from None
 
 
 def make_savable(model: nn.Module) -> None:
@@ -160,7 +99,7 @@ def make_savable(model: nn.Module) -> None:
     if not isinstance(model, TransformedTargetModel):
         return
     transformer = model.transformer
-    if isinstance(transformer, SAFE_TRANSFORMERS):
+    if isinstance(transformer, Normalizer | LogTransformer):
         args = {k: float(getattr(transformer, k)) for k in ("mean", "std") if hasattr(transformer, k)}
         model._init_args["target_transformer"] = {
             "@class": type(transformer).__name__,
@@ -209,16 +148,15 @@ def turn_messages(core: Any) -> None:
             weight.copy_(torch.cat([weight[:, d : 2 * d], weight[:, :d], weight[:, 2 * d :]], dim=1))
 
 
-def _is_written_here(path: Path) -> bool:
+def _is_written_here(files: ModelFiles) -> bool:
     """Whether ``model.json`` says that this package wrote the checkpoint, on a MatGL with today's direction."""
-    metadata = read_model_json(path).get("metadata") or {}
-    return metadata.get("matgl_fill", {}).get("backend") == "PYG"
+    return bool(files.metadata.get("matgl_fill", {}).get("backend") == "PYG")
 
 
-def _is_legacy(model: nn.Module, path: Path) -> bool:
+def _is_legacy(model: nn.Module, files: ModelFiles) -> bool:
     """Whether a checkpoint is from before MatGL 3, by what it predicts; False where these do not say."""
     name = type(core_of(model)).__name__
-    return _is_turned(model) if name in TURNED else name == "M3GNet" and _is_old_m3gnet(model, path)
+    return _is_turned(model) if name in TURNED else name == "M3GNet" and _is_old_m3gnet(model, files)
 
 
 def _is_turned(model: nn.Module) -> bool:
@@ -239,12 +177,9 @@ def _unexplained(D: np.ndarray, y: np.ndarray) -> float:
     return float(((predicted - y) ** 2).sum() / max(((y - y.mean()) ** 2).sum(), 1e-12))
 
 
-def _is_old_m3gnet(model: nn.Module, path: Path) -> bool:
+def _is_old_m3gnet(model: nn.Module, files: ModelFiles) -> bool:
     adapter = get_adapter(model)
-    if not adapter.is_potential or not (path / "state.pt").is_file():
-        return False
-    state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-    if not any(key.endswith(".onehot") for key in state):
+    if not adapter.is_potential or not any(key.endswith(".onehot") for key in files.state):
         return False
     graphs = adapter.graphs(bundled_pool(adapter.element_types).structures[:SAMPLE])
     return bool(np.abs(adapter.forces(graphs)).mean() > MAX_FORCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from typing import Any
 
 from torch import nn
 
@@ -59,8 +60,7 @@ def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
     """
     core = core_of(model)
     if _serving(core) is None:
-        for entry in entry_points(group="matgl_fill.adapters"):
-            register_adapter(entry.load())
+        _register_installed()
     adapter = _serving(core)
     if adapter is None:
         served = ", ".join(a.core_class.__name__ for a in _registered)
@@ -70,3 +70,21 @@ def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
 
 def _serving(core: nn.Module) -> type[Adapter] | None:
     return next((a for a in _registered if type(core) in (a.core_class, a.filled_class)), None)
+
+
+def registered_class(module: str, name: str) -> type[nn.Module] | None:
+    """Core or filled class of that module and name, which an adapter serves; None where there is none."""
+    if (module, name) not in _classes():
+        _register_installed()
+    return _classes().get((module, name))
+
+
+def _classes() -> dict[tuple[str, str], type[Any]]:
+    served = [served for a in _registered for served in (a.core_class, a.filled_class)]
+    return {(c.__module__, c.__name__): c for c in served}
+
+
+def _register_installed() -> None:
+    """Register the adapters that installed packages name as entry points."""
+    for entry in entry_points(group="matgl_fill.adapters"):
+        register_adapter(entry.load())

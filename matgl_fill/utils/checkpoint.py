@@ -6,20 +6,11 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy._core.multiarray import _reconstruct
 
 from matgl_fill.errors import InputError
+from matgl_fill.utils.archive import read_archive
 from matgl_fill.utils.files import atomic_write
-
-SAFE_NUMPY = (
-    np.ndarray,
-    np.dtype,
-    _reconstruct,
-    *(getattr(np.dtypes, f"{t}DType") for t in ("Bool", "Float32", "Float64", "Int32", "Int64")),
-)
-"""Types that a file of arrays may hold besides tensors, numbers and texts."""
 
 
 class Checkpoint:
@@ -46,8 +37,7 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            with torch.serialization.safe_globals(list(SAFE_NUMPY)):
-                saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            saved = read_archive(self.path.read_bytes())
             key, state = saved["key"], dict(saved["state"])
         except Exception as error:  # a file of another kind may raise anything while it is read
             raise InputError(f"{self.path} is not the state of {self._what}; remove it or give another.") from error
