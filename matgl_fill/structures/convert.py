@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,9 +14,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from pymatgen.core import Composition, DummySpecies, Element, IMolecule, IStructure, Lattice, Molecule, Structure
 from pymatgen.core.periodic_table import get_el_sp
 
+from matgl_fill.structures.containers import ID_KEYS
 from matgl_fill.structures.placement import MIN_VOLUME, SAME_PLACE, Placement, cell_volume, with_vacuum
 
-_NOT_LABELS = {"id", "material_id", "structure"}
+_NOT_LABELS = {*ID_KEYS, "structure"}
 
 
 def convert(item: Any) -> tuple[Structure, str | None, dict[str, float]]:
@@ -37,7 +39,12 @@ def convert(item: Any) -> tuple[Structure, str | None, dict[str, float]]:
     elif isinstance(item, Mapping):
         facts = {} if "sites" in item else dict(item)
         item = item.get("structure", item)
-    name = next((str(facts[key]) for key in ("id", "material_id") if facts.get(key) is not None), None)
+        if isinstance(item, str) and item.startswith("{"):  # made by a crystal's to_json
+            item = json.loads(item)
+    if hasattr(item, "structure"):  # an entry of pymatgen, a document of the Materials Project's client
+        facts = (item.as_dict() if hasattr(item, "as_dict") else vars(item)) | facts
+        item = item.structure
+    name = next((str(facts[key]) for key in ID_KEYS if facts.get(key) is not None), None)
     values = {key: v for key, v in facts.items() if key not in _NOT_LABELS and not isinstance(v, bool)}
     return _to_structure(item), name, {key: float(v) for key, v in values.items() if isinstance(v, numbers.Real)}
 
@@ -96,7 +103,8 @@ def _to_structure(item: Any) -> Structure:
     if not isinstance(item, Mapping):
         raise TypeError(f"not a structure but {type(item).__name__}")
     if missing := [key for key in ("lattice", "species", "frac_coords") if key not in item]:
-        raise ValueError(f"not a structure: no {', '.join(missing)}")
+        found = ", ".join(map(str, [*item][:6])) or "none"
+        raise ValueError(f"not a structure: no {', '.join(missing)} (its keys: {found})")
     return _build(item["species"], item["lattice"], item["frac_coords"])
 
 

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,30 @@ from typing import Any
 import ase.io
 
 from matgl_fill.errors import InputError
+from matgl_fill.structures.cif import parse_cif
+from matgl_fill.structures.containers import rows_in
+from matgl_fill.structures.poscar import parse_poscar
+from matgl_fill.structures.sets import Remark
 
-READABLE = ".cif, POSCAR*/CONTCAR*/.vasp, .xyz/.extxyz, .json, .jsonl (each also .gz) or ase .db"
+READABLE = ".cif, POSCAR*/CONTCAR*/.vasp/.poscar, .xyz/.extxyz, .json, .jsonl (each also .gz) or ase .db"
 
 
 def items_in(path: Path, name: str) -> Iterator[tuple[str, Any]]:
-    """Iterate over (location, object or the exception that stands for it) in a file or folder called ``name``."""
+    """Iterate over (location, object) in a file or folder called ``name``.
+
+    An exception stands for an object that cannot be read. A :class:`Remark` is about the object before it, or about
+    the folder.
+    """
     if not os.path.exists(path):  # unlike Path.exists, never raises
         raise InputError(f"{str(path)[:200]!r} does not exist; give a file or folder of structures.")
     if path.is_dir():
-        if not (files := sorted(file for file in path.rglob("*") if file.is_file() and _parser(file))):
+        everything = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        files = [file for file in everything if _parser(file)]
+        others = [file.relative_to(path).as_posix() for file in everything if not _parser(file)]
+        if not files:
             raise InputError(f"no readable structure file in {path}; it should hold {READABLE}.")
+        if others:
+            yield name, Remark(f"files of no known type are passed over: {_first(others)}")
         for file in files:
             inner = file.relative_to(path).as_posix()
             try:
@@ -38,12 +50,19 @@ def items_in(path: Path, name: str) -> Iterator[tuple[str, Any]]:
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; give a file with structures.")
     try:
-        for i, item in enumerate(parser(path)):
+        i = -1
+        for item in parser(path):
+            i += not isinstance(item, Remark)
             yield f"{name}:{i}", item
     except InputError:
         raise
     except Exception as error:  # third-party parsers raise anything
         yield name, error
+
+
+def _first(names: list[str]) -> str:
+    """The first three of several names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _text(path: Path) -> str:
@@ -54,32 +73,11 @@ def _text(path: Path) -> str:
 
 
 def _parse_cif(path: Path) -> Iterator[Any]:
-    """Each data block that holds atoms; pymatgen's warnings become part of the reason of a failure."""
-    from pymatgen.io.cif import CifParser
-
-    text = "\n".join(_text(path).splitlines())
-    blocks = [block for block in re.split(r"(?mi)^\s*data_", text)[1:] if "_atom_site_" in block]
-    if not blocks:
-        yield ValueError("unparsable CIF: no data block with atom sites")
-    for block in blocks:
-        item: Any
-        with warnings.catch_warnings(record=True, action="always") as caught:
-            try:
-                parser = CifParser.from_str(f"data_{block}")
-                item = parser.parse_structures(primitive=False, on_error="raise")[0]
-            except Exception as error:
-                notes = "".join(f" ({w.message})" for w in caught[:2])
-                item = ValueError(f"unparsable CIF: {reason_of(error)}{notes}")
-        yield item
+    yield from parse_cif(_text(path))
 
 
 def _parse_poscar(path: Path) -> Iterator[Any]:
-    from pymatgen.io.vasp.inputs import Poscar
-
-    with warnings.catch_warnings(record=True, action="always") as caught:
-        structure = Poscar.from_str(_text(path), read_velocities=False).structure
-    guessed = any("cannot be determined" in str(w.message) for w in caught)
-    yield ValueError("POSCAR names no elements; add a line with them") if guessed else structure
+    yield from parse_poscar(_text(path))
 
 
 def _parse_xyz(path: Path) -> Iterator[Any]:
@@ -105,7 +103,8 @@ def _parse_xyz(path: Path) -> Iterator[Any]:
 
 def _parse_json(path: Path) -> Iterator[Any]:
     data = json.loads(_text(path))
-    yield from data if isinstance(data, list) else [data]
+    rows = data if isinstance(data, list) else rows_in(data)
+    yield from [data] if rows is None else rows
 
 
 def _parse_jsonl(path: Path) -> Iterator[Any]:
@@ -133,10 +132,5 @@ def _parser(path: Path) -> Callable[[Path], Iterator[Any]] | None:
     by_suffix |= {".json": _parse_json, ".jsonl": _parse_jsonl}
     if path.suffix.lower() == ".db":
         return _parse_db
-    return by_suffix.get(Path(name).suffix, _parse_poscar if name.startswith(("poscar", "contcar")) else None)
-
-
-def reason_of(error: Exception) -> str:
-    """The message of an exception in one line, at most 300 characters."""
-    kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
-    return (kind + " ".join(str(error).split()))[:300] or type(error).__name__
+    is_poscar = re.match("poscar|contcar", name) or re.search("[._-](poscar|contcar)$", name)
+    return by_suffix.get(Path(name).suffix, _parse_poscar if is_poscar else None)

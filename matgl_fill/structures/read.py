@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
-from pymatgen.core import IMolecule, IStructure, Structure
+from pymatgen.core import Structure
 
-from matgl_fill.errors import InputError
+from matgl_fill.errors import InputError, MatglFillWarning
+from matgl_fill.structures.containers import is_crystal, rows_in
 from matgl_fill.structures.convert import convert
-from matgl_fill.structures.formats import items_in, reason_of
-from matgl_fill.structures.sets import Skipped, StructureSet, unique
+from matgl_fill.structures.formats import items_in
+from matgl_fill.structures.sets import Remark, Skipped, StructureSet, reason_of, unique
 
 
 def read_structures(source: Any) -> StructureSet:
@@ -28,17 +30,20 @@ def read_structures(source: Any) -> StructureSet:
     in reasonable time or memory (cells or molecules of thousands of Angstrom, faces thinner than an atom).
 
     Args:
-        source: A pymatgen ``Structure`` or ``Molecule``, ``ase.Atoms``, ``StructureSet`` (returned as is), a dict row,
-            an iterable of any of these or of paths; a pandas ``DataFrame`` of rows; or the path of a CIF,
-            POSCAR/CONTCAR/``.vasp``, ``.xyz``/``.extxyz`` (all frames), ``.json``, ``.jsonl`` (each also ``.gz``),
-            ase ``.db``, or a folder of such files (recursive, sorted; other files are ignored). A row is a
-            ``Structure.as_dict()``, or ``{"id": ..., "structure": <as_dict, or {"lattice": 3x3 Angstrom, "species":
-            [...], "frac_coords": (atoms, 3)}>, ...}`` whose other scalar numbers are labels. For ``ase.Atoms`` the
+        source: A pymatgen ``Structure``, ``Molecule`` or ``ComputedStructureEntry``, ``ase.Atoms``, ``StructureSet``
+            (returned as is), a dict row, an iterable of any of these or of paths; a table or dictionary of many; or
+            the path of a CIF, POSCAR/CONTCAR/``.vasp``, ``.xyz``/``.extxyz`` (all frames), ``.json``, ``.jsonl``
+            (each also ``.gz``), ase ``.db``, or a folder of such files (recursive, sorted; a warning names other
+            files). A row is a ``Structure.as_dict()``, or ``{"id": ..., "structure": <as_dict, or {"lattice": 3x3
+            Angstrom, "species": [...], "frac_coords": (atoms, 3)}>, ...}`` whose other scalar numbers are labels.
+            Tables are pandas' ``DataFrame`` and what its ``to_json`` writes (matbench, matminer); dictionaries are
+            ``{id: row}``, and ``{"data": [rows]}`` of the Materials Project's REST interface. For ``ase.Atoms`` the
             labels are the scalars of ``info`` and of the results stored with the frame (extended XYZ ``energy``, in
             eV).
 
     Returns:
-        The usable structures. Ids come from ``id`` or ``material_id``, else ``<file name>:<index>`` or ``<index>``.
+        The usable structures. Ids come from ``id``, ``material_id``, ``entry_id``, ``mp_id`` or ``mpid``, or from a
+        table's index, else they are ``<file name>:<index>`` or ``<index>``. A warning says what parsers remark on.
 
     Raises:
         InputError: The path does not exist, the file is empty or of unknown type, a folder holds nothing readable, or
@@ -50,7 +55,12 @@ def read_structures(source: Any) -> StructureSet:
     names: list[str] = []
     rows: list[dict[str, float]] = []
     skipped: list[Skipped] = []
+    remarks: list[str] = []
     for where, item in _items(source):
+        if isinstance(item, Remark):
+            if not skipped or skipped[-1].where != where:
+                remarks.append(f"{where}: {item.text}")
+            continue
         try:
             structure, name, labels = convert(item)
         except Exception as error:  # one bad structure of any kind must not stop the others
@@ -64,6 +74,9 @@ def read_structures(source: Any) -> StructureSet:
         more = f" (and {len(skipped) - 3} more)" if len(skipped) > 3 else ""
         what = source if isinstance(source, str | Path) else f"the given {type(source).__name__}"
         raise InputError(f"no usable structure in {what}: {first}{more}. Fix these or give other structures.")
+    if remarks:
+        more = f" (and {len(remarks) - 3} more)" if len(remarks) > 3 else ""
+        warnings.warn(f"read with remarks: {'; '.join(remarks[:3])}{more}.", MatglFillWarning, stacklevel=2)
     keys = dict.fromkeys(key for row in rows for key in row)
     labels_by_key = {key: np.array([row.get(key, np.nan) for row in rows], dtype=np.float64) for key in keys}
     return StructureSet(structures, unique(names), labels_by_key, skipped)
@@ -122,12 +135,12 @@ def _items(source: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     """Flatten ``source`` into (where, object or the exception that stands for it)."""
     if isinstance(source, StructureSet):
         source = [{**row, "structure": one} for row, one in zip(source.rows, source, strict=True)]
-    if hasattr(source, "columns") and hasattr(source, "to_dict"):  # a table of pandas
-        source = source.to_dict("records")
+    if (rows := rows_in(source)) is not None:
+        source = rows
     if isinstance(source, str | Path):
         path = Path(source or "(empty path)").expanduser()
         yield from items_in(path, path.name)
-    elif isinstance(source, Iterable) and not isinstance(source, IStructure | IMolecule | Atoms | Mapping | bytes):
+    elif isinstance(source, Iterable) and not isinstance(source, Mapping | bytes) and not is_crystal(source):
         for i, item in enumerate(source):
             try:
                 yield from _items(item, f"{where}{i}:")

@@ -19,6 +19,19 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True)
+class Remark:
+    """What a parser says of an input that it could read."""
+
+    text: str
+
+
+def reason_of(error: Exception) -> str:
+    """The message of an exception in one line, at most 300 characters."""
+    kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
+    return (kind + " ".join(str(error).split()))[:300] or type(error).__name__
+
+
 @dataclass(frozen=True, eq=False)
 class StructureSet:
     """Clean, ordered, fully periodic structures with their ids and labels.

@@ -1,0 +1,72 @@
+"""Crystals of CIF files by pymatgen's parser, whose warnings are either reasons to leave a crystal out or remarks."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pymatgen.core import Structure
+
+from matgl_fill.structures.sets import Remark, reason_of
+
+INCOMPLETE = ("Missing elements", "Incorrect stoichiometry", "implicit hydrogens")
+"""Words of the warnings with which pymatgen gives another crystal than the one that the file describes."""
+SPACE_GROUP = re.compile(r"_(symmetry|space_group)_(space_group_name|name_h-m|name_hall|it_number|int_tables)", re.I)
+NO_SPACE_GROUP = ("", "?", ".", "1", "P1")
+
+
+def parse_cif(text: str) -> Iterator[Structure | Remark | Exception]:
+    """Each data block that holds atoms: its crystal, or why there is none, and what pymatgen remarks on it.
+
+    pymatgen reads on where the atoms of a file are not those of its formula, where hydrogens are counted but not
+    placed, where an occupancy is no number and where it does not know the space group, and gives a crystal that the
+    file does not describe. Those are left out.
+    """
+    text = "\n".join(text.splitlines())
+    blocks = [block for block in re.split(r"(?mi)^\s*data_", text)[1:] if "_atom_site_" in block]
+    if not blocks:
+        yield ValueError("unparsable CIF: no data block with atom sites")
+    for block in blocks:
+        yield from _parse_block(block)
+
+
+def _parse_block(block: str) -> Iterator[Structure | Remark | Exception]:
+    from pymatgen.io.cif import CifParser
+
+    parser, structure, failure = None, None, ""
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        try:
+            parser = CifParser.from_str(f"data_{block}")
+            structure = parser.parse_structures(primitive=False, on_error="raise")[0]
+        except Exception as error:  # third-party parsers raise anything
+            failure = f"unparsable CIF: {reason_of(error)}"
+    said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    said += parser.warnings if parser else []
+    notes = list(dict.fromkeys(" ".join(one.split()) for one in said))
+    if parser is None or structure is None:
+        yield ValueError(failure + "".join(f" ({note})" for note in notes))
+        return
+    wrong = next((note for note in notes if any(word in note for word in INCOMPLETE)), None)
+    if wrong := wrong or _unread(next(iter(parser.as_dict().values())), notes):
+        yield ValueError(f"the CIF gives another crystal than it describes: {wrong}")
+        return
+    yield structure
+    yield from map(Remark, notes)
+
+
+def _unread(data: Mapping[str, Any], notes: list[str]) -> str | None:
+    """What pymatgen took by default because it could not read it, although it decides which crystal this is."""
+    occupancies = data.get("_atom_site_occupancy") or []
+    labels = data.get("_atom_site_label") or data.get("_atom_site_type_symbol") or []
+    for label, text in zip(labels, occupancies, strict=False):
+        try:
+            float(re.sub(r"\(.*", "", text))
+        except ValueError:
+            return f"the occupancy {text!r} of {label} is no number"
+    if any("Defaulting to P1" in note for note in notes):
+        named = [str(value) for key, value in data.items() if SPACE_GROUP.match(key)]
+        if named := [name for name in named if name.replace(" ", "") not in NO_SPACE_GROUP]:
+            return f"the space group {named[0]!r} is unknown, and no symmetry operations are given"
+    return None
