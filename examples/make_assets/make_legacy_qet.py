@@ -49,11 +49,12 @@ def crystals() -> list[Atoms]:
 
 def potential(settings: dict[str, Any], seed: int) -> Potential:
     """A potential of random weights, large enough that each part of the network shows in the energy."""
-    torch.manual_seed(seed)
     model = QET(**settings)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 0.3 * torch.rand_like(weight) * weight.abs().mean().clamp(min=0.1)
+            scale = 0.3 if weight.dim() < 2 else 1.0 / weight.shape[1] ** 0.5
+            weight.copy_((weight.dim() < 2) + scale * torch.randn(weight.shape, generator=generator))
     references = torch.linspace(-4.0, -1.0, len(ELEMENTS))
     return Potential(model, data_std=1.7, element_refs=references, calc_charge=True).eval()
 

@@ -15,16 +15,6 @@ def core_of(model: nn.Module) -> Any:
     return model.model if isinstance(model, Potential | TransformedTargetModel) else model
 
 
-def with_core(model: nn.Module, core: Any) -> nn.Module:
-    """Put another core into a wrapper, in place, so that it is saved with it; without a wrapper the core itself."""
-    if not isinstance(model, Potential | TransformedTargetModel):
-        return core
-    named = {"@class": type(core).__name__, "@module": type(core).__module__, "init_args": core._init_args}
-    model.model = core
-    model._init_args["model"] |= named
-    return model
-
-
 def is_potential(model: nn.Module) -> bool:
     """Whether the model predicts the energy of the cell in eV (a MatGL ``Potential``)."""
     return isinstance(model, Potential)

@@ -18,12 +18,11 @@ from typing import Any
 import torch
 from matgl.layers import ElectrostaticPotential
 from matgl.models import QET
-from torch import Tensor, nn
+from torch import Tensor
 
 from matgl_fill.adapters.architectures.qet import QETAdapter
 from matgl_fill.adapters.filled import Filled, FilledQET
 from matgl_fill.adapters.legacy.tensornet_layers import use_legacy_layers
-from matgl_fill.adapters.wrappers import core_of, with_core
 
 
 class LegacyElectrostaticPotential(ElectrostaticPotential):
@@ -73,18 +72,3 @@ class LegacyQETAdapter(QETAdapter):
 
     core_class = LegacyQET
     filled_class = FilledLegacyQET
-
-
-def to_legacy_qet(model: nn.Module) -> nn.Module:
-    """Read the weights of a QET as they were meant before MatGL 2.2.
-
-    Args:
-        model: Model that MatGL 4 has read from an old file, wrapped or bare; it is used up.
-
-    Returns:
-        The same model on a :class:`LegacyQET`, which predicts what it predicted at its time.
-    """
-    core = core_of(model)
-    legacy = LegacyQET(**core._init_args)
-    legacy.load_state_dict(core.state_dict())
-    return with_core(model, legacy.train(core.training))
