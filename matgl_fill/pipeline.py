@@ -84,7 +84,7 @@ def fill_tune(
         pool = prepare_pool(adapter, bundled_pool(adapter.element_types) if structures is None else structures)
     with clock.stage("analyse roughness"):
         roughness = graph_roughness(pool.Z, pool.D, request.settings.search.neighbours)
-    supplied = supplied_crystals(adapter, roughness, proposals, labelled)
+    supplied = supplied_crystals(request, roughness, proposals, labelled)
     state = RunState(out, {} if out is None else run_fingerprint(request, pool, supplied), resume)
     with clock.stage("propose crystals"):
         fill = supplied.proposals if supplied else state.proposals(partial(_search, request, pool, roughness, state))

@@ -26,6 +26,7 @@ Tasks = Annotated[
     list[str] | None,
     typer.Option(help="File of labelled crystals to evaluate on, never to train on; may be given again."),
 ]
+Key = Annotated[str | None, typer.Option(help="Name of this label, as the setting says.", show_default="looked for")]
 Config = Annotated[
     Path | None, typer.Option(help="TOML or YAML file of settings; `matgl-fill config` prints them all.")
 ]
@@ -91,6 +92,9 @@ def tune(
         Path | None,
         typer.Option(help="Extended XYZ of crystals with energy, and forces and stress if there are: from DFT."),
     ] = None,
+    energy_key: Key = None,
+    forces_key: Key = None,
+    stress_key: Key = None,
     oracle: Annotated[
         str | None,
         typer.Option(
@@ -112,7 +116,9 @@ def tune(
     """
     if (labelled is None) == (oracle is None):
         raise typer.BadParameter("give either --labelled or --oracle.")
-    settings = {"n": n, "oracle": oracle, "labelled": labelled, "seed": seed, "config": config, "resume": resume}
+    keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
+    said = FillConfig.make(config).changed(**{name: key for name, key in keys.items() if key is not None})
+    settings = {"n": n, "oracle": oracle, "labelled": labelled, "seed": seed, "config": said, "resume": resume}
     _fill_tune(model, structures, out, tasks, **settings)
 
 

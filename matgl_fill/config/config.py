@@ -47,6 +47,13 @@ class TrainingConfig(_Settings):
     enlarge_pool: int = Field(default=3000, ge=0)
     """Number of crystals to which augmentations enlarge a smaller pool, about, with at most ``copies`` of each crystal;
     label-free objectives see them too. The pool is not enlarged where ``pool_descriptor_weight`` is 0."""
+    energy_key: str | None = None
+    """Name under which labelled crystals have their energy; by default the first of ``REF_energy``, ``dft_energy`` and
+    ``energy`` that is there."""
+    forces_key: str | None = None
+    """Name of their forces; by default that with the prefix of the energy's, ``forces`` or ``force``."""
+    stress_key: str | None = None
+    """Name of their stress, or of their virial in eV if it ends so; by default that with the prefix of the energy's."""
     oracle_copies: int = Field(default=1, ge=0)
     """Number of augmentations of every crystal that the oracle labels; only label-free objectives see the others."""
     redecorate: float = Field(default=1.0, ge=0, le=1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+from ase import Atoms
 
 from matgl_fill.errors import InputError
 from matgl_fill.structures.cif import parse_cif
@@ -116,12 +117,13 @@ def _parse_jsonl(path: Path) -> Iterator[Any]:
                 yield ValueError(f"line {number}: unreadable JSON: {error}")
 
 
-def _parse_db(path: Path) -> Iterator[Any]:
+def frames_of_db(path: Path) -> Iterator[Atoms]:
+    """Frames of an ase.db with their results, and with their key-value pairs and data in ``info``."""
     from ase.db import connect
 
     for row in connect(path, type="db", use_lock_file=False).select():
         atoms = row.toatoms()
-        atoms.info.update(row.key_value_pairs)
+        atoms.info.update(row.key_value_pairs | row.data)
         yield atoms
 
 
@@ -131,6 +133,6 @@ def _parser(path: Path) -> Callable[[Path], Iterator[Any]] | None:
     by_suffix = {".cif": _parse_cif, ".vasp": _parse_poscar, ".xyz": _parse_xyz, ".extxyz": _parse_xyz}
     by_suffix |= {".json": _parse_json, ".jsonl": _parse_jsonl}
     if path.suffix.lower() == ".db":
-        return _parse_db
+        return frames_of_db
     is_poscar = re.match("poscar|contcar", name) or re.search("[._-](poscar|contcar)$", name)
     return by_suffix.get(Path(name).suffix, _parse_poscar if is_poscar else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matgl_fill.training.build import Alignment, ObjectiveSet, build_objectives
 from matgl_fill.training.labels import (
+    LabelKeys,
     LabelledCrystals,
     LabelledSet,
     Labels,
@@ -24,6 +25,7 @@ __all__ = [
     "Alignment",
     "FillModule",
     "Judgement",
+    "LabelKeys",
     "LabelledCrystals",
     "LabelledSet",
     "Labels",

@@ -14,7 +14,8 @@ from matgl_fill.errors import InputError
 from matgl_fill.generation import Proposal
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.structures import Skipped, unique
-from matgl_fill.training.labels import Labels, read_labelled
+from matgl_fill.training.labels import LabelKeys, LabelledCrystals, Labels, read_labelled
+from matgl_fill.training.request import FillRequest
 from matgl_fill.utils.hashing import hash_parts, hash_structure
 
 
@@ -41,12 +42,12 @@ class SuppliedCrystals:
 
 
 def supplied_crystals(
-    adapter: Adapter, roughness: RoughnessResult, proposals: Sequence[Proposal] | None, labelled: Any
+    request: FillRequest, roughness: RoughnessResult, proposals: Sequence[Proposal] | None, labelled: Any
 ) -> SuppliedCrystals | None:
     """The proposals or labelled crystals of a call; None if there are neither.
 
     Args:
-        adapter: Adapter of the model.
+        request: What was asked for: the model, and the names of the labels.
         roughness: Roughness of the pool's embedding.
         proposals: Proposals of :func:`matgl_fill.propose`, or None.
         labelled: Labelled crystals, as in :func:`matgl_fill.training.read_labelled`, or None.
@@ -55,13 +56,14 @@ def supplied_crystals(
         InputError: None of the crystals can be used.
     """
     if labelled is not None:
-        return _labelled_crystals(adapter, roughness, labelled)
-    return None if proposals is None else _proposed_crystals(adapter, roughness, proposals)
+        training = request.settings.training
+        keys = LabelKeys(training.energy_key, training.forces_key, training.stress_key)
+        return _labelled_crystals(request.adapter, roughness, read_labelled(labelled, keys))
+    return None if proposals is None else _proposed_crystals(request.adapter, roughness, proposals)
 
 
-def _labelled_crystals(adapter: Adapter, roughness: RoughnessResult, source: Any) -> SuppliedCrystals:
+def _labelled_crystals(adapter: Adapter, roughness: RoughnessResult, found: LabelledCrystals) -> SuppliedCrystals:
     """Labelled crystals that the model can take; the target of each is where it lies."""
-    found = read_labelled(source)
     keep, graphs, skipped = _usable(adapter, found.ids, found.structures, "labelled crystal")
     structures = [found.structures[i] for i in keep]
     Z = adapter.embed_graphs(graphs)[0]

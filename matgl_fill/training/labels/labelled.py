@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
 from pymatgen.core import Structure
 
 from matgl_fill.errors import InputError
-from matgl_fill.structures import Skipped, read_each, read_frames
-from matgl_fill.training.labels.oracle import MAX_FORCE, Labels, stress_unit
+from matgl_fill.structures import Skipped, read_each, read_frames, volume_ratio
+from matgl_fill.training.labels.keys import LabelKeys, energy_of, forces_of, stored, stress_of
+from matgl_fill.training.labels.oracle import MAX_FORCE, Labels
 
 
 @dataclass(frozen=True)
@@ -34,72 +33,77 @@ class LabelledCrystals:
     skipped: list[Skipped]
 
 
-def read_labelled(source: str | Path | Atoms | Iterable[Atoms]) -> LabelledCrystals:
+def read_labelled(source: str | Path | Atoms | Iterable[Atoms], keys: LabelKeys | None = None) -> LabelledCrystals:
     """Read crystals with energies, and with forces and stresses where there are any.
+
+    Labels are looked for under the names that :class:`LabelKeys` knows: ``REF_energy`` and its like before
+    ``dft_energy`` and plain ``energy``; ``forces`` or ``force``; ``stress`` or the ``virial``. Forces and stress come
+    under the prefix of the energy. A crystal that gets vacuum (a slab, a molecule) has the stress of its new volume,
+    and none where its own cell has no volume and there is no virial.
 
     Args:
         source: Extended XYZ or any other file from which ASE reads results, or ``Atoms`` with calculators that hold
-            them. Energy in eV of the cell, forces in eV/Angstrom, stress in eV/Angstrom^3 with ASE's sign (positive
-            in tension); the GPa of MatGL's calculators are converted, but a file written from them has lost its unit.
+            them, or with labels in ``info`` and ``arrays``. Energy in eV of the cell, forces in eV/Angstrom, stress in
+            eV/Angstrom^3 with ASE's sign (positive in tension), virial in eV with the opposite sign; the GPa of
+            MatGL's calculators are converted, but a file written from them has lost its unit.
+        keys: Names of the labels; those that are None are looked for.
 
     Raises:
-        InputError: There is no such file, ASE cannot read it, an object is no ``Atoms``, or no crystal has an energy.
+        InputError: There is no such file, ASE cannot read it, an object is no ``Atoms``, no frame has a name that was
+            given, or no crystal has an energy.
     """
-    crystals = read_frames(source)
+    frames = read_frames(source)
     where = str(source) if isinstance(source, str | Path) else "what was given"
-    if wrong := [x for x in crystals if not isinstance(x, Atoms)]:
+    if wrong := [x for x in frames if not isinstance(x, Atoms)]:
         raise InputError(f"labelled holds a {type(wrong[0]).__name__}; give ase.Atoms with calculators, or a file.")
-    structures, ids, energy, forces, stress, skipped = [], [], [], [], [], []
-    keys = [_results_key(atoms) for atoms in crystals]
-    last = dict(zip(keys, crystals, strict=True))
-    for k, (atoms, crystal) in enumerate(zip(crystals, read_each(crystals), strict=True)):
+    try:
+        names = (keys or LabelKeys()).found_in(frames)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    last = {_results_key(atoms, names): atoms for atoms in frames}
+    found, ids, skipped = [], [], []
+    for k, (atoms, crystal) in enumerate(zip(frames, read_each(frames), strict=True)):
         name = str(atoms.info.get("id", f"labelled-{k + 1:04d}"))
-        e = _result(atoms, "energy")
-        problem = crystal.reason if isinstance(crystal, Skipped) else _problem(atoms, e, last[keys[k]])
-        if problem is not None:
-            skipped.append(Skipped(name, problem))
-            continue
-        assert isinstance(crystal, Structure)
-        structures.append(crystal)
-        ids.append(name)
-        energy.append(float(e))
-        forces.append(_result(atoms, "forces", (len(atoms), 3)))
-        stress.append(_result(atoms, "stress", (3, 3)))
-    if not structures:
+        try:
+            if isinstance(crystal, Skipped):
+                raise ValueError(crystal.reason)
+            found.append(_labelled(atoms, crystal, names, last[_results_key(atoms, names)]))
+            ids.append(name)
+        except ValueError as error:
+            skipped.append(Skipped(name, str(error)))
+    if not found:
         first = f" First: {skipped[0].where}: {skipped[0].reason}." if skipped else ""
         raise InputError(f"{where} holds no crystal with an energy; label it first.{first}")
-    return LabelledCrystals(structures, ids, Labels(np.array(energy), forces, np.array(stress)), skipped)
+    structures, energy, forces, stress = zip(*found, strict=True)
+    labels = Labels(np.array(energy), list(forces), np.array(stress))
+    return LabelledCrystals(list(structures), ids, labels, skipped)
 
 
-def _result(atoms: Atoms, name: str, shape: tuple[int, ...] = ()) -> Any:
-    """A stored result, NaN where there is none; nothing is calculated."""
-    results = {} if atoms.calc is None else atoms.calc.results
-    if name not in results:
-        return np.full(shape, np.nan)
-    try:
-        if name == "stress":
-            return stress_unit(atoms.calc) * atoms.get_stress(voigt=False)
-        return np.asarray(results[name], dtype=float)
-    except PropertyNotImplementedError:
-        return np.full(shape, np.nan)
+def _labelled(
+    atoms: Atoms, crystal: Structure, keys: LabelKeys, last: Atoms
+) -> tuple[Structure, float, np.ndarray, np.ndarray]:
+    """A crystal with its energy, forces and stress; ``last`` is the last frame with the same energy and forces.
 
-
-def _results_key(atoms: Atoms) -> bytes:
-    """Key that is the same for crystals whose energy and forces are the same to the bit."""
-    return _result(atoms, "energy").tobytes() + _result(atoms, "forces", (len(atoms), 3)).tobytes()
-
-
-def _problem(atoms: Atoms, energy: Any, last: Atoms) -> str | None:
-    """Why a crystal cannot be learnt from, or None; ``last`` is the last crystal with the same energy and forces."""
+    Raises:
+        ValueError: The crystal cannot be learnt from; the message says why.
+    """
+    energy, forces = energy_of(atoms, keys), forces_of(atoms, keys)
     if not np.isfinite(energy):
-        return "no energy"
-    forces = _result(atoms, "forces", (len(atoms), 3))
+        raise ValueError("no energy" + ("" if keys.energy == "energy" else f" under {keys.energy}"))
     worst = np.abs(forces).max(initial=0.0)
     if worst > 0 and not np.array_equal(atoms.positions, last.positions):
-        return (
+        raise ValueError(
             "energy and forces are to the bit those of a later crystal with other positions: frames that share a "
             "calculator are written with its last results; give each a SinglePointCalculator"
         )
-    if atoms.calc.check_state(atoms):
-        return "its energy is of another crystal or of other positions; calculate it again"
-    return f"a force of {worst:.0f} eV/A, more than {MAX_FORCE:g}" if worst > MAX_FORCE else None
+    if atoms.calc is not None and keys.energy in atoms.calc.results and atoms.calc.check_state(atoms):
+        raise ValueError("its energy is of another crystal or of other positions; calculate it again")
+    if worst > MAX_FORCE:
+        raise ValueError(f"a force of {worst:.0f} eV/A, more than {MAX_FORCE:g}")
+    ratio = volume_ratio(atoms, crystal.lattice.matrix)
+    return crystal, energy, forces, stress_of(atoms, keys, crystal.volume, ratio)
+
+
+def _results_key(atoms: Atoms, keys: LabelKeys) -> bytes:
+    """Key that is the same for frames whose energy and forces are the same to the bit."""
+    return b"".join(np.asarray(stored(atoms).get(name or "", np.nan)).tobytes() for name in (keys.energy, keys.forces))
