@@ -36,10 +36,10 @@ class LabelledCrystals:
 def read_labelled(source: str | Path | Atoms | Iterable[Atoms], keys: LabelKeys | None = None) -> LabelledCrystals:
     """Read crystals with energies, and with forces and stresses where there are any.
 
-    Labels are looked for under the names that :class:`LabelKeys` knows: ``REF_energy`` and its like before
-    ``dft_energy`` and plain ``energy``; ``forces`` or ``force``; ``stress`` or the ``virial``. Forces and stress come
-    under the prefix of the energy. A crystal that gets vacuum (a slab, a molecule) has the stress of its new volume,
-    and none where its own cell has no volume and there is no virial.
+    Labels are looked for under the names that :class:`~matgl_fill.training.LabelKeys` knows: ``REF_energy`` and its
+    like before ``dft_energy`` and plain ``energy``; ``forces`` or ``force``; ``stress`` or the ``virial``. Forces and
+    stress come under the prefix of the energy. A crystal that gets vacuum (a slab, a molecule) has the stress of its
+    new volume, and none where its own cell has no volume and there is no virial.
 
     Args:
         source: Extended XYZ or any other file from which ASE reads results, or ``Atoms`` with calculators that hold
