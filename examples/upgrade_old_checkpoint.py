@@ -19,7 +19,7 @@ import numpy as np
 
 import matgl_fill as mf
 from matgl_fill.adapters import core_of
-from matgl_fill.adapters.loading import turn_messages
+from matgl_fill.adapters.legacy.messages import turn_messages
 from matgl_fill.errors import MatglFillWarning
 from matgl_fill.structures import bundled
 

@@ -93,10 +93,17 @@ FRESH = {
     "fresh SO3Net potential": lambda: Potential(fresh_so3net(target_property="atomwise", is_intensive=False)),
 }
 if not DGL:
+    from matgl_fill.adapters.legacy.m3gnet import LegacyM3GNet
     from matgl_fill.adapters.legacy.qet import LegacyQET
+    from matgl_fill.adapters.legacy.tensornet import LegacyTensorNet
 
     FRESH["fresh QET potential"] = lambda: Potential(QET(units=16))
     FRESH["fresh LegacyQET potential"] = lambda: Potential(LegacyQET(units=16))
+    FRESH["fresh LegacyM3GNet"] = lambda: LegacyM3GNet(is_intensive=True, readout_type="set2set", units=16)
+    FRESH["fresh LegacyM3GNet potential"] = lambda: Potential(LegacyM3GNet(is_intensive=False, units=16))
+    FRESH["fresh LegacyTensorNet potential"] = lambda: Potential(
+        LegacyTensorNet(units=16, num_rbf=8, is_intensive=False)
+    )
 """Architectures without pretrained weights here, and those of shared/ in small."""
 
 

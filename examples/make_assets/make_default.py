@@ -46,6 +46,8 @@ from pymatgen.core import Structure
 from rich.console import Console
 from rich.progress import track
 
+from matgl_fill.utils.machine import package_facts
+
 warnings.filterwarnings("ignore")
 console = Console()
 Points = Sequence[np.ndarray]
@@ -341,7 +343,7 @@ def main() -> None:
     model = matgl.load_model(fitted) if fitted.exists() else pretrain(train, val, args.seed, args.epochs)
     note = "formation energy in eV/atom against CHGNet's elemental crystals; made by examples/make_assets"
     for folder in (fitted, args.out / "default_model"):
-        model.save(folder, metadata={"description": note, "oracle": "CHGNet 0.3.0"})
+        model.save(folder, metadata={"description": note, "oracle": "CHGNet 0.3.0", "matgl_fill": package_facts()})
     sets = {"pool": pool, "eval": evaluation, "train": train, "validation": val}
     report(args, sets, matgl.load_model(args.out / "default_model"), time.time() - started)
 

@@ -41,6 +41,7 @@ from matgl_fill import get_adapter, read_structures
 from matgl_fill.generation.augment import augmentations
 from matgl_fill.structures import bundled, elements_of
 from matgl_fill.training import elemental_shifts, label, resolve
+from matgl_fill.utils.machine import package_facts
 
 warnings.filterwarnings("ignore")
 console = Console()
@@ -179,7 +180,9 @@ def main() -> None:
     potential = matgl.load_model(fitted) if fitted.exists() else train(kept, val, elements, args.seed, args.epochs)
     note = "demonstration potential on SevenNet labels; made by examples/make_assets/make_potential.py"
     for folder in (fitted, args.out / "potential"):
-        potential.save(folder, metadata={"description": note, "oracle": "SevenNet 7net-l3i5"})
+        potential.save(
+            folder, metadata={"description": note, "oracle": "SevenNet 7net-l3i5", "matgl_fill": package_facts()}
+        )
     potential = matgl.load_model(args.out / "potential")
     for part, some in (("training", kept[:300]), ("validation", val), ("test", test)):
         console.print(part, {k: round(v, 4) for k, v in errors(potential, some).items()})

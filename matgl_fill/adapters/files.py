@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch import Tensor
 from matgl_fill.adapters.classes import CORE, TRANSFORMER, WRAPPER, Entry, role_of
 from matgl_fill.adapters.settings import check_settings
 from matgl_fill.errors import ModelError
-from matgl_fill.utils.archive import read_archive
+from matgl_fill.utils.archive import read_archive, record_names
 
 FILES = ("model.json", "model.pt", "state.pt")
 MAX_BYTES = {"model.json": 2**24, "model.pt": 2**28, "state.pt": 2**31}
@@ -61,12 +62,16 @@ class ModelFiles:
         entry: Class of the model, a wrapper or a core.
         metadata: Metadata of ``model.json``, empty where it has none.
         state: Weights and buffers by name.
+        as_saved: Whether ``state.pt`` holds an ordered dictionary, as MatGL saves it; a plain one was changed since.
+        has_byte_order: Whether ``state.pt`` has a record of the byte order, as PyTorch writes since version 2.1.
     """
 
     source: str
     entry: Entry
     metadata: Mapping[str, Any]
     state: Mapping[str, Tensor]
+    as_saved: bool
+    has_byte_order: bool
 
     @property
     def core(self) -> Entry:
@@ -103,7 +108,8 @@ def read_files(name_or_path: str | Path) -> ModelFiles:
         raise ModelError(
             f"cannot load a MatGL model from '{source}': {str(err) or type(err).__name__}. {WAY_OUT}"
         ) from err
-    return ModelFiles(source, entry, described.get("metadata") or {}, state)
+    as_saved, has_byte_order = isinstance(state, OrderedDict), "byteorder" in record_names(contents["state.pt"])
+    return ModelFiles(source, entry, described.get("metadata") or {}, dict(state), as_saved, has_byte_order)
 
 
 def _paths(source: str) -> dict[str, Path]:
@@ -163,7 +169,7 @@ def _read_part(name: str, content: bytes) -> dict[str, Any]:
         raise ValueError(f"{name} is refused: {err}") from err
     if not isinstance(found, dict):
         raise ValueError(f"{name} holds no dictionary")
-    return dict(found)
+    return found
 
 
 def _read_entry(described: dict[str, Any], saved: dict[str, Any]) -> Entry:

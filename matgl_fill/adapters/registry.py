@@ -27,9 +27,11 @@ _registered: list[type[Adapter]] = [
     QETAdapter,
 ]
 if backend.NAME == "PYG":
+    from matgl_fill.adapters.legacy.m3gnet import LegacyM3GNetAdapter
     from matgl_fill.adapters.legacy.qet import LegacyQETAdapter
+    from matgl_fill.adapters.legacy.tensornet import LegacyTensorNetAdapter
 
-    _registered += [LegacyQETAdapter]
+    _registered += [LegacyM3GNetAdapter, LegacyTensorNetAdapter, LegacyQETAdapter]
 
 
 def register_adapter(adapter: type[Adapter]) -> type[Adapter]:

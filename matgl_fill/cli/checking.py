@@ -86,15 +86,14 @@ def report(
 
 @command(PANEL, "matgl-fill upgrade old/MEGNet-MP-2018.6.1-Eform upgraded/MEGNet")
 def upgrade(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Directory of a MEGNet or TensorNet checkpoint from before MatGL 3.")
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Directory of a model that an older MatGL made.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the upgraded copy.")],
     force: Annotated[bool, typer.Option(help="Upgrade without finding out whether it is that old.")] = False,
 ) -> None:
-    """Write a copy of MODEL that predicts on MatGL 4 what it predicted before MatGL 3.
+    """Write a copy of MODEL that predicts on MatGL 4 what it predicted on the MatGL that made it.
 
-    Plain MatGL loads such files without an error and predicts wrong values.
+    Plain MatGL refuses such files, or loads them without an error and predicts wrong values. It reads the copy; of an
+    M3GNet, QET or TensorNet of DGL it does so where this package is installed.
     """
     upgraded = load_model(model, legacy=force or None)
     facts = {"matgl_fill": package_facts()}

@@ -54,6 +54,12 @@ def read_archive(data: bytes, types: Sequence[Any] = ()) -> Any:
         raise ValueError(f"it is damaged ({type(err).__name__})") from err
 
 
+def record_names(data: bytes) -> set[str]:
+    """Names of the records of a file that ``torch.save`` wrote, without the folder that they are in."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name.partition("/")[2] for name in archive.namelist()}
+
+
 def _verify(data: bytes) -> None:
     """Compare the checksum of every record of a zip archive; the records are stored as they are, as by torch.save."""
     try:

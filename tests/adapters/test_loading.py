@@ -1,62 +1,22 @@
-"""Checkpoints from before MatGL 3 on MatGL 4: upgraded exactly or refused, and new ones left alone."""
+"""New models are left alone, what predictions and the caller decide, and what version 0.1.0 saved."""
 
 from __future__ import annotations
-
-import json
-import subprocess
-import sys
 
 import matgl
 import numpy as np
 import pytest
 import torch
 from helpers import DGL, FRESH, PYG_MODELS, SAVED, load, shared
-from matgl.ext.ase import PESCalculator
-from pymatgen.io.ase import AseAtomsAdaptor
 
 import matgl_fill as mf
 from matgl_fill.adapters import core_of
-from matgl_fill.adapters.loading import turn_messages
-from matgl_fill.errors import MatglFillWarning, ModelError
+from matgl_fill.adapters.legacy.messages import turn_messages
+from matgl_fill.errors import MatglFillWarning
 from matgl_fill.testing import relative
 
 pytestmark = pytest.mark.skipif(DGL, reason="old checkpoints need no upgrade on DGL")
-ENERGY, FORCE = 1e-5, 1e-4
-"""eV/atom and eV/Angstrom: agreement with the published predictions."""
-UPGRADED = ("MEGNet-MP-2018.6.1-Eform", "TensorNet-MatPES-PBE-v2025.1-PES")
-REFUSED = ("M3GNet-MP-2018.6.1-Eform", "M3GNet-MP-2021.2.8-PES", "M3GNet-MatPES-PBE-v2025.1-PES")
-
-
-def published(name: str):
-    rows = json.loads(shared("reference/legacy_predictions.json").read_text())[name]
-    pool = mf.read_structures(shared("data/mp_pool.jsonl.gz"))
-    index = {name: i for i, name in enumerate(pool.ids)}
-    return rows, [pool.structures[index[r["id"]]] for r in rows]
-
-
-@pytest.mark.parametrize("name", UPGRADED)
-def test_old_checkpoint_is_upgraded_exactly(name):
-    folder = shared(f"models_legacy/{name}")
-    with pytest.warns(MatglFillWarning, match="from before MatGL 3"):
-        model = mf.load_model(folder)
-    rows, crystals = published(name)
-    adapter = mf.get_adapter(model)
-    _, y = adapter.embed_graphs(adapter.graphs(crystals))
-    for value, row, crystal in zip(y, rows, crystals, strict=True):
-        per = len(crystal) if adapter.is_potential else 1
-        assert value / per == pytest.approx(row.get("energy_eV", row.get("prediction")) / per, abs=ENERGY)
-        if adapter.is_potential:
-            atoms = AseAtomsAdaptor.get_atoms(crystal)
-            atoms.calc = PESCalculator(model, stress_unit="eV/A3")
-            np.testing.assert_allclose(atoms.get_forces(), row["forces_eV_per_A"], atol=FORCE)
-    ready = mf.load_model(shared(f"models/{name}")).state_dict()
-    assert all(torch.equal(v, ready[k]) for k, v in model.state_dict().items())
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_old_m3gnet_is_refused_with_the_way_out(name):
-    with pytest.raises(ModelError, match=r"matgl_fill\[dgl\]"):
-        mf.load_model(shared(f"models_legacy/{name}"))
+UNTOLD = ("fresh M3GNet", "fresh M3GNet potential")
+"""Their files do not tell MatGL 4.0, which read the triplets of M3GNet in another way, from MatGL 4.1."""
 
 
 @pytest.mark.filterwarnings("error::matgl_fill.errors.MatglFillWarning")
@@ -67,12 +27,24 @@ def test_upgraded_copies_are_left_alone(name):
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items() if k in state)
 
 
-@pytest.mark.filterwarnings("error::matgl_fill.errors.MatglFillWarning")
 @pytest.mark.parametrize("name", ["bundled", *FRESH])
-def test_new_models_are_left_alone(name, tmp_path):
+def test_new_models_are_left_alone(name, tmp_path, recwarn):
     model = load(name)
     model.save(tmp_path)
     again = mf.load_model(tmp_path)
+    said = [str(w.message) for w in recwarn if isinstance(w.message, MatglFillWarning)]
+    assert (len(said) == 1 and "MatGL 4.0, MatGL 4.1" in said[0]) if name in UNTOLD else not said
+    assert type(core_of(again)) is type(core_of(model))
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+
+
+def test_predictions_decide_where_the_file_says_nothing(tmp_path):
+    model = load("bundled")
+    turn_messages(core_of(model))
+    model.save(tmp_path)
+    with pytest.warns(MatglFillWarning, match="from before MatGL 3"):
+        again = mf.load_model(tmp_path)
+    turn_messages(core_of(again))
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
 
 
@@ -103,22 +75,6 @@ def test_the_caller_may_decide(crystals):
     with pytest.warns(MatglFillWarning):
         turned = mf.load_model(folder, legacy=True)
     assert np.abs(mf.embed(as_is, crystals) - mf.embed(turned, crystals)).max() > 1e-3
-
-
-def test_upgrade_writes_what_plain_matgl_predicts_right(tmp_path):
-    name = UPGRADED[0]
-    command = [
-        sys.executable,
-        "-m",
-        "matgl_fill",
-        "upgrade",
-        str(shared(f"models_legacy/{name}")),
-        str(tmp_path / "new"),
-    ]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    rows, crystals = published(name)
-    model = matgl.load_model(str(tmp_path / "new"))
-    assert float(model.predict_structure(crystals[0])) == pytest.approx(rows[0]["prediction"], abs=ENERGY)
 
 
 def test_the_bundled_models_have_names():

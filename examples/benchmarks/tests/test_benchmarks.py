@@ -34,12 +34,15 @@ def test_command_prints_the_tables():
     assert "after 70 crystals" in done.stdout
 
 
-def test_every_old_checkpoint_is_upgraded_exactly_or_refused():
-    reference, pool = shared("reference/legacy_predictions.json"), shared("data/mp_pool.jsonl.gz")
-    found = read_structures(pool)
+def test_every_published_model_predicts_what_it_did():
+    references = [shared(f"reference/legacy_predictions{end}.json") for end in ("", "_matgl206")]
+    found = read_structures(shared("data/mp_pool.jsonl.gz"))
     crystals = dict(zip(found.ids, found.structures, strict=True))
-    results = check_checkpoints(shared("models_legacy"), reference, crystals)
-    assert len(results) == 5
+    results = check_checkpoints([shared("models"), shared("models_legacy")], references, crystals)
+    assert len(results) == 11
     for result in results:
-        assert (result.outcome == "refused") == result.name.startswith("M3GNet"), result
-        assert "matgl_fill[dgl]" in result.reason if result.reason else result.energy < 1e-5
+        old = result.name.startswith("models_legacy")
+        assert result.outcome == ("upgraded" if old else "as it is"), result
+        assert result.energy is None or result.energy < 1e-5
+        assert result.force is None or result.force < 1e-4
+    assert [r.name for r in results if r.energy is None] == ["models/MEGNet-MP-2019.4.1-BandGap-mfi"]
