@@ -55,8 +55,8 @@ else:
     crystal = crystal * (2, 2, 2)
 crystal.calc = calc
 crystal.get_potential_energy()
-print(f"{crystal.get_chemical_formula()} at rest: novelty {calc.results['novelty']:.2f}")
-print(f"its newest atom: {calc.results['novelty_per_atom'].max():.2f}")
+print(f"{crystal.get_chemical_formula()} at rest: novelty {crystal.info['novelty']:.2f}")
+print(f"its newest atom: {crystal.arrays['novelty_per_atom'].max():.2f}")
 
 # %%
 # Heating
@@ -145,7 +145,7 @@ print(f"force error against {name}: {after.mean():.3f} eV/A, {100 * (after.mean(
 # The frames count as known from now on.
 
 crystal.get_potential_energy()
-print(f"the crystal at rest: novelty {calc.results['novelty']:.2f}")
+print(f"the crystal at rest: novelty {crystal.info['novelty']:.2f}")
 
 # %%
 # ``undo`` brings back the potential that was given. It was never changed.

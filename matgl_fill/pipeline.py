@@ -24,8 +24,11 @@ from matgl_fill.training.run_state import SEARCH, RunState, run_fingerprint
 from matgl_fill.training.supplied import supplied_crystals
 from matgl_fill.training.train import train_copy
 from matgl_fill.utils.console import Clock, console
+from matgl_fill.utils.modes import default_dtype_kept, usual_autograd
 
 
+@usual_autograd()
+@default_dtype_kept()
 def fill_tune(
     model: nn.Module,
     structures: Any = None,

@@ -127,7 +127,7 @@ def train(rows: Sequence[Row], val: Sequence[Row], elements: tuple[str, ...], se
     )
     trainer.fit(module, *MGLDataLoader(dataset(rows, elements), dataset(val, elements), batch_size=32, num_workers=0))
     potential = module.model.eval()
-    get_adapter(potential).release()
+    potential.model.feature_dict = {}
     return potential
 
 

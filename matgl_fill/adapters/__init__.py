@@ -12,7 +12,7 @@ from matgl_fill.adapters.batching import in_threads, packed
 from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.adapters.graphs import Batch, Graph, Output
 from matgl_fill.adapters.loading import load_model, make_savable
-from matgl_fill.adapters.modes import deterministic, evaluation_mode
+from matgl_fill.adapters.modes import evaluation_mode
 from matgl_fill.adapters.registry import get_adapter, register_adapter
 from matgl_fill.adapters.wrappers import core_of
 
@@ -30,7 +30,6 @@ __all__ = [
     "TensorNetAdapter",
     "backend",
     "core_of",
-    "deterministic",
     "evaluation_mode",
     "get_adapter",
     "in_threads",

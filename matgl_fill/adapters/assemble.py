@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from matgl_fill.adapters.classes import Entry, find_class
 from matgl_fill.adapters.files import ModelFiles
 from matgl_fill.errors import ModelError
+from matgl_fill.utils.modes import single_precision, usual_autograd
 
 DERIVED = (".onehot",)
 """Endings of buffers that older files hold and MatGL now derives."""
@@ -20,6 +21,8 @@ SPARE = 10**7
 """Numbers that building a model may take besides those that its weights take."""
 
 
+@usual_autograd()
+@single_precision()
 def build_model(
     files: ModelFiles,
     substitutes: Mapping[str, type[nn.Module]] | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,8 @@ from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.adapters.filled import Filled, attached, bound
 from matgl_fill.adapters.graphs import Batch, Graph, Output
 from matgl_fill.adapters.modes import evaluation_mode
-from matgl_fill.adapters.wrappers import core_of, is_potential, scale_prediction
+from matgl_fill.adapters.wrappers import copied, core_of, is_potential, scale_prediction
+from matgl_fill.utils.modes import usual_autograd
 
 
 class Adapter(ABC):
@@ -115,6 +115,11 @@ class Adapter(ABC):
         """Device of the model, to which batches are sent."""
         return next(self.core.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the model's weights, in which batches are made."""
+        return next(p.dtype for p in self.core.parameters() if p.is_floating_point())
+
     @cached_property
     def edges_per_batch(self) -> int:
         """Number of edges at which :meth:`batches` closes a batch, see :mod:`matgl_fill.adapters.batching`."""
@@ -138,8 +143,7 @@ class Adapter(ABC):
 
     def clone(self) -> Adapter:
         """Copy the adapter and its model; the copy is independent."""
-        self.release()
-        return self._on(copy.deepcopy(self.model))
+        return self._on(copied(self.model))
 
     def _on(self, model: nn.Module) -> Adapter:
         """The same adapter on another model of the same architecture."""
@@ -149,9 +153,7 @@ class Adapter(ABC):
 
     def replica(self) -> Adapter:
         """Copy the adapter for another thread, on copies of the modules that share their weights."""
-        self.release()
-        shared = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
-        twin = self._on(copy.deepcopy(self.model, shared))
+        twin = self._on(copied(self.model, (*self.model.parameters(), *self.model.buffers())))
         if "edges_per_batch" in vars(self):
             vars(twin)["edges_per_batch"] = self.edges_per_batch
         return twin
@@ -163,7 +165,6 @@ class Adapter(ABC):
 
     def filled(self, branch: Adapter | None = None, correction: KernelCorrection | None = None) -> Adapter:
         """Adapter on a copy of the model with a branch, and a correction of its energies in eV, attached."""
-        self.release()
         if correction is not None:
             model: Any = self.model
             correction = correction.scaled(1 / float(model.data_std))
@@ -187,13 +188,6 @@ class Adapter(ABC):
         other.is_branch = True
         return other
 
-    def release(self) -> None:
-        """Drop the features of the last forward pass, which hold its autograd graph and block ``copy.deepcopy``."""
-        module: Any
-        for module in (self.model, *self.cores):
-            if hasattr(module, "feature_dict"):
-                module.feature_dict = {}
-
     def unsupported_reason(self, structure: Structure) -> str | None:
         """Reason why the model cannot take ``structure``, or None."""
         return self.unknown_elements(s.symbol for s in structure.elements)
@@ -207,6 +201,7 @@ class Adapter(ABC):
         """Build one :class:`Graph` per structure, in order."""
         return [self.graph(s) for s in structures]
 
+    @usual_autograd()
     def graph(self, structure: Structure) -> Graph:
         """Build the graph of one structure by MatGL's own converter."""
         matrix = structure.lattice.matrix
@@ -218,7 +213,7 @@ class Adapter(ABC):
 
     def state_attribute(self, default: Any) -> Tensor:
         """State attribute of one crystal; the converter's default unless the model takes an index."""
-        return torch.as_tensor(np.asarray(default), dtype=torch.get_default_dtype())
+        return torch.as_tensor(np.asarray(default), dtype=torch.float32)
 
     def collate(self, graphs: Sequence[Graph]) -> Batch:
         """Join graphs into a :class:`Batch`."""
@@ -227,7 +222,9 @@ class Adapter(ABC):
 
     def joined(self, data: Any, lattice: Tensor, state: Tensor) -> Batch:
         """Make a :class:`Batch` of a backend graph that is joined already, lattices (B, 3, 3) and states (B, ...)."""
-        data, lattice, state = (x.to(self.device) for x in (data, lattice, state))
+        data, lattice, state = data.to(self.device), lattice.to(self.device, self.dtype), state.to(self.device)
+        if state.is_floating_point():
+            state = state.to(self.dtype)
         node_batch = backend.node_batch(data)
         n_atoms = torch.bincount(node_batch, minlength=len(lattice))
         return Batch(data=data, lattice=lattice, state=state, node_batch=node_batch, n_atoms=n_atoms)
@@ -302,6 +299,7 @@ class Adapter(ABC):
         """Predictions (B,) that do not grow with the cell: per atom for potentials, else as they are."""
         return prediction / n_atoms if self.is_potential else prediction
 
+    @usual_autograd()
     def embed_graphs(self, graphs: Sequence[Graph]) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (n, dim) in float32 and predictions (n,) of many graphs, in evaluation mode without gradients."""
         Z = np.empty((len(graphs), self.dim), dtype=np.float32)
@@ -318,6 +316,7 @@ class Adapter(ABC):
                 y[group] = out.prediction.cpu().numpy()
         return Z, y
 
+    @usual_autograd()
     def forces(self, graphs: Sequence[Graph]) -> np.ndarray:
         """Forces (atoms, 3) of a potential in eV/Angstrom, of all crystals in the order of the batches."""
 

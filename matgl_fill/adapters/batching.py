@@ -12,6 +12,8 @@ from pymatgen.core import Lattice, Structure
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from matgl_fill.utils.modes import one_thread, usual_autograd
+
 CACHE = 4 * 2**20
 """Largest tensor of a batch on a CPU, in bytes; larger ones are fetched from memory again and again."""
 ACCELERATOR = 256 * 2**20
@@ -95,8 +97,6 @@ def in_threads(worker: Worker, job: Callable[[Worker, Item], Result], items: Seq
     threads. Graphs are built in one thread while another computes. The worker itself does a single item, in this
     thread.
     """
-    threads = torch.get_num_threads()
-    workers = threads if worker.device.type == "cpu" else GPU_THREADS
     local = threading.local()
 
     def start() -> None:
@@ -106,12 +106,12 @@ def in_threads(worker: Worker, job: Callable[[Worker, Item], Result], items: Seq
     def run(item: Item) -> Result:
         return job(local.worker, item)
 
-    try:
+    with one_thread() as threads:
         if len(items) == 1:
-            torch.set_num_threads(1)
-            yield job(worker, items[0])
+            with usual_autograd():  # as in the threads below
+                only = job(worker, items[0])
+            yield only
             return
+        workers = threads if worker.device.type == "cpu" else GPU_THREADS
         with ThreadPoolExecutor(min(workers, max(len(items), 1)), initializer=start) as pool:
             yield from pool.map(run, items)
-    finally:
-        torch.set_num_threads(threads)

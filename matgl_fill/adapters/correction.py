@@ -31,11 +31,11 @@ class KernelCorrection(nn.Module):
 
     def __init__(self, centres: int, dim: int) -> None:
         super().__init__()
-        self.register_buffer("origin", torch.zeros(dim))
-        self.register_buffer("spread", torch.ones(dim))
-        self.register_buffer("centres", torch.zeros(centres, dim))
-        self.register_buffer("weights", torch.zeros(centres))
-        self.register_buffer("width", torch.ones(()))
+        self.register_buffer("origin", torch.zeros(dim, dtype=torch.float32))
+        self.register_buffer("spread", torch.ones(dim, dtype=torch.float32))
+        self.register_buffer("centres", torch.zeros(centres, dim, dtype=torch.float32))
+        self.register_buffer("weights", torch.zeros(centres, dtype=torch.float32))
+        self.register_buffer("width", torch.ones((), dtype=torch.float32))
 
     @property
     def size(self) -> tuple[int, int]:

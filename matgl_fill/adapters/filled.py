@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from matgl.models import QET, CHGNet, M3GNet, MEGNet, SO3Net, TensorNet, Transfo
 from torch import Tensor, nn
 
 from matgl_fill.adapters.correction import KernelCorrection, add_correction
-from matgl_fill.adapters.wrappers import core_of
+from matgl_fill.adapters.wrappers import copied, core_of
 from matgl_fill.errors import ModelError
 
 
@@ -151,7 +150,7 @@ def attached(
         branch: Fill-tuned core of the same architecture; it becomes part of the new model.
         correction: Correction of the energies, in the unit of the core's output; it becomes part of the new model.
     """
-    new = copy.deepcopy(model)
+    new = copied(model)
     core = core_of(new)
     core.__class__ = filled_class
     core._init_args |= {"tuned_branch": branch is not None, "correction": correction.size if correction else None}

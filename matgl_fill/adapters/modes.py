@@ -1,36 +1,28 @@
-"""Modes in which a model gives the same bits for the same input: evaluation mode, deterministic algorithms."""
+"""Evaluation mode, in which a model gives the same bits for the same input."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import nn
 
-
-@contextmanager
-def deterministic() -> Iterator[None]:
-    """Use PyTorch's deterministic algorithms inside the block.
-
-    Otherwise the gradient of a gather adds in no fixed order on several CPU threads, and a seed does not fix the bits.
-    """
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+from matgl_fill.adapters.wrappers import core_of
+from matgl_fill.utils.modes import deterministic, held
 
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put a model in evaluation mode, deterministic, inside the block; every submodule's mode is restored after it."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        with deterministic():
-            yield
-    finally:
-        for module, mode in modes:
+
+    def begin() -> list[tuple[nn.Module, bool]]:
+        before = [(m, m.training) for m in model.modules()]
+        model.eval()
+        return before
+
+    def end(before: list[tuple[nn.Module, bool]]) -> None:
+        for module, mode in before:
             module.training = mode
+
+    with held(("evaluation mode", id(core_of(model))), begin, end), deterministic():
+        yield

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +16,30 @@ from torch import Tensor, nn
 def core_of(model: nn.Module) -> Any:
     """Graph network inside a ``Potential`` or ``TransformedTargetModel``, or ``model`` itself."""
     return model.model if isinstance(model, Potential | TransformedTargetModel) else model
+
+
+def copied(model: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
+    """Copy a model without the features that its last call left, which hold an autograd graph and cannot be copied.
+
+    Args:
+        model: Model, wrapped or bare; it stays as it is.
+        shared: Parameters and buffers that the copy is to share with the model.
+    """
+    memo: dict[int, Any] = {id(m.feature_dict): {} for m in model.modules() if hasattr(m, "feature_dict")}
+    return copy.deepcopy(model, memo | {id(t): t for t in shared})
+
+
+@contextmanager
+def forwarding(module: nn.Module, forward: Any) -> Iterator[None]:
+    """Give a module another forward pass, inside the block."""
+    before = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if before is not None:
+            module.forward = before
 
 
 def is_potential(model: nn.Module) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,10 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError, all_properties
+from ase.outputs import Properties
+from ase.stress import full_3x3_to_voigt_6_stress
 from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 
 from matgl_fill.adapters import Adapter, Batch, backend, get_adapter
+from matgl_fill.adapters.wrappers import forwarding
 from matgl_fill.calculator.learn import FrameSet, OracleResults
 from matgl_fill.calculator.reference import LatentReference, embed_atoms
 from matgl_fill.calculator.watch import Watcher
@@ -24,9 +30,10 @@ from matgl_fill.errors import CalculationError, InputError
 from matgl_fill.report.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
 from matgl_fill.structures import StructureSet, bundled_pool, fully_periodic, read_frames, read_structures, volume_ratio
+from matgl_fill.utils.modes import default_dtype_kept, single_precision, usual_autograd
 
 LATENT = ("roughness", "novelty", "roughness_per_atom", "novelty_per_atom")
-"""Names of the results beyond MatGL's own."""
+"""Names of the properties beyond MatGL's own."""
 
 
 class FillCalculator(PESCalculator):
@@ -41,6 +48,12 @@ class FillCalculator(PESCalculator):
     15 Angstrom, and an atom far beside the cell is wrapped. Forces keep the order and the orientation of the atoms.
     The stress is the strain derivative of the energy over the volume of the atoms' own cell; where that has no
     volume there is none, and ASE says that the stress is not implemented.
+
+    ``results`` holds properties that ASE knows, so that its files and other calculators take them. The others are
+    asked for by ``get_property("novelty", atoms)``; every calculation also writes the structure's into ``atoms.info``
+    and the atoms' into ``atoms.arrays``, which go with copies of the atoms and into files.
+
+    Calculators on one potential can work in several threads, and a call of one calculator waits for another's.
 
     Units are MatGL's: energy in eV, forces in eV/Angstrom, stress positive in tension, in GPa unless
     ``stress_unit="eV/A3"``, which is what ASE's filters, barostats and phonons expect.
@@ -65,8 +78,9 @@ class FillCalculator(PESCalculator):
         >>> atoms = bulk("NaCl", "rocksalt", a=5.69)
         >>> atoms.calc = mf.FillCalculator(mf.load_model("potential"), stress_unit="eV/A3")
         >>> energy = atoms.get_potential_energy()
-        >>> sorted(set(atoms.calc.results) - {"energy", "free_energy", "forces", "stress"})
-        ['novelty', 'novelty_per_atom', 'roughness', 'roughness_per_atom']
+        >>> novelty = atoms.calc.get_property("novelty", atoms)
+        >>> sorted(atoms.info), sorted(atoms.calc.results)
+        (['novelty', 'roughness'], ['energy', 'forces', 'free_energy', 'stress'])
     """
 
     implemented_properties: list[str]
@@ -78,12 +92,15 @@ class FillCalculator(PESCalculator):
             raise InputError(f"{type(potential).__name__} predicts no energies and forces; give a MatGL Potential.")
         super().__init__(potential, **settings)
         self.implemented_properties = [*self.implemented_properties, *LATENT]
+        self.lock = threading.RLock()
+        """Held while the calculator works, so that results are those of the atoms that were given."""
         self.original = potential
         self.learnt: list[Atoms] = []
         """Frames by which the present model was fill-tuned."""
         self.watchers: list[Watcher] = []
         self.embedding: tuple[np.ndarray, np.ndarray]
         """Structure (d,) and atom (N, d) embedding of the last calculation."""
+        self._beyond_ase: dict[str, Any] = {}
         self._given = roughness
         self._source = pool
         self._results: OracleResults = {}
@@ -92,12 +109,19 @@ class FillCalculator(PESCalculator):
 
     def _use(self, potential: Potential) -> None:
         """Take a model and forget everything that depended on the last one."""
-        self.potential = potential
-        self._adapter: Adapter = get_adapter(potential)
-        self.__dict__.pop("reference", None)
-        if potential is self.original and self._first is not None:
-            self.__dict__["reference"] = self._first
-        self.reset()
+        with self.lock:
+            self.potential = potential
+            self._adapter: Adapter = get_adapter(potential)
+            self.__dict__.pop("reference", None)
+            if potential is self.original and self._first is not None:
+                self.__dict__["reference"] = self._first
+            self.reset()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "lock"}  # locks cannot be copied
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, lock=threading.RLock())
 
     @cached_property
     def pool(self) -> StructureSet:
@@ -112,6 +136,33 @@ class FillCalculator(PESCalculator):
         given = self._given if self.potential is self.original else None
         roughness = graph_roughness(pool.Z, pool.D) if given is None else given
         return LatentReference(roughness, pool.Z, *embed_atoms(self._adapter, pool.graphs))
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """A property of the atoms, calculated only if it was not yet; also those that ASE does not know.
+
+        A stress has six components, as ASE's databases need it, where that in ``results`` is MatGL's matrix.
+
+        Args:
+            name: Name of the property.
+            atoms: Atoms; those of the last calculation if not given.
+            allow_calculation: Whether to calculate; without it None is returned where the property is not known.
+
+        Raises:
+            PropertyNotImplementedError: The calculator or its potential has no such property.
+        """
+        with self.lock:
+            if name in all_properties or name not in self.implemented_properties:
+                value = super().get_property(name, atoms, allow_calculation)
+                return full_3x3_to_voigt_6_stress(value) if np.shape(value) == (3, 3) and name == "stress" else value
+            if super().get_property("energy", atoms, allow_calculation) is None:
+                return None
+            if name not in self._beyond_ase:
+                raise PropertyNotImplementedError(f"{name} is not among what the potential calculates")
+            return copy.copy(self._beyond_ase[name])
+
+    def export_properties(self) -> Properties:
+        """The results in ASE's own form, in which a stress has six components."""
+        return Properties({name: self.get_property(name) for name in self.results})
 
     def calculate(
         self, atoms: Atoms, properties: list[str] | None = None, system_changes: list[str] | None = None
@@ -128,16 +179,28 @@ class FillCalculator(PESCalculator):
             periodic = fully_periodic(atoms)
         except ValueError as error:
             raise CalculationError(f"no energy of these atoms: {error}; mend them.") from error
-        reference = self.reference
-        with self._listening() as features:
-            super().calculate(periodic, properties, system_changes)
-        if periodic is not atoms:
-            self._return_to(atoms, periodic)
-        if not (np.isfinite(self.results["energy"]) and np.isfinite(self.results["forces"]).all()):
-            self.reset()
-            raise CalculationError("the potential gives no finite energy and forces of these atoms; mend them or it.")
-        self.embedding = self._embedding(features, len(atoms))
-        self.results.update(reference.measure(*self.embedding))
+        with self.lock, usual_autograd():
+            reference = self.reference
+            with self._listening() as features, single_precision(self._adapter.core):
+                super().calculate(periodic, properties, system_changes)
+            if periodic is not atoms:
+                self._return_to(atoms, periodic)
+            if not (np.isfinite(self.results["energy"]) and np.isfinite(self.results["forces"]).all()):
+                self.reset()
+                raise CalculationError(
+                    "the potential gives no finite energy and forces of these atoms; mend them or it."
+                )
+            self.embedding = self._embedding(features, len(atoms))
+            measures = reference.measure(*self.embedding)
+            foreign = [name for name in self.results if name not in all_properties]
+            self._beyond_ase = measures | {name: self.results.pop(name) for name in foreign}
+            for name, value in self.results.items():  # ASE's database takes the bytes of any array for float64
+                self.results[name] = np.asarray(value, dtype=float) if np.ndim(value) else value
+        for name, value in measures.items():
+            if name.endswith("_per_atom"):
+                atoms.set_array(name, value, float, ())
+            else:
+                atoms.info[name] = value
 
     def _return_to(self, atoms: Atoms, periodic: Atoms) -> None:
         """Give the results of the fully periodic atoms to the caller's: the stress is one of their own volume."""
@@ -150,25 +213,32 @@ class FillCalculator(PESCalculator):
 
     @contextmanager
     def _listening(self) -> Iterator[dict[str, Any]]:
-        """Features of the core's one call, with the graph it was called on under ``"graph"``."""
-        core = self._adapter.core
+        """Features of the core's one call, with the graph it was called on under ``"graph"``.
 
-        def called(_: Any, __: Any, given: dict[str, Any]) -> None:
-            seen.update(given)
+        The call is made on twins of the potential and its core where there are any, so that the potential, which other
+        threads may use, is left alone.
+        """
+        potential, seen = self.potential, dict[str, Any]()
+        with backend.listening(self._adapter.core) as (core, features):
+            forward = core.forward
 
-        seen: dict[str, Any] = {}
-        hook = core.register_forward_pre_hook(called, with_kwargs=True)
-        try:
-            with backend.listening(core) as features:
-                yield features
-        finally:
-            hook.remove()
+            def recorded(**given: Any) -> Any:
+                seen.update(given)
+                return forward(**given)
+
+            self.potential = copy.copy(potential)
+            self.potential._modules = potential._modules | {"model": core}
+            try:
+                with forwarding(core, recorded):
+                    yield features
+            finally:
+                self.potential = potential
         features["graph"], features["state"] = seen["g"], seen.get("state_attr")
 
     def _embedding(self, features: dict[str, Any], n: int) -> tuple[np.ndarray, np.ndarray]:
         """Structure (d,) and atom (n, d) embedding; a tuned branch needs a pass of its own."""
         device = self._adapter.device
-        lattice = torch.zeros(1, 3, 3, device=device)
+        lattice = torch.zeros(1, 3, 3, dtype=torch.float32, device=device)
         node_batch = torch.zeros(n, dtype=torch.long, device=device)
         batch = Batch(features["graph"], lattice, lattice, node_batch, torch.tensor([n], device=device))
         parts = [features]
@@ -190,6 +260,7 @@ class FillCalculator(PESCalculator):
         self.watchers.append(watcher)
         return watcher
 
+    @default_dtype_kept()
     def fill(
         self,
         oracle: Any = None,

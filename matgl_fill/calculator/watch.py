@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ class LatentCalculator(Protocol):
     """Calculator that a watcher can use, such as :class:`~matgl_fill.calculator.FillCalculator`."""
 
     potential: Potential
+    lock: AbstractContextManager[Any]
+    """Held while results and embedding are read, which have to be those of the same atoms."""
     embedding: tuple[np.ndarray, np.ndarray]
     """Structure (d,) and atom (N, d) embedding of the last calculation."""
 
@@ -109,6 +112,11 @@ class Watcher:
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise InputError("the watcher has no atoms; give them when it is made or called.")
+        with self.calc.lock:
+            return self._watch(atoms)
+
+    def _watch(self, atoms: Atoms) -> bool:
+        """Measure a frame and keep it if it is rough or new."""
         self.calls += 1
         if self._measured_by is not self.calc.potential:
             self._measure_again()

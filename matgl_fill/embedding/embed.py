@@ -21,6 +21,7 @@ from matgl_fill.errors import InputError
 from matgl_fill.structures import describe_structures, read_aligned
 from matgl_fill.utils.console import track
 from matgl_fill.utils.hashing import hash_model, hash_structure
+from matgl_fill.utils.modes import usual_autograd
 from matgl_fill.utils.validation import as_int
 
 CHUNK_CRYSTALS = 256
@@ -31,6 +32,7 @@ Pooling = Literal["model", "mean", "sum", "max"]
 Layers = Literal["last", "all"]
 
 
+@usual_autograd()
 def embed(
     model: nn.Module,
     structures: Any,

@@ -85,7 +85,7 @@ def symbols(structure: Structure) -> list[str]:
 def start(adapter: Adapter, structure: Structure, parent: int, target: int, likely: Mapping[str, float]) -> Mixture:
     """Make a mixture that is nearly ``structure``, and open to the elements of ``likely`` by their fractions."""
     fractions = [likely.get(e) for e in adapter.element_types]
-    row = torch.tensor([FORBIDDEN if f is None else np.log(f + UNLIKELY) for f in fractions])
+    row = torch.tensor([FORBIDDEN if f is None else np.log(f + UNLIKELY) for f in fractions], dtype=torch.float32)
     logits = row.repeat(len(symbols(structure)), 1)
     for k, symbol in enumerate(symbols(structure)):
         logits[k, adapter.element_types.index(symbol)] += FAVOUR
@@ -139,7 +139,7 @@ def _descend(
 
     out = list(mixtures)
     with evaluation_mode(adapter.model):
-        for group, moved in zip(groups, in_threads(adapter, job, groups), strict=True):
+        for group, moved in zip(groups, in_threads(adapter.replica(), job, groups), strict=True):
             for i, m in zip(group, moved, strict=True):
                 out[i] = m
     return out

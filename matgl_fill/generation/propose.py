@@ -17,6 +17,7 @@ from matgl_fill.generation.decoder import Decoder
 from matgl_fill.generation.select import Proposal, Selection, select
 from matgl_fill.generation.targets import choose_targets
 from matgl_fill.roughness import RoughnessResult, graph_roughness
+from matgl_fill.utils.modes import usual_autograd
 from matgl_fill.utils.validation import as_int, check_seed
 
 
@@ -37,6 +38,7 @@ class SearchRequest:
     checkpoint: Path | None = None
 
 
+@usual_autograd()
 def propose(
     model: nn.Module,
     structures: Any,

@@ -145,7 +145,7 @@ def _descend(
         return a.new_zeros(n).index_add(0, part, (a * b).sum(dim=1))
 
     x = lattice.new_zeros(len(part), 3)
-    best, lowest, unit = x, torch.full_like(lattice[:, 0, 0], torch.inf), torch.ones(())
+    best, lowest, unit = x, torch.full_like(lattice[:, 0, 0], torch.inf), lattice.new_ones(())
     before: tuple[Tensor, Tensor] | None = None
     for _ in range(STEPS + 1):
         x.requires_grad_(True)

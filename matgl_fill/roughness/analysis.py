@@ -18,6 +18,7 @@ from matgl_fill.roughness.responses import ResponseFunction, make_response
 from matgl_fill.roughness.result import RoughnessResult
 from matgl_fill.roughness.similarity import neighbour_similarity
 from matgl_fill.structures import read_structures
+from matgl_fill.utils.modes import usual_autograd
 from matgl_fill.utils.scaling import Scaling
 from matgl_fill.utils.validation import check_seed
 
@@ -25,6 +26,7 @@ MIN_NEIGHBOURS = 3
 """Neighbours of each point in the graph of even the smallest pool."""
 
 
+@usual_autograd()
 def analyze_roughness(
     Z: np.ndarray,
     response: str | np.ndarray | ResponseFunction = "neighbour_similarity",

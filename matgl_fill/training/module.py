@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_swa_avg_fn
 
-from matgl_fill.adapters import Adapter, Batch, deterministic
+from matgl_fill.adapters import Adapter, Batch
 from matgl_fill.config import ResolvedTraining
 from matgl_fill.training.callbacks import EarlyStop
 from matgl_fill.training.data import Crystals, batch_rows, unpack
@@ -35,6 +35,7 @@ from matgl_fill.training.replay import Replay
 from matgl_fill.utils.checkpoint import Checkpoint
 from matgl_fill.utils.console import console
 from matgl_fill.utils.hashing import hash_model, hash_parts, hash_structure
+from matgl_fill.utils.modes import deterministic
 
 WARM_UP = 0.2
 """Fraction of the one-cycle schedule in which the learning rate rises."""
@@ -88,7 +89,6 @@ class FillModule(pl.LightningModule):
         self.steps = settings.steps
         self.adapter, self.objectives, self.replay, self.settings = adapter, objectives, replay, settings
         self.core, self.stop = adapter.core, stop
-        adapter.release()
         self.average = AveragedModel(adapter.core, avg_fn=get_swa_avg_fn()).requires_grad_(False)
         self.heads = torch.nn.ParameterList([p for o in objectives for p in o.parameters()])
         self.history: dict[str, list[float]] = {}
@@ -271,7 +271,6 @@ def fit(
             console.print(f"going on after step {module.before}", highlight=False)
         _train(module, seed)
     module.take_result()
-    adapter.release()
     return module.history
 
 

@@ -64,10 +64,12 @@ def standard_scaling(values: np.ndarray) -> Scaling[Tensor]:
 
 def fitted_head(X: Tensor, Y: Tensor) -> nn.Linear:
     """Linear layer (d -> k) that is the ridge regression of ``Y`` (n, k) on ``X`` (n, d)."""
-    A = torch.cat([X, torch.ones(len(X), 1)], dim=1).double()
+    A = torch.cat([X, X.new_ones(len(X), 1)], dim=1).double()
     penalty = torch.eye(A.shape[1], dtype=torch.float64) * HEAD_RIDGE
     W = torch.linalg.solve(A.T @ A + penalty, A.T @ Y.double()).float()
-    head = nn.utils.skip_init(nn.Linear, X.shape[1], Y.shape[1])  # draws nothing from the global generator
+    head = nn.utils.skip_init(
+        nn.Linear, X.shape[1], Y.shape[1], dtype=torch.float32
+    )  # draws nothing from the global generator
     with torch.no_grad():
         head.weight.copy_(W[:-1].T)
         head.bias.copy_(W[-1])

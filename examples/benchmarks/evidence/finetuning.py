@@ -138,7 +138,6 @@ def fine_tune(model: nn.Module, task: Task, rows: np.ndarray, test: np.ndarray, 
     before = error(untrained)
     epochs = _train(module, graphs, held, seed)
     seconds = time.perf_counter() - start
-    adapter.release()
     return Tuned(adapter.model, error(adapter.embed_graphs(tested)[0]), before, epochs, round(seconds, 1))
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from examples.benchmarks.common.fitting import fit_quietly, split_loaders
 from examples.benchmarks.common.printing import console
 from matgl_fill import get_adapter, load_model
-from matgl_fill.adapters import Adapter, deterministic
+from matgl_fill.adapters import Adapter
 from matgl_fill.embedding import embedding_seconds
 from matgl_fill.errors import InputError
 from matgl_fill.generation.augment import augmentations
@@ -33,6 +33,7 @@ from matgl_fill.training.data import unpack
 from matgl_fill.training.run_state import RunState, model_and_pool
 from matgl_fill.training.train import BACKWARD_COST, GEOMETRY_COST
 from matgl_fill.utils.files import atomic_folder
+from matgl_fill.utils.modes import deterministic
 
 Architecture = Literal["CHGNet", "QET", "SO3Net", "TensorNet"]
 ARCHITECTURES: dict[str, Any] = {
@@ -182,7 +183,6 @@ def distil(
         fit_quietly(module, [trained_on], epochs, saved, enable_checkpointing=saved is not None, **options)
     module.eval()
     found = [module.errors(batch) for batch in tested_on]
-    adapter.release()
     energy, forces = (float(torch.cat([f[k].detach().abs().flatten() for f in found]).mean()) for k in (0, 1))
     return energy, forces
 

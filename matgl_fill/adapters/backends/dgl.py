@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FunctionType, MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dgl
 import torch
@@ -17,7 +19,12 @@ from matgl.models import M3GNet
 from matgl.utils.maths import get_segment_indices_from_n
 from torch import Tensor, nn
 
+from matgl_fill.adapters.wrappers import forwarding
+from matgl_fill.utils.modes import single_precision
+
 NAME = "DGL"
+_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+"""One lock for each model."""
 BLOCK = ("edge_feat", "node_feat", "state_feat")
 """Outputs of a block of MEGNet, by the names of matgl 4."""
 
@@ -69,7 +76,7 @@ def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
     depends on those before it (1e-4 relative); here they are counted crystal by crystal, as in the single calls that
     the published checkpoints were validated with.
     """
-    with counting_by_crystal(core), listening(core) as features:
+    with listening(core) as (_, features), counting_by_crystal(core), single_precision(core):
         raw = core(g=graph, state_attr=state)
     features |= {k: graph.ndata[k] for k in ("scalar_representation",) if k in graph.ndata}
     if isinstance(getattr(core, "readout", None), WeightedAtomReadOut):  # a sum here, an average in matgl 4
@@ -127,34 +134,25 @@ def counting_by_crystal(core: Any) -> Iterator[None]:
 
 
 @contextmanager
-def forwarding(module: nn.Module, forward: Any) -> Iterator[None]:
-    """Give a module another forward pass, inside the block."""
-    before = vars(module).get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward
-        if before is not None:
-            module.forward = before
+def listening(core: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Give the core model itself, and after the block the features of its one call inside the block.
 
+    Hooks on the shared layers record them, so that one thread at a time is in the block of a model.
+    """
+    with _locks.setdefault(core, threading.RLock()):
+        if "return_all_layer_output" not in inspect.signature(core.forward).parameters:
+            with _hooked(core) as features:
+                yield core, features
+            return
+        found: dict[str, Any] = {}
+        forward = core.forward
 
-@contextmanager
-def listening(core: Any) -> Iterator[dict[str, Any]]:
-    """Record the features of a core model, which is called once inside the block."""
-    if "return_all_layer_output" not in inspect.signature(core.forward).parameters:
-        with _hooked(core) as features:
-            yield features
-        return
-    found: dict[str, Any] = {}
-    forward = core.forward
+        def recorded(**given: Any) -> Tensor:
+            found.update(forward(**given, return_all_layer_output=True))
+            return found["final"]
 
-    def recorded(**given: Any) -> Tensor:
-        found.update(forward(**given, return_all_layer_output=True))
-        return found["final"]
-
-    with forwarding(core, recorded):
-        yield found
+        with forwarding(core, recorded):
+            yield core, found
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch as GraphBatch
 
+from matgl_fill.utils.modes import single_precision
+
 NAME = "PYG"
 
 
@@ -53,15 +55,20 @@ def readout(core: Any, embedding: Tensor, n_atoms: Tensor) -> Tensor:  # noqa: A
 
 def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """Call a core model: its output (B,) and its ``feature_dict``, of which the model keeps nothing."""
-    raw = core(g=graph, state_attr=state)
-    features, core.feature_dict = core.feature_dict, {}
+    with listening(core) as (own, features), single_precision(core):
+        raw = own(g=graph, state_attr=state)
     return torch.as_tensor(raw).reshape(-1), features
 
 
 @contextmanager
-def listening(core: Any) -> Iterator[dict[str, Any]]:
-    """Record the ``feature_dict`` of a core model, which is called once inside the block; the model keeps nothing."""
-    features: dict[str, Any] = {}
-    yield features
-    features |= core.feature_dict
+def listening(core: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Give a twin of a core model, and after the block the features of its one call inside the block.
+
+    Twin and model share weights, layers and hooks. A call leaves ``feature_dict`` on the twin alone, so that threads
+    that call one model do not see each other's. What a call of MatGL's own has left on the model is dropped: it holds
+    an autograd graph, with which the model cannot be copied.
+    """
+    own, features = copy.copy(core), dict[str, Any]()
+    yield own, features
+    features |= own.feature_dict
     core.feature_dict = {}

@@ -76,13 +76,13 @@ def tangents(
     n = int(single.n_atoms[0])
     moves, cell = random_directions(n, displacements, strains, rng)
     q, p = len(moves), len(cell)
-    moves, cell = torch.cat([moves, torch.zeros(p, n, 3)]), torch.cat([torch.zeros(q, 3, 3), cell])
+    moves, cell = torch.cat([moves, moves.new_zeros(p, n, 3)]), torch.cat([cell.new_zeros(q, 3, 3), cell])
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("atoms", "along", "energy", "slopes")}
     with evaluation_mode(adapter.model), torch.no_grad(), forward_ad.dual_level():
         for rows in _chunks(q + p, max(1, ATOMS_AT_ONCE // n)):
             batch = adapter.collate([graph] * len(rows))
-            move = forward_ad.make_dual(torch.zeros(len(rows) * n, 3), moves[rows].reshape(-1, 3))
-            strain = forward_ad.make_dual(torch.zeros(len(rows), 3, 3), cell[rows])
+            move = forward_ad.make_dual(moves.new_zeros(len(rows) * n, 3), moves[rows].reshape(-1, 3))
+            strain = forward_ad.make_dual(cell.new_zeros(len(rows), 3, 3), cell[rows])
             out = adapter.forward(replace(batch, displacement=move, strain=strain))
             for value, here, change in ((out.atoms, "atoms", "along"), (out.prediction, "energy", "slopes")):
                 primal, tangent = forward_ad.unpack_dual(value)

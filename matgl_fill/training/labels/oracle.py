@@ -23,6 +23,7 @@ from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter, load_mode
 from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import MatglFillWarning, ModelError, OracleError
 from matgl_fill.utils.console import track
+from matgl_fill.utils.modes import usual_autograd
 
 SHIFT_RIDGE = 1e-3
 Source: TypeAlias = BaseCalculator | Adapter
@@ -201,16 +202,18 @@ def label(structures: Sequence[Structure], oracle: Source) -> Labels:
     return Labels(np.array(energy), forces, np.array(stress).reshape(-1, 3, 3))
 
 
+@usual_autograd()
 def _label_with_potential(structures: Sequence[Structure], adapter: Adapter) -> Labels:
     n = len(structures)
     energy, stress = np.full(n, np.nan), np.full((n, 3, 3), np.nan)
     forces = [np.full((len(s), 3), np.nan) for s in structures]
     usable = usable_crystals(adapter, (s.formula for s in structures), structures)
     for one in usable.skipped:
-        warnings.warn(f"the oracle failed on {one.where}: {one.reason}", MatglFillWarning, stacklevel=3)
+        warnings.warn(f"the oracle failed on {one.where}: {one.reason}", MatglFillWarning, stacklevel=4)
     graphs = adapter.graphs([structures[i] for i in usable.rows])
     with evaluation_mode(adapter.model):
-        for rows, batch in track(list(adapter.batches(graphs)), "labelling with the oracle"):
+        for rows in track(adapter.groups(graphs), "labelling with the oracle"):
+            batch = adapter.collate([graphs[i] for i in rows])
             index = [usable.rows[i] for i in rows]
             moving = batch.movable()
             assert moving.displacement is not None
