@@ -93,8 +93,13 @@ ON_DGL: dict[str, Callable[[], nn.Module]] = {
     "so3net": lambda: potential(so3net(target_property="atomwise", is_intensive=False)),
     "so3net_set2set": lambda: so3net(target_property="graph", is_intensive=True, readout_type="set2set"),
 }  # fmt: skip
-ON_PYG = {"tensornet_pyg": lambda: potential(tensornet())}
-ON_PYG_3 = ON_PYG | {name: ON_DGL[name] for name in ("m3gnet", "m3gnet_reduced", "megnet")}
+ON_PYG = {
+    "tensornet_pyg": lambda: potential(tensornet()),
+    "tensornet_pyg_so3": lambda: potential(tensornet(equivariance_invariance_group="SO(3)")),
+}
+ON_PYG_3 = {"tensornet_pyg": ON_PYG["tensornet_pyg"]} | {
+    name: ON_DGL[name] for name in ("m3gnet", "m3gnet_reduced", "megnet")
+}
 
 
 def structures(organic: bool) -> list[Atoms]:

@@ -32,7 +32,8 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
     * What made the file is found out from the file (:func:`matgl_fill.adapters.legacy.origin.origin_of`).
     * Where that leaves a doubt, the model is read in each way, and predictions on relaxed crystals or molecules decide
       (:func:`matgl_fill.adapters.legacy.judge.the_right_one`).
-    * Where these do not tell either, the model is read as today's MatGL reads it, with a warning.
+    * Where these do not tell either, the model is read as today's MatGL reads it if that can have made it, and as the
+      oldest that can have made it otherwise, with a warning.
 
     Args:
         name_or_path: Model directory (``model.pt``, ``state.pt``, ``model.json``), pretrained name, or ``"default"``
@@ -70,11 +71,13 @@ def _read_on_pyg(files: ModelFiles, legacy: bool | None) -> nn.Module:
     too_near = min(possible) >= MatGL.V3  # M3GNets of MatGL 3, 4.0 and 4.1 differ by 1e-4 eV/atom
     chosen = 0 if len(models) == 1 else None if too_near else the_right_one(models)
     if chosen is None:
-        chosen = len(models) - 1
+        todays = MatGL.SINCE_4_1 in possible  # if not, the oldest: MatGL 2.2 to 4.0 were in use for weeks only
+        chosen = len(models) - 1 if todays else 0
         _warn(
             f"neither its files nor its predictions say which MatGL made '{files.source}' (one of: "
-            f"{', '.join(map(str, possible))}), and it means something else to each; it is read as by the newest of "
-            "them. Say load_model(..., legacy=True) for the oldest or legacy=False for today's."
+            f"{', '.join(map(str, possible))}), and it means something else to each; it is read as by the "
+            f"{'newest' if todays else 'oldest'} of them. Say load_model(..., legacy=True) for the oldest or "
+            "legacy=False for today's."
         )
     elif readings[chosen] != TODAYS:
         made_by = origins[readings[chosen]]

@@ -47,6 +47,7 @@ MADE_BY: dict[str, set[MatGL]] = {
     "saved_by_matgl_2/tensornet_dgl": {MatGL.UNTIL_2_1},
     "saved_by_matgl_2/tensornet_dgl_molecules": {MatGL.UNTIL_2_1},
     "saved_by_matgl_2/tensornet_pyg": {MatGL.UNTIL_2_1},
+    "saved_by_matgl_2/tensornet_pyg_so3": {MatGL.UNTIL_2_1},
     "saved_by_matgl_2/so3net": {MatGL.UNTIL_2_1, MatGL.V2_2, MatGL.V3},
     "saved_by_matgl_2/so3net_set2set": {MatGL.UNTIL_2_1, MatGL.V2_2, MatGL.V3},
     "saved_by_matgl_3/m3gnet": {MatGL.V3},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import ase.build
 import ase.io
@@ -15,13 +14,13 @@ import torch
 from ase import Atoms
 from helpers import DGL, SAVED_BY_MATGL_2, shared
 from matgl.ext.ase import PESCalculator
+from matgl.models import QET
 from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.transform import Rotation
 
 import matgl_fill as mf
 from matgl_fill.adapters import core_of
-from matgl_fill.adapters.assemble import build_model
-from matgl_fill.adapters.files import read_files
+from matgl_fill.errors import MatglFillWarning
 from matgl_fill.testing import batch_of, double_precision, relative
 
 pytestmark = pytest.mark.skipif(DGL, reason="on DGL old checkpoints run on the MatGL of their time")
@@ -41,10 +40,6 @@ def results(potential, atoms: Atoms, charge: float = 0.0) -> dict[str, np.ndarra
     return atoms.calc.results
 
 
-def old_qet(folder: Path):
-    return build_model(read_files(folder), {"QET": LegacyQET}).eval()
-
-
 @pytest.fixture(params=["qet", "qet_so3"])
 def folder(request):
     return SAVED_BY_MATGL_2 / request.param
@@ -52,7 +47,8 @@ def folder(request):
 
 @pytest.fixture
 def old(folder):
-    return old_qet(folder)
+    with pytest.warns(MatglFillWarning, match="from before MatGL 3"):
+        return mf.load_model(folder, legacy=True).eval()
 
 
 @pytest.fixture
@@ -178,9 +174,28 @@ def test_the_calculator_gives_the_same_energy_and_an_embedding(old, crystals):
     assert relative(atoms.calc.embedding[0], Z[0]) < 1e-6
 
 
-def test_published_potential_predicts_what_it_did(recwarn):
+def test_untold_it_is_read_as_of_its_time_with_a_warning(folder):
+    """Weights are random and MatGL 2.1, 2.2 and 3.0 write the same files on DGL; the last two lived for weeks."""
+    with pytest.warns(MatglFillWarning, match="neither its files nor its predictions .* as by the oldest"):
+        assert isinstance(core_of(mf.load_model(folder)), LegacyQET)
+    assert type(core_of(mf.load_model(folder, legacy=False))) is QET
+
+
+@pytest.mark.parametrize(("version", "said"), [(2, "is from before MatGL 3"), (3, "MatGL until 2.1")])
+def test_published_potential_is_known_by_its_files_and_read_right_without(version, said, tmp_path):
+    """Version 2 of ``Potential`` is from before MatGL 2.0, version 3 of any until 3.0."""
+    for file in shared("models_legacy/QET-MatQ-PES").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    described = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(described | {"@model_version": version}))
+    with pytest.warns(MatglFillWarning, match=said):
+        assert isinstance(core_of(mf.load_model(tmp_path)), LegacyQET)
+
+
+@pytest.mark.filterwarnings("ignore::matgl_fill.errors.MatglFillWarning")
+def test_published_potential_predicts_what_it_did():
     """QET-MatQ-PES on 30 relaxed crystals, whose predictions by MatGL 2.0.6 lie in shared/."""
-    potential = old_qet(shared("models_legacy/QET-MatQ-PES"))
+    potential = mf.load_model(shared("models_legacy/QET-MatQ-PES")).eval()
     rows = json.loads(shared("reference/legacy_predictions_matgl206.json").read_text())["QET-MatQ-PES"]
     pool = mf.read_structures(shared("data/mp_pool.jsonl.gz"))
     index = {name: i for i, name in enumerate(pool.ids)}

@@ -80,7 +80,7 @@ def read_as(files: ModelFiles, reading: Reading) -> ModelFiles:
         state = {name.replace(old, new): tensor for name, tensor in state.items()}
     state = {name: tensor for name, tensor in state.items() if UNUSED not in name}
     if reading.turned:
-        state = turned(core.name, state)
+        state = turned(core.name, state, core.args.get("equivariance_invariance_group", "O(3)"))
     if reading.legacy:
         legacy: type[Any] = LEGACY[core.name]
         args = dict(core.args) | dict(reading.settings)
