@@ -87,9 +87,8 @@ def _errors(
 
 
 def _molecule(row: Mapping[str, Any]) -> Structure:
-    """A molecule alone in a cell."""
-    positions = np.array(row["positions"]) + BOX / 2
-    return Structure(Lattice.cubic(BOX), row["numbers"], positions, coords_are_cartesian=True)
+    """A molecule alone in a cell, where it was: elsewhere its coordinates round otherwise."""
+    return Structure(Lattice.cubic(BOX), row["numbers"], row["positions"], coords_are_cartesian=True)
 
 
 def check_checkpoints(
