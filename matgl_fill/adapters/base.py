@@ -15,12 +15,21 @@ from pymatgen.core import Lattice, Structure
 from torch import Tensor, nn
 
 from matgl_fill.adapters.backends import backend
-from matgl_fill.adapters.batching import edges_within_budget, in_threads, packed, probe_crystal
+from matgl_fill.adapters.batching import (
+    FEW_EDGES,
+    PEAK,
+    edges_within_budget,
+    in_threads,
+    packed,
+    probe_crystal,
+    tensor_budget,
+)
 from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.adapters.filled import Filled, attached, bound
 from matgl_fill.adapters.graphs import Batch, Graph, Output
 from matgl_fill.adapters.modes import evaluation_mode
 from matgl_fill.adapters.wrappers import copied, core_of, is_potential, scale_prediction
+from matgl_fill.utils.machine import memory_bytes
 from matgl_fill.utils.modes import usual_autograd
 
 
@@ -190,7 +199,28 @@ class Adapter(ABC):
 
     def unsupported_reason(self, structure: Structure) -> str | None:
         """Reason why the model cannot take ``structure``, or None."""
-        return self.unknown_elements(s.symbol for s in structure.elements)
+        if reason := self.unknown_elements(s.symbol for s in structure.elements):
+            return reason
+        return self.oversize_reason(self.expected_edges(len(structure), structure.volume))
+
+    def expected_edges(self, n_atoms: int, volume: float) -> float:
+        """Number of edges of a crystal of uniform density, from its number of atoms and its volume (A^3)."""
+        return float(n_atoms**2 * 4 / 3 * np.pi * self.cutoff**3 / volume)
+
+    def oversize_reason(self, n_edges: float, gradients: bool = False) -> str | None:
+        """Reason why a crystal alone needs more than half of the memory of this machine or accelerator, or None.
+
+        Args:
+            n_edges: Number of its edges, which may be an estimate made before its graph is.
+            gradients: Whether forces are wanted, for which the pass is remembered.
+        """
+        if n_edges < FEW_EDGES:
+            return None
+        needed = n_edges * tensor_budget(self.device) / self.edges_per_batch * PEAK[gradients]
+        allowed = memory_bytes(self.device) / 2
+        if needed <= allowed:
+            return None
+        return f"too large: {n_edges:.1e} edges take {needed / 1e9:.0f} GB, and {allowed / 1e9:.0f} GB are allowed here"
 
     def unknown_elements(self, symbols: Iterable[str]) -> str | None:
         """Name the elements that the model does not support, in words; None if it supports all."""
@@ -230,8 +260,11 @@ class Adapter(ABC):
         return Batch(data=data, lattice=lattice, state=state, node_batch=node_batch, n_atoms=n_atoms)
 
     def groups(self, graphs: Sequence[Graph], max_crystals: int | None = None) -> list[list[int]]:
-        """Group the indices of graphs into batches by size, under the edge budget or of ``max_crystals`` each."""
-        sizes = [g.n_edges for g in graphs]
+        """Group the indices of graphs into batches by size, or of ``max_crystals`` each.
+
+        A batch has at most ``edges_per_batch`` edges, and no more atoms than that; a crystal that has more goes alone.
+        """
+        sizes = [max(g.n_edges, g.n_atoms) for g in graphs]
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
         if max_crystals is not None:
             return packed(order, sizes.__getitem__, np.inf, max_crystals)

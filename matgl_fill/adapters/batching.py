@@ -18,6 +18,10 @@ CACHE = 4 * 2**20
 """Largest tensor of a batch on a CPU, in bytes; larger ones are fetched from memory again and again."""
 ACCELERATOR = 256 * 2**20
 """Largest tensor of a batch on an accelerator, in bytes; large batches are faster there."""
+PEAK = {False: 8, True: 20}
+"""Peak memory of a pass over its largest tensor, without and with gradients (measured with MEGNet and TensorNet)."""
+FEW_EDGES = 10**5
+"""A crystal with fewer edges is not too large for any machine."""
 GPU_THREADS = 2
 """Number of threads on an accelerator: one builds graphs while the other waits for the accelerator."""
 
@@ -71,8 +75,12 @@ def edges_within_budget(forward: Callable[[], Any], n_edges: int, device: torch.
     """
     with torch.no_grad(), _Largest() as largest:
         forward()
-    budget = CACHE if device.type == "cpu" else ACCELERATOR
-    return max(1, budget * n_edges // largest.bytes)
+    return max(1, tensor_budget(device) * n_edges // largest.bytes)
+
+
+def tensor_budget(device: torch.device) -> int:
+    """Bytes of the largest tensor of a batch."""
+    return CACHE if device.type == "cpu" else ACCELERATOR
 
 
 class _Largest(TorchDispatchMode):

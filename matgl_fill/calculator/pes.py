@@ -179,6 +179,9 @@ class FillCalculator(PESCalculator):
             periodic = fully_periodic(atoms)
         except ValueError as error:
             raise CalculationError(f"no energy of these atoms: {error}; mend them.") from error
+        edges = self._adapter.expected_edges(len(periodic), periodic.get_volume())
+        if reason := self._adapter.oversize_reason(edges, gradients=True):
+            raise CalculationError(f"{reason}; use fewer atoms or a machine with more memory.")
         with self.lock, usual_autograd():
             reference = self.reference
             with self._listening() as features, single_precision(self._adapter.core):

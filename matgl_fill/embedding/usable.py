@@ -35,7 +35,7 @@ def graph_or_reason(adapter: Adapter, structure: Structure) -> Graph | str:
     if alone := graph.isolated_atoms():
         symbol = structure[alone[0]].specie.symbol
         return f"atom {alone[0]} ({symbol}) has no neighbour within {adapter.cutoff:g} A"
-    return graph
+    return adapter.oversize_reason(graph.n_edges) or graph
 
 
 def usable_crystals(
