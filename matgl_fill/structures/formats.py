@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import re
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import ase.io
 from ase import Atoms
 
 from matgl_fill.errors import InputError
@@ -19,6 +17,7 @@ from matgl_fill.structures.cif import parse_cif
 from matgl_fill.structures.containers import rows_in
 from matgl_fill.structures.poscar import parse_poscar
 from matgl_fill.structures.sets import Remark
+from matgl_fill.structures.xyz import parse_xyz
 
 READABLE = ".cif, POSCAR*/CONTCAR*/.vasp/.poscar, .xyz/.extxyz, .json, .jsonl (each also .gz) or ase .db"
 
@@ -82,24 +81,7 @@ def _parse_poscar(path: Path) -> Iterator[Any]:
 
 
 def _parse_xyz(path: Path) -> Iterator[Any]:
-    """Each frame on its own, so that a bad one does not hide the others."""
-    lines = _text(path).splitlines()
-    start = 0
-    while start < len(lines):
-        if not lines[start].strip():
-            start += 1
-            continue
-        if not lines[start].strip().isdecimal():
-            yield ValueError(f"line {start + 1}: not a number of atoms; the rest of the file is not read")
-            return
-        stop = start + 2 + int(lines[start])
-        try:
-            if stop > len(lines):
-                raise ValueError(f"line {start + 1}: {lines[start].strip()} atoms announced, but the file ends before")
-            yield ase.io.read(io.StringIO("\n".join(lines[start:stop]) + "\n"), format="extxyz")
-        except Exception as error:
-            yield error
-        start = stop
+    yield from parse_xyz(_text(path))
 
 
 def _parse_json(path: Path) -> Iterator[Any]:
@@ -115,6 +97,18 @@ def _parse_jsonl(path: Path) -> Iterator[Any]:
                 yield json.loads(line)
             except ValueError as error:
                 yield ValueError(f"line {number}: unreadable JSON: {error}")
+
+
+def frames_of_xyz(path: Path) -> Iterator[Atoms]:
+    """Frames of an extended XYZ file.
+
+    Raises:
+        Exception: A frame cannot be read.
+    """
+    for frame in parse_xyz(_text(path)):
+        if isinstance(frame, Exception):
+            raise frame
+        yield frame
 
 
 def frames_of_db(path: Path) -> Iterator[Atoms]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from pymatgen.core import Lattice, Structure
 
+from matgl_fill.structures.numerals import check_numerals, number_in
 from matgl_fill.structures.sets import Remark
 
 
@@ -16,6 +17,7 @@ def parse_poscar(text: str) -> Iterator[Structure | Remark | Exception]:
     from pymatgen.io.vasp.inputs import Poscar
 
     lines = text.splitlines()
+    _check(lines)
     factors = _scale_factors(lines)
     if factors is not None:
         lines[1] = "1.0"
@@ -30,6 +32,31 @@ def parse_poscar(text: str) -> Iterator[Structure | Remark | Exception]:
         return
     yield structure
     yield from map(Remark, dict.fromkeys(notes))
+
+
+def _check(lines: list[str]) -> None:
+    """Check what pymatgen does not.
+
+    Raises:
+        ValueError: Elements are numbers, a number has an underscore, or a coordinate follows that no count counts.
+    """
+    check_numerals(word for line in [*lines[1:5], *lines[7:]] for word in line.split())
+    counts = next((k for k in (5, 6) if _are_counts(lines[k : k + 1])), None)
+    if counts is None:
+        return  # pymatgen says what is wrong
+    if counts == 6 and any(word[0].isdigit() for word in lines[5].split()):
+        raise ValueError(f"POSCAR has '{lines[5].strip()}' for elements; write their symbols")
+    first = counts + (3 if lines[counts + 1 : counts + 2] and lines[counts + 1].strip()[:1] in ("s", "S") else 2)
+    total = sum(int(word) for word in lines[counts].split())
+    if more := [
+        word for word in "".join(lines[first + total : first + total + 1]).split() if number_in(word) is not None
+    ]:
+        raise ValueError(f"POSCAR counts {total} atoms, but line {first + total + 1} follows with {' '.join(more)}")
+
+
+def _are_counts(line: list[str]) -> bool:
+    words = "".join(line).split()
+    return bool(words) and all(word.isdecimal() for word in words)
 
 
 def _scale_factors(lines: list[str]) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from pymatgen.core import Structure
 from matgl_fill.errors import InputError, MatglFillWarning
 from matgl_fill.structures.containers import is_crystal, rows_in
 from matgl_fill.structures.convert import convert
-from matgl_fill.structures.formats import frames_of_db, items_in
+from matgl_fill.structures.formats import frames_of_db, frames_of_xyz, items_in
 from matgl_fill.structures.sets import Remark, Skipped, StructureSet, reason_of, unique
 
 
@@ -128,6 +128,8 @@ def read_frames(source: str | Path | Atoms | Iterable[Atoms]) -> list[Atoms]:
     try:
         if Path(source).suffix.lower() == ".db":
             return list(frames_of_db(Path(source)))
+        if Path(source).name.lower().removesuffix(".gz").endswith("xyz"):
+            return list(frames_of_xyz(Path(source)))
         return ase.io.read(source, index=":")
     except Exception as error:  # ASE's readers raise whatever they meet
         raise InputError(f"'{source}' holds no frames that ASE can read: {error}.") from error
