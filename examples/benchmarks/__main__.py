@@ -8,7 +8,7 @@ import typer
 
 from examples.benchmarks.embedding import checkpoints, throughput
 from examples.benchmarks.evidence import commands as evidence
-from examples.benchmarks.evidence import finetuning
+from examples.benchmarks.evidence import finetuning, guarding
 from examples.benchmarks.generation import decoding, moves, relaxation
 from examples.benchmarks.potentials import calculator, distillation, frames, heating, labels, physics
 from examples.benchmarks.roughness import commands as roughness
@@ -19,6 +19,7 @@ app.add_typer(evidence.app, name="evidence")
 app.add_typer(measures.app, name="measures")
 COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": finetuning.finetune,
+    "guard": guarding.guard_command,
     "distil": distillation.distil_command,
     "labels": labels.labels_command,
     "heating": heating.heating,

@@ -110,7 +110,8 @@ class GuardConfig(_Settings):
     """Budgets of the guard, measured on a part of the pool that training never sees."""
 
     holdout: float = Field(default=0.2, gt=0, lt=1)
-    """Fraction of the pool that training never sees, and on which the guard judges."""
+    """Fraction of the pool that training never sees, and on which the guard judges; of a small pool it is more, 60
+    crystals or half of the pool."""
     max_prediction_drift: float = Field(default=0.05, ge=0)
     """Largest mean absolute change of the model's own prediction on the held-out pool, over the standard deviation of
     that prediction."""
@@ -123,6 +124,10 @@ class GuardConfig(_Settings):
     standardised dimensions, as a fraction of what the same map recovers from the original."""
     max_proxy_loss: float = Field(default=1.0, ge=0)
     """Largest significant rise of the error (percent MAE) of a label-free proxy probe, or of all of them on average."""
+    must_gain: bool | None = None
+    """Whether the mean error of the proxy probes has to fall significantly, and not only to keep its budget; then the
+    weight of the tuned model by which it falls most is taken. By default where ``lr`` or ``steps`` is larger than its
+    default, or where fewer than 60 crystals can judge."""
 
 
 class ResolvedTraining(TrainingConfig):

@@ -76,20 +76,37 @@ class Pool:
             D=self.D[index],
         )
 
+    def joined(self, other: Pool) -> Pool:
+        """This pool followed by another of the same model; ``skipped`` and the times stay this one's."""
+        return replace(
+            self,
+            structures=[*self.structures, *other.structures],
+            ids=[*self.ids, *other.ids],
+            graphs=[*self.graphs, *other.graphs],
+            Z=np.vstack([self.Z, other.Z]),
+            y=np.concatenate([self.y, other.y]),
+            D=np.vstack([self.D, other.D]),
+        )
 
-def prepare_pool(adapter: Adapter, source: Any) -> Pool:
+
+def prepare_pool(adapter: Adapter, source: Any, least: int = MIN_POOL) -> Pool:
     """Read crystals, drop those the model cannot take (with the reason), embed and describe the rest.
 
+    Args:
+        adapter: Adapter of the model.
+        source: Anything :func:`matgl_fill.read_structures` takes.
+        least: Least number of usable crystals.
+
     Raises:
-        InputError: There are fewer than ``MIN_POOL`` usable crystals.
+        InputError: There are fewer usable crystals than that.
     """
     data = read_structures(source)
     usable = usable_crystals(adapter, data.ids, data.structures, graphs=True)
     skipped = [*data.skipped, *usable.skipped]
-    if len(usable.rows) < MIN_POOL:
+    if len(usable.rows) < least:
         first = "; ".join(f"{s.where}: {s.reason}" for s in skipped[:3])
         raise InputError(
-            f"{len(usable.rows)} usable crystals, at least {MIN_POOL} are needed; give more structures."
+            f"{len(usable.rows)} usable crystals, at least {least} are needed; give more structures."
             + (f" Skipped: {first}" if first else "")
         )
     start = time.perf_counter()

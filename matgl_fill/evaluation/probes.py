@@ -47,25 +47,38 @@ def _squared_distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
 def kernel_ridge(X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> np.ndarray:
     """Predict by Gaussian kernel ridge regression.
 
-    Leave-one-out on the training part chooses the width (times the median distance) and the penalty.
+    Leave-one-out on the training part chooses the width (times the median distance) and the penalty, for each property.
 
     With K = V diag(e) V', the leave-one-out residuals are ((K + aI)^-1 y)_i / ((K + aI)^-1)_ii.
+
+    Args:
+        X: Features of the training part, (n, d).
+        y: One property (n,) or several (n, k).
+        X_test: Features of the m crystals to predict, (m, d).
+
+    Returns:
+        Predictions, (m,) or (m, k).
     """
     D, D_test = _squared_distances(X, X), _squared_distances(X_test, X)
-    median = np.median(D[np.triu_indices(len(X), 1)])
-    mean = y.mean()
-    best = (np.inf, np.zeros(len(X)), 1.0)
-    for width in KERNEL_WIDTHS:
-        scale = 1 / (2 * median * width**2)
-        e, V = np.linalg.eigh(np.exp(-D * scale))
-        Vy, V2 = V.T @ (y - mean), V**2
-        for alpha in KERNEL_ALPHAS:
-            inverse = 1 / (np.maximum(e, 0) + alpha)
-            weights = V @ (inverse * Vy)
-            error = float(np.mean(np.abs(weights / (V2 @ inverse))))
-            if error < best[0]:
-                best = (error, weights, scale)
-    return mean + np.exp(-D_test * best[2]) @ best[1]
+    median = np.median(D[np.triu_indices(len(X), 1)]) or 1.0
+    scales = [1 / (2 * median * width**2) for width in KERNEL_WIDTHS]
+    spectra = [(scale, *np.linalg.eigh(np.exp(-D * scale))) for scale in scales]
+    kernels = {scale: np.exp(-D_test * scale) for scale in scales}
+
+    def predicted(column: np.ndarray) -> np.ndarray:
+        mean = column.mean()
+        best = (np.inf, np.zeros(len(X)), scales[0])
+        for scale, e, V in spectra:
+            Vy, V2 = V.T @ (column - mean), V**2
+            for alpha in KERNEL_ALPHAS:
+                inverse = 1 / (np.maximum(e, 0) + alpha)
+                weights = V @ (inverse * Vy)
+                error = float(np.mean(np.abs(weights / (V2 @ inverse))))
+                if error < best[0]:
+                    best = (error, weights, scale)
+        return mean + kernels[best[2]] @ best[1]
+
+    return predicted(y) if y.ndim == 1 else np.column_stack([predicted(column) for column in y.T])
 
 
 def mlp(X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> np.ndarray:

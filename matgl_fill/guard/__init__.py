@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from matgl_fill.guard.checks import Check, significant_loss
 from matgl_fill.guard.guard import Guard, Verdict
+from matgl_fill.guard.package_crystals import package_crystals
 
-__all__ = ["Check", "Guard", "Verdict", "significant_loss"]
+__all__ = ["Check", "Guard", "Verdict", "package_crystals", "significant_loss"]

@@ -24,8 +24,8 @@ class Verdict:
         accepted: Whether the tuned model, possibly interpolated, is handed over.
         alpha: Weight of the tuned model; 0 means the original.
         checks: Measures at ``alpha``, or at the smallest weight tried if none passed.
-        tried: Every weight tried, with the names of the measures that failed; the last may be one that passed and was
-            no better.
+        tried: Every weight tried, with the names of the measures that failed; those without one that are not ``alpha``
+            passed and were no better.
     """
 
     accepted: bool
@@ -47,10 +47,14 @@ class Guard:
         pool: The n held-out pool crystals, with the original's embedding and predictions; neither objectives nor replay
             saw them.
         budgets: Changes that are allowed.
+        more: Further crystals that training did not see, on which embeddings are judged too.
+        must_gain: Whether the embedding has to become better, and not only to lose nothing.
     """
 
-    def __init__(self, adapter: Adapter, pool: Pool, budgets: GuardConfig) -> None:
-        self.held_out = HeldOutChecks(adapter, pool, budgets)
+    def __init__(
+        self, adapter: Adapter, pool: Pool, budgets: GuardConfig, more: Pool | None = None, must_gain: bool = False
+    ) -> None:
+        self.held_out = HeldOutChecks(adapter, pool, budgets, more, must_gain)
 
     def checks(self, adapter: Adapter) -> tuple[Check, ...]:
         """Every measure of one candidate model; one alone where its training diverged."""
@@ -65,7 +69,9 @@ class Guard:
         """Interpolate from the tuned model towards the original until every check passes (WiSE-FT, arXiv 2109.01903).
 
         The interpolation goes on from there as long as the errors of the proxy probes fall significantly: a change
-        that spoils an embedding at a large weight may improve it at a small one.
+        that spoils an embedding at a large weight may improve it at a small one. Where the embedding has to gain,
+        every weight is tried, and of those that pass the one by which it gains most is taken: one among the large
+        weights may pass by chance while those around it fail.
 
         Args:
             original: Adapter of the original model.
@@ -83,13 +89,19 @@ class Guard:
             candidate = self._candidate(alpha, original, tuned, correction)
             checks, errors = self.held_out.measure(candidate)
             tried[alpha] = tuple(c.measure for c in checks if not c.passed)
-            if best and (tried[alpha] or significant_loss(errors, best[2]) <= 0):
-                break
-            if not tried[alpha]:
+            if not tried[alpha] and (best is None or self._better(errors, best[2])):
                 best = candidate, Verdict(True, alpha, checks, tried), errors
                 if tuned is None or not self.held_out.names:  # a correction alone leaves the embedding as it is
                     break
+            elif best and not self.held_out.must_gain:
+                break
         return best[:2] if best else (original.clone(), Verdict(False, 0.0, checks, tried))
+
+    def _better(self, errors: np.ndarray, least: np.ndarray) -> bool:
+        """Whether errors of the probes (2k, m) are lower than the lowest before: significantly, or most of all."""
+        if self.held_out.must_gain:
+            return self.held_out.gain(errors) > self.held_out.gain(least)
+        return significant_loss(errors, least) > 0
 
     def _candidate(
         self, alpha: float, original: Adapter, tuned: Adapter | None, correction: KernelCorrection | None

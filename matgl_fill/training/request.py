@@ -42,6 +42,14 @@ class FillRequest:
     seed: int
     settings: ResolvedConfig
 
+    @property
+    def beyond_defaults(self) -> bool:
+        """Whether the learning rate or the number of steps is larger than the model's default."""
+        given, adapter = self.settings.training, self.adapter
+        plain = FillConfig.make({"form": given.form})
+        usual = plain.resolved(adapter.is_potential, adapter.training_replay, adapter.training_rate).training
+        return given.lr > usual.lr or given.steps > usual.steps
+
     @classmethod
     def checked(
         cls, adapter: Adapter, n: Any, objective: str, oracle: Any, seed: Any, config: Any, labelled: bool

@@ -11,7 +11,7 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.config import ResolvedTraining
 from matgl_fill.embedding import Pool
 from matgl_fill.generation import Proposal
-from matgl_fill.guard import Guard, Verdict
+from matgl_fill.guard import Guard, Verdict, package_crystals
 from matgl_fill.training.build import ObjectiveSet, build_objectives
 from matgl_fill.training.callbacks import EarlyStop
 from matgl_fill.training.correction.solve import CorrectionOutcome, can_correct, make_correction
@@ -26,6 +26,11 @@ from matgl_fill.utils.console import console
 
 MAX_HOLDOUT = 400
 """Largest number of crystals that the guard judges on; more cost time and decide nothing."""
+FEW = 60
+"""Number of crystals below which a guard has few to judge by: as many are held out of a small pool, up to half of it,
+and where fewer can judge the probes have to gain."""
+LEAST_JUDGED = 200
+"""Number of crystals up to which the guard judges by the package's own too where fewer are held out."""
 BACKWARD_COST = 3.0
 """Approximate cost of a training pass, in embedding passes."""
 GEOMETRY_COST = 3
@@ -125,8 +130,8 @@ def train_copy(
     """
     adapter, settings, rng = request.adapter, request.settings.training, np.random.default_rng(request.seed)
     budgets = request.settings.guard
-    held, rest = _parted(len(pool), budgets.holdout, rng)
-    guard = Guard(adapter, pool.subset(held), budgets)
+    held, rest = parted(len(pool), budgets.holdout, rng)
+    guard = make_guard(request, pool, held)
     training_set = make_training_set(proposals, labels, pool, rest, settings, rng)
     tuned = adapter.tuned_branch() if settings.form == "add" else adapter.clone()
     read = pool
@@ -148,11 +153,28 @@ def train_copy(
     return TrainingOutcome(tuned, history, stop, objectives, correction, guard)
 
 
-def _parted(n: int, holdout: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def parted(n: int, holdout: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Rows that are held out for the guard, and those that training may see."""
     order = rng.permutation(n)
-    cut = min(max(int(holdout * n), 5), MAX_HOLDOUT)
+    cut = min(max(int(holdout * n), min(FEW, n // 2)), MAX_HOLDOUT)
     return order[:cut], order[cut:]
+
+
+def make_guard(request: FillRequest, pool: Pool, held: np.ndarray) -> Guard:
+    """The guard of a run; it asks for a gain where the training is unusual, or where few crystals can tell a loss.
+
+    A correction leaves the embedding as it is, and nothing is asked of that.
+
+    Args:
+        request: Checked request of the run.
+        pool: Pool of the run.
+        held: Rows of the pool that are held out.
+    """
+    budgets, corrects = request.settings.guard, request.settings.training.form == "correct"
+    more = None if corrects else package_crystals(request.adapter, pool, LEAST_JUDGED - len(held))
+    few = len(held) + len(more or ()) < FEW
+    must_gain = (request.beyond_defaults or few) if budgets.must_gain is None else budgets.must_gain
+    return Guard(request.adapter, pool.subset(held), budgets, more, must_gain and not corrects)
 
 
 def _edges(objectives: ObjectiveSet, replay: Replay, settings: ResolvedTraining) -> float:

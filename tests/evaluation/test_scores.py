@@ -35,6 +35,18 @@ def test_the_network_learns_a_line_and_a_curve():
         assert np.abs(mlp(X[:800], target[:800], X[800:]) - target[800:]).mean() < 0.2 * target.std()
 
 
+def test_kernel_ridge_of_several_properties_is_that_of_each():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    Y = np.column_stack([np.sin(X[:, 0]), X[:, 1] + rng.normal(size=60)])
+    together = kernel_ridge(X[:50], Y[:50], X[50:])
+    np.testing.assert_array_equal(together, np.column_stack([kernel_ridge(X[:50], y, X[50:]) for y in Y[:50].T]))
+
+
+def test_kernel_ridge_of_crystals_that_are_all_the_same_is_their_mean():
+    np.testing.assert_allclose(kernel_ridge(np.zeros((6, 3)), np.arange(6.0), np.zeros((2, 3))), 2.5)
+
+
 def test_kernel_ridge_leave_one_out_picks_what_brute_force_picks():
     """The prediction is that of one of the grid's settings, and no other setting has a lower leave-one-out error."""
     from sklearn.kernel_ridge import KernelRidge

@@ -10,8 +10,9 @@ from pymatgen.core import Lattice, Structure
 
 import matgl_fill as mf
 from matgl_fill.config import FillConfig, GuardConfig
-from matgl_fill.guard import Guard
-from matgl_fill.guard.checks import FORCE_LEAST, recovery, significant_loss
+from matgl_fill.evaluation import tasks_named
+from matgl_fill.guard import Guard, package_crystals
+from matgl_fill.guard.checks import FORCE_LEAST, kernel_errors, probe_errors, recovery, significant_loss
 from matgl_fill.guard.guard import ALPHAS, interpolate
 from matgl_fill.structures import bundled
 
@@ -164,3 +165,97 @@ def test_recovery_is_one_for_a_rotation_and_none_for_noise():
     Q = np.linalg.qr(rng.normal(size=(6, 6)))[0]
     assert recovery(Z @ Q, Z) > 0.999
     assert recovery(rng.normal(size=(300, 6)), Z) < 0.05
+
+
+def test_a_gain_is_asked_for_only_where_it_is_to_be_shown(model, pool):
+    """An untrained copy of MEGNet holds more than its original, a repetition of the original's embedding does not."""
+    adapter = mf.get_adapter(model)
+    held = pool_of(adapter, pool.structures)
+    asking, plain = Guard(adapter, held, GuardConfig(), must_gain=True), Guard(adapter, held, GuardConfig())
+    assert asking.judge(adapter, adapter.tuned_branch())[1].accepted
+    repeated = adapter.clone()  # as a model that overwrites the original
+    assert plain.judge(adapter, repeated)[1].accepted
+    kept, verdict = asking.judge(adapter, repeated)
+    assert not verdict.accepted
+    assert set(verdict.tried.values()) == {("gain of all proxy probes",)}
+    assert same(weights(kept.model), weights(model))
+
+
+def test_where_a_gain_is_asked_for_the_weight_that_gains_most_is_taken(model, pool):
+    adapter = mf.get_adapter(model)
+    guard = Guard(adapter, pool_of(adapter, pool.structures), GuardConfig(), must_gain=True)
+    spoiled = with_noise(adapter.tuned_branch(), 3)
+    _, verdict = guard.judge(adapter, spoiled)
+    assert verdict.accepted
+    assert list(verdict.tried) == list(ALPHAS)
+    passed = [alpha for alpha, failed in verdict.tried.items() if not failed]
+    assert len(passed) > 1
+    gains = {}
+    for alpha in passed:
+        errors = guard.held_out.measure(adapter.filled(interpolate(adapter, spoiled, alpha)))[1]
+        gains[alpha] = guard.held_out.gain(errors)
+    assert verdict.alpha == max(gains, key=gains.get)
+    assert 0 < verdict.alpha < 1
+
+
+def test_where_no_proxy_varies_no_gain_can_be_shown(model):
+    silicon = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
+    adapter = mf.get_adapter(model)
+    guard = Guard(adapter, pool_of(adapter, [silicon] * 20), GuardConfig(), must_gain=True)
+    assert not guard.judge(adapter, adapter.tuned_branch())[1].accepted
+
+
+def test_noise_beside_the_embedding_spoils_the_kernel_probe_where_ridge_passes_over_it():
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(150, 6))
+    Y = np.column_stack([Z[:, 0], Z[:, 1] + Z[:, 2], np.sin(Z[:, 3])])
+    noisy = np.hstack([Z, rng.normal(size=(150, 30))])
+    ridge, kernel = (probe(noisy, Y).mean() / probe(Z, Y).mean() for probe in (probe_errors, kernel_errors))
+    assert kernel > 2 > ridge
+
+
+def test_more_crystals_judge_the_embedding_and_not_the_predictions(pool):
+    adapter = mf.get_adapter(mf.load_model(bundled.POTENTIAL))
+    own, more = pool_of(adapter, pool.structures[:40]), pool_of(adapter, pool.structures[40:100])
+    spoiled = with_noise(adapter.clone(), 0.02)
+    alone, joined = (Guard(adapter, own, GuardConfig(), other).checks(spoiled) for other in (None, more))
+    about = {c.measure: (c.value, d.value) for c, d in zip(alone, joined, strict=True)}
+    for measure in ("prediction drift", "mean energy shift", "force drift"):
+        assert about[measure][0] == pytest.approx(about[measure][1], rel=1e-4)
+    assert about["original embedding recovered"][0] != pytest.approx(about["original embedding recovered"][1], rel=1e-3)
+
+
+def test_the_package_lends_crystals_of_formulas_that_no_pool_and_no_task_holds(model, pool):
+    adapter = mf.get_adapter(model)
+    own = pool_of(adapter, pool.structures[:100])
+    more = package_crystals(adapter, own, 120)
+    assert len(more) == 120
+    assert len(package_crystals(adapter, own, 1000)) == len(pool) - 100
+    assert package_crystals(adapter, own, 0) is None
+    assert package_crystals(adapter, pool_of(adapter, pool.structures), 50) is None
+    lent = {s.composition.reduced_formula for s in more.structures}
+    tasks = {s.composition.reduced_formula for s in mf.read_structures(bundled.EVALUATION).structures}
+    assert not lent & ({s.composition.reduced_formula for s in own.structures} | tasks)
+    assert not tasks & {s.composition.reduced_formula for s in pool.structures}
+
+
+def test_a_model_that_knows_none_of_the_packages_elements_gets_none(pool):
+    from matgl.models import TensorNet
+
+    adapter = mf.get_adapter(TensorNet(element_types=("He", "Ne"), units=16))
+    helium = [Structure(Lattice.cubic(a), ["He"], [[0, 0, 0]]) for a in np.linspace(2.5, 3.0, 8)]
+    assert package_crystals(adapter, pool_of(adapter, helium), 200) is None
+
+
+@pytest.mark.parametrize("n", [60, 200])
+def test_no_run_far_beyond_the_default_rate_is_accepted_that_spoils_the_tasks(n):
+    """Twelve times the rate, on few crystals: at its full weight it costs four and six percent."""
+    potential = mf.load_model(bundled.POTENTIAL)
+    pool = bundled.bundled_pool(mf.get_adapter(potential).element_types).subset(range(n))
+    config = {"lr": 0.1, "steps": 40, "copies": 2, "enlarge_pool": 0}
+    result = mf.fill_tune(potential, pool, n=3, config=config)
+    verdict = result.report.verdict
+    assert verdict.alpha < 0.5
+    assert "gain of all proxy probes" in verdict.reasons[0]
+    if verdict.accepted:
+        assert mf.compare(potential, result.model, tasks_named("default"), seeds=2).mean > -1
