@@ -40,6 +40,7 @@ OPEN: dict[str, float] = {
     "max_force_drift": 1e9,
     "min_recovery": -1e9,
     "max_proxy_loss": 1e9,
+    "must_gain": False,
 }
 """Budgets that every model keeps."""
 NAIVE: dict[str, Any] = OPEN | {
