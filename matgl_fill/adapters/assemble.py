@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from matgl_fill.adapters.classes import Entry, find_class
 from matgl_fill.adapters.files import ModelFiles
+from matgl_fill.adapters.settings import largest_size
 from matgl_fill.errors import ModelError
 from matgl_fill.utils.modes import single_precision, usual_autograd
 
@@ -44,7 +46,8 @@ def build_model(
     """
     where = f"cannot load a MatGL model from '{files.source}'"
     try:
-        with _Budget(8 * sum(tensor.numel() for tensor in files.state.values()) + SPARE):
+        limit = 8 * sum(tensor.numel() for tensor in files.state.values()) + SPARE
+        with _Budget(limit) if largest_size(files.entry) > limit else nullcontext():
             model = _make(files.entry, substitutes or {})
         found = model.load_state_dict(files.state, strict=False)
     except ModelError as err:

@@ -132,13 +132,13 @@ def _content(path: Path, source: str) -> bytes:
     try:
         if not path.is_file():
             raise ModelError(f"no MatGL model in '{source}': {path.name} is missing. {WAY_OUT}")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES[path.name] + 1)
+        if path.stat().st_size > MAX_BYTES[path.name]:
+            raise ModelError(f"'{path}' is larger than {MAX_BYTES[path.name] // 2**20} MiB; no such model is loaded.")
+        return path.read_bytes()
+    except ModelError:
+        raise
     except (OSError, ValueError) as err:
         raise ModelError(f"cannot read '{path}': {getattr(err, 'strerror', None) or err}.") from err
-    if len(content) > MAX_BYTES[path.name]:
-        raise ModelError(f"'{path}' is larger than {MAX_BYTES[path.name] // 2**20} MiB; no such model is loaded.")
-    return content
 
 
 def _read_json(content: bytes) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def _check_tensor(tensor: Tensor, where: str) -> None:
         raise ValueError(f"{where} is no dense tensor of numbers")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ValueError(f"{where} is larger than what the file holds of it")
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+    if tensor.is_floating_point() and not math.isfinite(tensor.sum(dtype=torch.float64)):
         raise ValueError(f"{where} is not finite (NaN or infinite numbers)")
 
 

@@ -19,6 +19,9 @@ LENGTHS = ("cutoff", "threebody_cutoff", "gauss_width", "width")
 """Settings that are lengths in Angstrom."""
 DEGREES = ("max_n", "max_l", "max_f", "nmax")
 """Settings that are numbers of basis functions, of which MatGL tabulates the roots."""
+BLOCKS = ("nblocks", "num_blocks")
+MATRICES = 64
+"""Number of square matrices in a block, and more than any architecture has."""
 MAX_DEGREE = {"lmax": 8} | dict.fromkeys(DEGREES, 64)
 
 
@@ -41,7 +44,7 @@ def check_settings(entry: Entry, state: Mapping[str, Tensor]) -> None:
             raise ValueError(f"the setting {key} is {value!r:.40}; a length between 0 and {MAX_CUTOFF:g} A is needed")
         if "dropout" in name and not (value is None or (_is_number(value) and 0 <= value < 1)):
             raise ValueError(f"the setting {key} is {value!r:.40}; a share between 0 and 1 is needed")
-        if name in ("nblocks", "num_blocks") and not (type(value) is int and 1 <= value <= len(state)):
+        if name in BLOCKS and not (type(value) is int and 1 <= value <= len(state)):
             raise ValueError(f"the setting {key} is {value!r:.40}, with {len(state)} tensors in state.pt")
         if name in ("std", "data_std") and not (_is_number(value) and value > 0):
             raise ValueError(f"the setting {key} is {value!r:.40}; a positive number is needed")
@@ -50,6 +53,13 @@ def check_settings(entry: Entry, state: Mapping[str, Tensor]) -> None:
             raise ValueError(f"the setting {key} is {value}; for weights of this size it is at most {limit}")
     for inner in (entry, *entry.nested):
         _check_elements(inner.args.get("element_types"))
+
+
+def largest_size(entry: Entry) -> int:
+    """Number of weights that no model with these settings exceeds: a few dozen square matrices a block or layer."""
+    whole = [(key.rsplit("/", 1)[-1], abs(value)) for key, value in _settings(entry) if type(value) is int]
+    blocks = sum(value for name, value in whole if name in BLOCKS or name.startswith("nlayers"))
+    return MATRICES * max(1, blocks) * max([SMALL // 2, *(value for _, value in whole)]) ** 2
 
 
 def _settings(entry: Entry, prefix: str = "") -> Iterator[tuple[str, Any]]:
