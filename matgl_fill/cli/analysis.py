@@ -17,6 +17,7 @@ from matgl_fill.generation import SearchRequest
 from matgl_fill.generation.report import CHECKPOINT, InputNames, report_proposals
 from matgl_fill.roughness.report import RoughnessRequest, report_roughness
 from matgl_fill.structures import write_embedding
+from matgl_fill.utils.files import check_writable
 
 PANEL = "Latent space"
 
@@ -44,6 +45,7 @@ def embed(
 
     An interrupted call goes on where it stopped when it is given again.
     """
+    check_writable(out.parent)
     loaded = load_model(model)
     adapter = get_adapter(loaded, state)
     pool, skipped = read(adapter, structures)
@@ -53,7 +55,7 @@ def embed(
     Z = embed_crystals(loaded, pool, level, progress=True, pooling=pooling, state=state, cache=store)
     write_embedding(out, pool, Z, {"model": model, "level": level, "pooling": pooling})
     if cache is None:
-        store.unlink()
+        store.unlink(missing_ok=True)  # another call with the same OUT may have removed it
     print_skipped(skipped)
     say(f"{Z.shape[0]} rows of {Z.shape[1]} written to {out}")
 
@@ -96,6 +98,7 @@ def roughness(
     and transition states (network.json), and all of the analysis for matgl_fill.roughness.RoughnessResult.load
     (roughness.npz).
     """
+    check_writable(out)
     loaded = load_model(model)
     adapter = get_adapter(loaded, state)
     pool, skipped = read(adapter, structures)
@@ -136,6 +139,7 @@ def propose(
 
     An interrupted call goes on from OUT/search.partial when it is given again, and ends with the same files.
     """
+    check_writable(out)
     adapter = get_adapter(load_model(model), state)
     pool, skipped = read(adapter, structures)
     seconds = embedding_seconds(adapter, pool.structures)

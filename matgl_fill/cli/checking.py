@@ -17,7 +17,7 @@ from matgl_fill.evaluation import evaluate as evaluate_model
 from matgl_fill.evaluation.scores import SEEDS
 from matgl_fill.report.html import rebuild_report
 from matgl_fill.structures import Skipped, bundled, csv_text, read_structures
-from matgl_fill.utils.files import atomic_folder, atomic_write
+from matgl_fill.utils.files import atomic_folder, atomic_write, check_writable
 from matgl_fill.utils.machine import package_facts
 
 PANEL = "Results and help"
@@ -56,6 +56,8 @@ def evaluate(
     Intervals are 95 % of the bootstrap over fold shuffles. With --against, positive changes mean smaller errors than
     OTHER's.
     """
+    if out is not None:
+        check_writable(out.parent)
     first, second = load_model(model), load_model(against) if against else None
     chosen, skipped = [], []
     for source in tasks:
@@ -95,6 +97,7 @@ def upgrade(
     Plain MatGL refuses such files, or loads them without an error and predicts wrong values. It reads the copy; of an
     M3GNet, QET or TensorNet of DGL it does so where this package is installed.
     """
+    check_writable(out)
     upgraded = load_model(model, legacy=force or None)
     facts = {"matgl_fill": package_facts()}
     atomic_folder(out, lambda folder: upgraded.save(folder, metadata=facts))  # type: ignore[operator]

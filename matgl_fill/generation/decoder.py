@@ -137,7 +137,7 @@ class Decoder:
         searches = [Search(self._nearest(t, PARENTS * each), set()) for t in T]
         state = SearchState(searches, self.prior, self.refused)
         key = hash_parts(hash_model(self.adapter.model), self.X, T, (self.seed, n, *self.budget))
-        checkpoint = Checkpoint(self.checkpoint, key, "a search")
+        checkpoint = Checkpoint(self.checkpoint, key, "the search")
         state.restore(checkpoint.load())
         makers: list[Callable[..., list[list[Candidate]]]] = [partial(self._drafted, self.budget.candidates * each)]
         if self.budget.starts and self.adapter.element_tables:

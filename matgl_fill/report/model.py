@@ -219,5 +219,5 @@ class RunReport(_Section):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise InputError(f"'{path}' is no report of matgl_fill: {where}: {first['msg']}.") from error
-        except UnicodeDecodeError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"'{path}' is no report of matgl_fill: {error}.") from error

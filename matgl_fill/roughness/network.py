@@ -12,6 +12,7 @@ import numpy as np
 from matgl_fill.errors import InputError
 from matgl_fill.roughness.tree import Tree
 from matgl_fill.utils.files import atomic_write, read_arrays, write_arrays
+from matgl_fill.utils.hashing import hash_state
 
 LENGTHSCALE = 0.8
 """Length scale of the frustration (range-scaled coordinates), as in the reference implementation."""
@@ -144,7 +145,8 @@ class StationaryNetwork:
         """Write everything to one file: JSON if ``path`` ends in ``.json``, else ``.npz``; both are exact."""
         if Path(path).suffix == ".json":
             lists = {name: array.tolist() for name, array in self.arrays().items()}
-            atomic_write(Path(path), json.dumps({"dimension": self.minima.shape[1]} | lists) + "\n")
+            facts = {"dimension": self.minima.shape[1]} | lists
+            atomic_write(Path(path), json.dumps(facts | {"sha256": hash_state(facts)}) + "\n")
         else:
             write_arrays(path, self.arrays())
 
@@ -155,16 +157,39 @@ class StationaryNetwork:
         Raises:
             InputError: There is no such file, or it is not of this kind.
         """
-        if Path(path).suffix != ".json":
-            return cls(**read_arrays(path, FILE, tuple(f.name for f in fields(cls))))
         try:
+            if Path(path).suffix != ".json":
+                return cls(**read_arrays(path, FILE, tuple(f.name for f in fields(cls))))._checked()
             facts = json.loads(Path(path).read_text(encoding="utf-8"))
-            n, m, d = len(facts["minima"]), len(facts["ts"]), facts["dimension"]
+            checksum, n, m, d = facts.pop("sha256", None), len(facts["minima"]), len(facts["ts"]), facts["dimension"]
+            if checksum not in (None, hash_state(facts)):
+                raise ValueError("its contents do not have its checksum")
             shapes = {"minima": (n, d), "minima_values": (n,), "ts": (m, d), "ts_values": (m,), "pairs": (m, 2)}
             kinds = {name: int if name == "pairs" else float for name in shapes}
-            return cls(**{name: np.array(facts[name], kinds[name]).reshape(shapes[name]) for name in shapes})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is missing or not a network file: {error}") from error
+            arrays = {name: np.array(facts[name], kinds[name]).reshape(shapes[name]) for name in shapes}
+            return cls(**arrays)._checked()
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+            raise InputError(f"{path} is missing or not {FILE}: {reason}; remove it or give another.") from error
+
+    def _checked(self) -> StationaryNetwork:
+        """The network itself.
+
+        Raises:
+            ValueError: Its arrays are not those of a network.
+        """
+        n, m, d = len(self.minima), len(self.ts), self.minima.shape[-1] if self.minima.ndim == 2 else -1
+        shapes = {"minima": (n, d), "minima_values": (n,), "ts": (m, d), "ts_values": (m,), "pairs": (m, 2)}
+        for name, array in self.arrays().items():
+            if array.shape != shapes[name] or array.dtype.kind != ("i" if name == "pairs" else "f"):
+                raise ValueError(f"its array '{name}' has shape {array.shape} and type {array.dtype}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"its array '{name}' is not finite")
+        if m and not (self.pairs.min() >= 0 and self.pairs.max() < n):
+            raise ValueError("its pairs name minima that it does not have")
+        return self
 
 
 def persistence(network: StationaryNetwork) -> np.ndarray:

@@ -128,5 +128,13 @@ class RoughnessResult:
         """
         facts = read_arrays(path, FILE, ("frustration", "response", "origin", "extent", "preset", "width"))
         network = StationaryNetwork.load(path)
-        surface = LocalRoughness(network, facts["preset"].item(), facts["width"].item())
-        return cls(facts["frustration"].item(), network, facts["response"], surface, facts["origin"], facts["extent"])
+        try:
+            frustration, preset, width = (facts[name].item() for name in ("frustration", "preset", "width"))
+            surface = LocalRoughness(network, preset, width)
+            shapes = dict.fromkeys(("origin", "extent"), (network.minima.shape[1],))
+            for name, shape in (shapes | {"response": (facts["response"].size,)}).items():
+                if facts[name].shape != shape or facts[name].dtype.kind != "f":
+                    raise ValueError(f"its array '{name}' has shape {facts[name].shape} and type {facts[name].dtype}")
+        except (ValueError, TypeError, IndexError) as error:
+            raise InputError(f"{path} is not {FILE}: {error}; remove it or give another.") from error
+        return cls(frustration, network, facts["response"], surface, facts["origin"], facts["extent"])

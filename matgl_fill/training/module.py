@@ -93,7 +93,7 @@ class FillModule(pl.LightningModule):
         self.heads = torch.nn.ParameterList([p for o in objectives for p in o.parameters()])
         self.history: dict[str, list[float]] = {}
         self._recent: list[dict[str, float]] = []
-        self._checkpoint = Checkpoint(path, self._key(seed), "a training")
+        self._checkpoint = Checkpoint(path, self._key(seed), "the training")
         self._saved_at = time.monotonic()
         self._saved = self._checkpoint.load()
         self.before: int = self._saved["step"] if self._saved else 0

@@ -14,6 +14,7 @@ from matgl_fill.errors import InputError, ModelError
 from matgl_fill.training.correction.solve import can_correct
 from matgl_fill.training.labels import Oracle, resolve
 from matgl_fill.training.registry import check_objective
+from matgl_fill.utils.files import check_writable
 from matgl_fill.utils.validation import as_int, check_seed
 
 NOT_CORRECTED = (
@@ -86,14 +87,16 @@ class FillRequest:
 
 
 def check_arguments(out: str | Path | None, resume: bool, oracle: Any, proposals: Any, labelled: Any) -> None:
-    """Refuse arguments of :func:`matgl_fill.fill_tune` that exclude each other, and a file given as folder.
+    """Refuse arguments of :func:`matgl_fill.fill_tune` that exclude each other, and a folder that cannot be written to.
 
     Raises:
-        InputError: The arguments exclude each other, or ``out`` is a file.
+        InputError: The arguments exclude each other, or ``out`` is a file or cannot be written to.
     """
     if resume and out is None:
         raise InputError("resume goes on with the run in a folder; give that as out.")
     if out is not None and Path(out).is_file():
         raise InputError(f"out is the file '{out}'; give a folder.")
+    if out is not None:
+        check_writable(out)
     if labelled is not None and (oracle is not None or proposals is not None):
         raise InputError("labelled crystals need neither an oracle nor proposals; give one of them.")

@@ -92,6 +92,7 @@ class RunState:
 
     def __init__(self, out: str | Path | None, fingerprint: dict[str, Any], resume: bool) -> None:
         self._folder = None if out is None else Path(out) / FOLDER
+        self._run = json.dumps(fingerprint, sort_keys=True)
         if self._folder is None:
             return
         path = self._folder / FACTS
@@ -109,12 +110,14 @@ class RunState:
         """Refuse the state of another run."""
         try:
             saved = dict(json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path} does not say what was run; remove {path.parent} to start over.") from error
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"the run cannot be resumed: {path} does not say what was run; remove {path.parent} to start over."
+            ) from error
         given = json.loads(json.dumps(fingerprint))
         if other := [name for name in given if saved.get(name) != given[name]]:
             raise InputError(
-                f"{path.parent} belongs to a run with another {', another '.join(other)}; "
+                f"the run cannot be resumed: {path.parent} belongs to a run with another {', another '.join(other)}; "
                 "give what was given then, or start over without resume."
             )
 
@@ -183,5 +186,5 @@ class RunState:
         return made
 
     def _checkpoint(self, name: str) -> Checkpoint:
-        """Checkpoint of a stage; its key is empty, because the folder's own file says which run it belongs to."""
-        return Checkpoint(self.file(name), "", "a run")
+        """Checkpoint of a stage; its key says which stage of which run it is."""
+        return Checkpoint(self.file(name), hash_parts(name, self._run), "the run")

@@ -21,6 +21,7 @@ SAFE_NUMPY = (
     np.ndarray,
     np.dtype,
     _reconstruct,
+    bytes,  # of which NumPy makes an empty array
     *(getattr(np.dtypes, f"{t}DType") for t in ("Bool", "Float32", "Float64", "Int32", "Int64")),
 )
 """Types that a file of arrays may hold besides tensors, numbers and texts."""

@@ -11,12 +11,14 @@ import torch
 from matgl_fill.errors import InputError
 from matgl_fill.utils.archive import read_archive
 from matgl_fill.utils.files import atomic_write
+from matgl_fill.utils.hashing import hash_state
 
 
 class Checkpoint:
     """One file in which long work keeps its state: a search, an analysis, a training or labels.
 
-    A reader sees the old file or the new one, never a part. Reading a file runs nothing that it holds.
+    A reader sees the old file or the new one, never a part. Reading a file runs nothing that it holds, and a file whose
+    contents do not have the checksum that was written with them is refused.
 
     Args:
         path: Path of the file; None keeps nothing.
@@ -32,18 +34,24 @@ class Checkpoint:
         """Read the saved state; None where there is none.
 
         Raises:
-            InputError: The file is of other work, or not of this kind.
+            InputError: The file is of other work, of another kind, or damaged.
         """
         if self.path is None or not self.path.exists():
             return None
         try:
             saved = read_archive(self.path.read_bytes())
-            key, state = saved["key"], dict(saved["state"])
-        except Exception as error:  # a file of another kind may raise anything while it is read
-            raise InputError(f"{self.path} is not the state of {self._what}; remove it or give another.") from error
+            key, checksum, state = saved["key"], saved["sha256"], saved["state"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+            raise InputError(self._refusal(f"is no state of it ({reason})")) from error
         if key != self._key:
-            raise InputError(f"{self.path} belongs to another model, data, settings or seed; remove it.")
+            raise InputError(self._refusal("belongs to another model, data, settings or seed"))
+        if not isinstance(state, dict) or checksum != hash_state(state):
+            raise InputError(self._refusal("is damaged (its contents do not have its checksum)"))
         return state
+
+    def _refusal(self, reason: str) -> str:
+        return f"{self._what} cannot be resumed: {self.path} {reason}; remove it to start over."
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a state of arrays, tensors, numbers, texts, and lists and dictionaries of these.
@@ -53,7 +61,7 @@ class Checkpoint:
         """
         if self.path is not None:
             data = io.BytesIO()
-            torch.save({"key": self._key, "state": state}, data)
+            torch.save({"key": self._key, "sha256": hash_state(state), "state": state}, data)
             atomic_write(self.path, data.getvalue())
 
     def remove(self) -> None:

@@ -8,11 +8,14 @@ import secrets
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from matgl_fill.errors import InputError
+from matgl_fill.utils.hashing import hash_state
+
+CHECKSUM = "sha256"
+"""Name of the checksum among the arrays of a file."""
 
 
 def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
@@ -40,6 +43,21 @@ def atomic_write(path: Path, text_or_bytes: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: str | Path) -> None:
+    """Refuse a folder that can be neither made nor written to, before anything is computed for it.
+
+    Raises:
+        InputError: It cannot.
+    """
+    path = Path(folder).absolute()
+    try:
+        there = next(p for p in (path, *path.parents) if p.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write to '{folder}': {error.strerror}; give another place.") from error
+
+
 def atomic_folder(path: Path, write: Callable[[Path], object]) -> None:
     """Write files of a folder that belong together.
 
@@ -56,7 +74,10 @@ def atomic_folder(path: Path, write: Callable[[Path], object]) -> None:
     path.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=path) as temporary:
         made = Path(temporary) / "files"
-        write(made)
+        try:
+            write(made)
+        except RuntimeError as error:  # which PyTorch raises where a file cannot be written
+            raise OSError(f"cannot write the files of '{path}': {error}".splitlines()[0]) from error
         files = sorted(made.iterdir())
         for file in files:
             with file.open("rb") as written:
@@ -68,12 +89,13 @@ def atomic_folder(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, object]) -> None:
-    """Write named arrays, numbers or texts as a compressed ``.npz`` file, whole or not at all.
+    """Write named arrays, numbers or texts as a compressed ``.npz`` file with a checksum, whole or not at all.
 
     The suffix ``.npz`` is appended where the name has another or none.
     """
     data = io.BytesIO()
-    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
+    plain = {name: np.asarray(array) for name, array in arrays.items()}
+    np.savez_compressed(data, **plain, **{CHECKSUM: np.array(_checksum(plain))})  # type: ignore[arg-type]
     atomic_write(_npz(path), data.getvalue())
 
 
@@ -85,10 +107,19 @@ def read_arrays(path: str | Path, what: str, names: Collection[str] = ()) -> dic
     """
     path = _npz(path)
     try:
-        with np.load(path) as file:
-            return {name: file[name] for name in names or file.files}
-    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise InputError(f"{path} is missing or not {what}: {error}; remove it or give another.") from error
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        checksum = arrays.pop(CHECKSUM, None)  # files of version 0.1.0 have none
+        if checksum is not None and checksum != _checksum(arrays):
+            raise ValueError("its contents do not have its checksum")
+        return {name: arrays[name] for name in names or arrays}
+    except Exception as error:  # a damaged archive raises errors of many kinds
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{path} is missing or not {what}: {reason}; remove it or give another.") from error
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    return hash_state({name: arrays[name] for name in sorted(arrays)})
 
 
 def _npz(path: str | Path) -> Path:

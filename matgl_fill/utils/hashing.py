@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import matgl
 import numpy as np
+import torch
 from pymatgen.core import Structure
-from torch import nn
+from torch import Tensor, nn
 
 
 def hash_parts(*parts: object) -> str:
@@ -37,3 +39,28 @@ def hash_structure(structure: Structure, context: str = "") -> bytes:
     for array in (structure.lattice.matrix, np.array(structure.atomic_numbers), structure.frac_coords):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.digest()
+
+
+def hash_state(state: Any) -> str:
+    """SHA-256 over the kinds and bytes of arrays, tensors, numbers and texts, in containers of any depth."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, Tensor):
+            digest.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        elif isinstance(value, np.ndarray):
+            digest.update(f"array {value.dtype.str} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
+        elif isinstance(value, dict):
+            digest.update(f"dict {len(value)}".encode())
+            for item in value.items():
+                add(item)
+        elif isinstance(value, list | tuple):
+            digest.update(f"{'list' if isinstance(value, list) else 'tuple'} {len(value)}".encode())
+            for item in value:
+                add(item)
+        else:
+            digest.update(f"{type(value).__name__} {value!r};".encode())
+
+    add(state)
+    return digest.hexdigest()

@@ -128,7 +128,7 @@ def test_state_of_another_training_is_refused(start, stop_after, tmp_path, other
     with pytest.raises(InputError, match="belongs to another"):
         fit(*start(**other), path)
     path.write_bytes(b"nothing")
-    with pytest.raises(InputError, match="not the state of a training"):
+    with pytest.raises(InputError, match="the training cannot be resumed"):
         fit(*start(), path)
 
 
@@ -256,3 +256,39 @@ def test_runs_killed_at_random_moments_end_as_the_undisturbed_one(pool, tmp_path
         assert again.keys() == weights.keys()
         assert all(torch.equal(again[k], weights[k]) for k in weights)
         assert not (out / "run.partial").exists()
+
+
+def test_a_damaged_run_is_refused_in_one_line_or_goes_on_as_it_was(model, pool, tmp_path, monkeypatch):
+    """Every file of an unfinished run, each with random flipped bits, cut, and of another run."""
+    seen = []
+
+    def stop(request, some, fill, labels, state):
+        seen.append([(p.id, p.structure.as_dict()) for p in fill])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matgl_fill.pipeline.train_copy", stop)
+    given = {"structures": pool.subset(range(60)), "n": 2, "config": QUICK, "out": tmp_path / "out"}
+    with pytest.raises(KeyboardInterrupt):
+        mf.fill_tune(model, **given)
+    partial, rng, refused = tmp_path / "out" / "run.partial", np.random.default_rng(0), 0
+    assert sorted(p.name for p in partial.iterdir()) == ["proposals.pt", "run.json", "search.pt"]
+    for name in ("proposals.pt", "run.json"):
+        whole = (partial / name).read_bytes()
+        for k in range(8):
+            damaged = bytearray(whole[: len(whole) // 2] if k == 0 else whole)
+            damaged[int(rng.integers(len(damaged)))] ^= 1 << int(rng.integers(8))
+            (partial / name).write_bytes(damaged)
+            try:
+                with pytest.raises(KeyboardInterrupt):
+                    mf.fill_tune(model, **given, resume=True)
+                assert seen[-1] == seen[0]
+            except InputError as error:
+                assert str(error).startswith("the run cannot be resumed: ")  # noqa: PT017 either outcome is right
+                assert "\n" not in str(error)  # noqa: PT017
+                refused += 1
+        (partial / name).write_bytes(whole)
+    assert refused > 8
+    other = Checkpoint(partial / "proposals.pt", "of another run", "the run")
+    other.save({"rows": []})
+    with pytest.raises(InputError, match="belongs to another model, data, settings or seed"):
+        mf.fill_tune(model, **given, resume=True)

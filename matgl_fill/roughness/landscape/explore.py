@@ -151,7 +151,7 @@ def explore(
     with one_blas_thread():
         field = value_gradient(surface, starts)
         key = hash_parts(starts.shape, starts, *field, seed, inside is None, _settings())
-        batches = Batches(Checkpoint(checkpoint, key, "an analysis of a landscape"), progress)
+        batches = Batches(Checkpoint(checkpoint, key, "the analysis of the landscape"), progress)
         search = Search.over(surface, starts, field[1], batches)
         search.say(f"minima from {len(starts)} points in {starts.shape[1]} dimensions", starts, 2 * MINIMISATION, 1)
         minima = search.minima(starts, np.random.default_rng(seed))
