@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -25,17 +25,11 @@ SPARE = 10**7
 
 @usual_autograd()
 @single_precision()
-def build_model(
-    files: ModelFiles,
-    substitutes: Mapping[str, type[nn.Module]] | None = None,
-    known: Collection[str] = (),
-) -> nn.Module:
+def build_model(files: ModelFiles) -> nn.Module:
     """Build the model of checked files; no file is read again.
 
     Args:
         files: What :func:`matgl_fill.adapters.files.read_files` read.
-        substitutes: Classes to build instead of those of a name, for example ``{"M3GNet": LegacyM3GNet}``.
-        known: Names in the state that the model has no use for, and need not have.
 
     Returns:
         The model in training mode, as MatGL builds it.
@@ -48,7 +42,7 @@ def build_model(
     try:
         limit = 8 * sum(tensor.numel() for tensor in files.state.values()) + SPARE
         with _Budget(limit) if largest_size(files.entry) > limit else nullcontext():
-            model = _make(files.entry, substitutes or {})
+            model = _make(files.entry)
         found = model.load_state_dict(files.state, strict=False)
     except ModelError as err:
         raise ModelError(f"{where}: {err}") from err
@@ -57,7 +51,7 @@ def build_model(
         raise ModelError(f"{where}: its settings and weights do not fit: {reason}") from err
     weights = {name for name, _ in model.named_parameters()}
     missing = [k for k in found.missing_keys if k in weights or any(part in k for part in ATTACHED)]
-    left = [key for key in found.unexpected_keys if key not in known and not key.endswith(DERIVED)]
+    left = [key for key in found.unexpected_keys if not key.endswith(DERIVED)]
     if missing or left:
         what = f"lacks {len(missing)} weights" if missing else f"holds {len(left)} weights that the model does not have"
         raise ModelError(
@@ -67,10 +61,10 @@ def build_model(
     return model
 
 
-def _make(entry: Entry, substitutes: Mapping[str, type[Any]]) -> Any:
+def _make(entry: Entry) -> Any:
     """Make an object of an entry's class; those among its arguments first."""
-    args = {key: _make(v, substitutes) if isinstance(v, Entry) else v for key, v in entry.args.items()}
-    return (substitutes.get(entry.name) or find_class(entry.name, entry.module))(**args)
+    args = {key: _make(value) if isinstance(value, Entry) else value for key, value in entry.args.items()}
+    return find_class(entry.name, entry.module)(**args)
 
 
 class _Budget(TorchFunctionMode):
