@@ -14,7 +14,7 @@ import matgl_fill as mf
 
 THREADS, ROUNDS = 4, 8
 PROPERTIES = ("energy", "forces", "stress", "novelty", "roughness", "novelty_per_atom")
-MODELS = ["fresh M3GNet potential", "fresh SO3Net potential"] if DGL else ["potential", "fresh CHGNet potential"]
+MODELS = ["fresh M3GNet potential"] if DGL else ["potential", "fresh CHGNet potential"]
 
 
 def crystals():

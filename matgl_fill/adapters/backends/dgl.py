@@ -68,6 +68,11 @@ def readout(core: Any, embedding: Tensor, n_atoms: Tensor) -> Tensor:
     return embedding * n_atoms.unsqueeze(1) if isinstance(core.readout, WeightedAtomReadOut) else embedding
 
 
+def _lock_of(core: Any) -> threading.RLock:
+    """The lock under which a core model's shared layers are changed for one call."""
+    return _locks.setdefault(core, threading.RLock())
+
+
 def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """Call a core model: its output (B,), and features by their names in matgl 4's ``feature_dict``.
 
@@ -76,7 +81,7 @@ def call(core: Any, graph: Any, state: Tensor) -> tuple[Tensor, dict[str, Any]]:
     depends on those before it (1e-4 relative); here they are counted crystal by crystal, as in the single calls that
     the published checkpoints were validated with.
     """
-    with listening(core) as (_, features), counting_by_crystal(core), single_precision(core):
+    with _lock_of(core), counting_by_crystal(core), listening(core) as (_, features), single_precision(core):
         raw = core(g=graph, state_attr=state)
     features |= {k: graph.ndata[k] for k in ("scalar_representation",) if k in graph.ndata}
     if isinstance(getattr(core, "readout", None), WeightedAtomReadOut):  # a sum here, an average in matgl 4
@@ -139,7 +144,7 @@ def listening(core: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
 
     Hooks on the shared layers record them, so that one thread at a time is in the block of a model.
     """
-    with _locks.setdefault(core, threading.RLock()):
+    with _lock_of(core):
         if "return_all_layer_output" not in inspect.signature(core.forward).parameters:
             with _hooked(core) as features:
                 yield core, features
