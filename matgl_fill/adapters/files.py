@@ -106,7 +106,7 @@ def read_files(name_or_path: str | Path) -> ModelFiles:
         check_settings(entry, state)
     except (ValueError, RecursionError, MemoryError, OverflowError) as err:
         raise ModelError(
-            f"cannot load a MatGL model from '{source}': {str(err) or type(err).__name__}. {WAY_OUT}"
+            f"cannot load a MatGL model from '{source}': {str(err) or type(err).__name__}. {AGAIN}"
         ) from err
     as_saved, has_byte_order = isinstance(state, OrderedDict), "byteorder" in record_names(contents["state.pt"])
     return ModelFiles(source, entry, described.get("metadata") or {}, dict(state), as_saved, has_byte_order)

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,8 +21,8 @@ from matgl_fill.errors import InputError, MatglFillError, MatglFillWarning
 from matgl_fill.structures import write_structures
 from matgl_fill.testing import BATCHING, relative
 
-WRITERS = int(os.environ.get("MATGL_FILL_WRITERS", "3"))
-"""Number of calls at once; give more by hand."""
+WRITERS = int(os.environ.get("MATGL_FILL_WRITERS", "2"))
+"""Number of command lines at once; give more by hand."""
 DAMAGE = {
     "short": "substr(row, 1, 40)",
     "one byte less": "substr(row, 1, length(row) - 1)",
@@ -120,6 +121,23 @@ def test_a_full_disk_is_said_in_one_line(pool, tmp_path):
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "no longer kept" in done.stderr
     assert not (tmp_path / "Z").exists()
+
+
+def test_eight_writers_of_one_new_file_lose_nothing(tmp_path):
+    path = tmp_path / "z.sqlite"
+
+    def write(writer: int) -> None:
+        with EmbeddingCache(path) as cache:
+            for k in range(20):
+                cache.put({f"{writer} {k}".encode(): np.full(4, k), f"all {k}".encode(): np.full(4, k)})
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(8)))
+    keys = [f"{name} {k}".encode() for name in (*range(8), "all") for k in range(20)]
+    with EmbeddingCache(path) as cache:
+        found = cache.get(keys)
+    assert found.keys() == set(keys)
+    assert all((found[key] == int(key.split()[1])).all() for key in keys)
 
 
 @pytest.mark.skipif(DGL, reason="what is tested knows nothing of the backend")
