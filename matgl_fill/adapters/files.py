@@ -284,6 +284,8 @@ def _check_state(state: dict[str, Any]) -> None:
         if total > MAX_BYTES["state.pt"]:
             raise ValueError("state.pt holds more numbers than its size allows")
         _check_tensor(tensor, f"state.pt's {name}")
+        if name.endswith(("weight", "bias")) and not tensor.is_floating_point():
+            raise ValueError(f"state.pt's {name} is of {tensor.dtype}, which weights are not")
 
 
 def _compare(described: Any, saved: Any, where: str) -> None:
@@ -294,7 +296,7 @@ def _compare(described: Any, saved: Any, where: str) -> None:
     """
     pairs: list[tuple[str, Any, Any]] = []
     if isinstance(saved, Entry) and isinstance(described, Entry):
-        same = described.name == saved.name  # its module has had several names, and MatGL's authors edit model.json
+        same = (described.name, described.module) == (saved.name, saved.module)
         pairs = _pairs(described.args, saved.args)
     elif isinstance(saved, dict) and isinstance(described, dict):
         same, pairs = True, _pairs(described, saved)

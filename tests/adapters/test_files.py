@@ -217,15 +217,6 @@ def test_both_files_have_to_describe_the_same_model(folder, value):
         mf.load_model(folder)
 
 
-def test_a_module_may_have_its_older_name_in_one_file(tmp_path):
-    """MatGL's authors edit model.json of published models, and MatGL builds from model.pt."""
-    folder = Path(shutil.copytree(bundled.MODELS["potential"], tmp_path / "model", copy_function=shutil.copyfile))
-    before = mf.load_model(folder).state_dict()
-    rename = {"@module": "matgl.models._tensornet_pyg"}
-    change(folder, "model.json", lambda content: content["kwargs"]["model"].update(rename))
-    assert all(torch.equal(before[name], tensor) for name, tensor in mf.load_model(folder).state_dict().items())
-
-
 @pytest.mark.parametrize("content", [[], "text", 1, None, {}, {"@class": 1, "@module": "matgl.models"}], ids=str)
 def test_other_json_is_refused(folder, content):
     (folder / "model.json").write_text(json.dumps(content))
@@ -310,6 +301,8 @@ BAD_WEIGHTS = {
     "meta": lambda w: w.to("meta"),
     "expanded": lambda w: torch.zeros(1).expand(10**6, 10**6),
     "complex": lambda w: w.to(torch.complex64),
+    "whole": lambda w: w.to(torch.int64),
+    "boolean": lambda w: w.to(torch.bool),
     "another shape": lambda w: w[:-1],
     "text": lambda w: "text",
     "a list": lambda w: w.tolist(),
