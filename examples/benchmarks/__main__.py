@@ -11,6 +11,7 @@ from examples.benchmarks.evidence import commands as evidence
 from examples.benchmarks.evidence import finetuning, guarding
 from examples.benchmarks.generation import decoding, moves, relaxation
 from examples.benchmarks.potentials import calculator, distillation, frames, heating, labels, physics
+from examples.benchmarks.robustness import commands as robustness
 from examples.benchmarks.roughness import commands as roughness
 from examples.benchmarks.roughness import measures
 
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "roughness": roughness.roughness_command,
     "embed": throughput.embed_command,
     "legacy": checkpoints.legacy,
+    "robustness": robustness.robustness,
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)
