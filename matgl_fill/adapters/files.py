@@ -32,7 +32,7 @@ FILES = ("model.json", "model.pt", "state.pt")
 MAX_BYTES = {"model.json": 2**24, "model.pt": 2**28, "state.pt": 2**31}
 """Largest size of a model's files in bytes; the largest published model has 5 MB."""
 AGAIN = "Get its files again, if you trust where they come from."
-KINDS = {"@class": str, "@module": str, "kwargs": dict | None, "metadata": dict | None}
+KINDS = {"@class": str, "@module": str, "kwargs": dict | None, "metadata": dict | None, "@model_version": int | None}
 """Kinds of the entries of ``model.json``."""
 MAX_VALUES = 200_000
 """Largest number of settings in a file, nested ones included; a published model has a few hundred."""
@@ -183,6 +183,8 @@ def _read_entry(described: dict[str, Any], saved: dict[str, Any]) -> Entry:
         _Reader(file).entry(head | {"init_args": part}, file, 0)
         for file, part in (("model.pt", settings), ("model.json", described.get("kwargs") or {}))
     )
+    if other.args and (odd := other.args.keys() ^ entry.args.keys()):
+        raise ValueError(f"model.json and model.pt do not describe the same model: only one of them has '{min(odd)}'")
     for key in other.args.keys() & entry.args.keys():
         _compare(other.args[key], entry.args[key], key)
     _check_roles(entry)

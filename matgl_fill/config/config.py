@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from matgl_fill.config.file import check_names, read_settings
 from matgl_fill.errors import InputError
@@ -14,10 +14,23 @@ Choice = Literal["roughness", "random", "farthest", "dissimilar"]
 """How the latent points to fill are chosen, see :func:`matgl_fill.generation.choose_targets`."""
 
 
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    """Types that a field may have."""
+    return get_args(annotation) or (annotation,)
+
+
 class _Settings(BaseModel):
     """A frozen group of settings that refuses unknown names; the text below each field explains it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false, which pydantic takes for 1 and 0."""
+        if isinstance(value, bool) and bool not in _kinds(cls.model_fields[info.field_name or ""].annotation):
+            raise ValueError("give a number or a word, not true or false")
+        return value
 
 
 class SearchConfig(_Settings):

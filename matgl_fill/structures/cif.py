@@ -11,6 +11,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.structures.numerals import check_numerals, number_in
+from matgl_fill.structures.placement import FARTHEST
 from matgl_fill.structures.sets import Remark, reason_of
 
 INCOMPLETE = ("Missing elements", "Incorrect stoichiometry", "implicit hydrogens")
@@ -85,7 +86,10 @@ def _contradicted(data: Mapping[str, Any], volume: float) -> str | None:
     """What the file says of its cell and symmetry that is no such thing, or not that of the crystal."""
     from pymatgen.core.operations import SymmOp
 
-    check_numerals(text for key in data if re.match("_cell_|_atom_site_fract_", key) for text in _texts(data[key]))
+    numerals = [text for key in data if re.match("_cell_|_atom_site_fract_", key) for text in _texts(data[key])]
+    check_numerals(numerals)
+    if far := [text for text in numerals if abs(number_in(text) or 0) > FARTHEST]:
+        return f"{far[0]} is too far away to wrap"
     for operation in (text for key in OPERATIONS if key in data for text in _texts(data[key])):
         plain = operation.replace(" ", "").lower()
         if not OPERATION.fullmatch(plain) or abs(np.linalg.det(SymmOp.from_xyz_str(plain).rotation_matrix)) != 1:

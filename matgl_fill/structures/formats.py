@@ -69,6 +69,8 @@ def _text(path: Path) -> str:
     data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
     if not data.strip():
         raise InputError(f"{path} is empty; give a file with structures.")
+    if b"\0" in data:
+        raise InputError(f"{path} is no text (it holds NUL bytes): it is damaged, or of another kind or encoding.")
     return data.decode("utf-8-sig", errors="replace")  # older CIFs have Latin-1 names in them
 
 

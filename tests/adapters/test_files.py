@@ -336,3 +336,18 @@ def test_plain_matgl_types_stay_on_the_list_of_the_restricted_unpickler(tmp_path
     mf.load_model(bundled.POTENTIAL)
     assert set(torch.serialization.get_safe_globals()) == set(before)
     assert np.ndarray in before
+
+
+def test_settings_of_another_model_are_refused_even_if_none_is_shared(folder):
+    """MatGL's constructors take arguments that they do not know, so that their defaults would make the model."""
+    change(folder, "model.pt", lambda settings: settings.clear() or settings.update(unknown=1))
+    with pytest.raises(ModelError, match="do not describe the same model: only one of them has"):
+        mf.load_model(folder)
+
+
+@pytest.mark.parametrize("version", [[], "2"])
+def test_versions_that_no_matgl_wrote_are_refused(folder, version):
+    described = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(described | {"@model_version": version}))
+    with pytest.raises(ModelError):
+        mf.load_model(folder)

@@ -34,6 +34,8 @@ def test_what_is_left_open_depends_on_form_and_kind_of_model():
         ({"lr": -1}, "lr = -1: .*greater than or equal to 0"),
         ({"choice": "best"}, "choice = 'best'"),
         ({"max_force_drift": float("inf")}, "max_force_drift = inf: .*finite"),
+        ({"max_energy_shift": True}, "max_energy_shift = True: .*not true or false"),
+        ({"steps": True}, "steps = True: .*not true or false"),
         ("missing.toml", "no config file"),
     ],
 )

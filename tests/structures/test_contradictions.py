@@ -40,6 +40,8 @@ def test_what_is_consistent_is_read(tmp_path):
         ("_cell_length_a   4.1", "_cell_length_a   4.9", "its volume is given as 68.921 A^3"),
         ("_cell_length_a   4.1", "_cell_length_a   4_4.1", "'4_4.10000000' is no number"),
         ("_cell_angle_beta   90.0", "_cell_angle_beta   -1e6", "-1"),
+        ("0.50000000  0.50000000  0.50000000", "0.5  1e18  0.5", "1e18 is too far away to wrap"),
+        ("_cell_length_a", "\0" * 14, "no text (it holds NUL bytes)"),
         ("'x, y, z'", "'x, y, q'", "'x, y, q' is no symmetry operation"),
         ("'x, y, z'", "'x, y, x'", "'x, y, x' is no symmetry operation"),
         ("0.50000000  0.50000000  0.50000000", "0.5  0_0.5  0.5", "'0_0.5' is no number"),
