@@ -38,7 +38,7 @@ QUICK = {"steps": 4, "copies": 1, "enlarge_pool": 0, "replay_size": 20}
 CRYSTALS = 30
 STEP = 2
 ROUNDING = 2e-6
-"""By which a row that is computed again, in another batch, may differ."""
+"""By which a row that is computed again, in another batch, may differ, relative and absolute."""
 """Of the training in which the run is interrupted."""
 
 
@@ -274,7 +274,7 @@ def _cache(mutate: Mutate, base: Base, seed: int, folder: Path, tell: Callable[[
 
     def embed_again() -> str:
         Z = mf.embed(base.model, base.pool, cache=path)
-        same = Z.shape == base.Z.shape and np.abs(Z - base.Z).max() < ROUNDING
+        same = Z.shape == base.Z.shape and np.allclose(Z, base.Z, rtol=ROUNDING, atol=ROUNDING)
         return "" if same else "another embedding"
 
     return _answer(mutant.right, True, embed_again)

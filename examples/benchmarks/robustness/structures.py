@@ -373,7 +373,7 @@ def _symbol(name: str, data: bytes, rng: Rng) -> Mutant:
         m for m in re.finditer(r"\b[A-Z][a-z]?\d*\b", text) if re.fullmatch(r"[A-Z][a-z]?", m[0].rstrip("0123456789"))
     ]
     hit = found[int(rng.integers(len(found)))]
-    values = ("Xx", "X", "Vac", "Qq", "Uue", "D", "na", "1", "Fe0+", "é", "Og", "M")
+    values = ("Xx", "X", "Vac", "Qq", "Uue", "D", "na", "1", "Ff", "é", "Og", "M")
     value = values[int(rng.integers(len(values)))]
     new = text[: hit.start()] + value + text[hit.end() :]
     return Mutant(_zipped(name, new.encode()), f"'{value}' instead of {hit[0]}", Right.SAYS)

@@ -94,8 +94,11 @@ def read(path: Path) -> list[Facts]:
             )
             return [_of_row(row) for row in (_rows(found[0]) if len(found) == 1 else found)]
         plain = path.with_name("witness")
-        plain.write_text(text, encoding="utf-8")
         kind = "cif" if name.endswith(".cif") else "extxyz" if name.endswith("xyz") else "vasp"
+        if kind == "vasp":  # which knows no isotopes of hydrogen
+            lines = text.split("\n")
+            text = "\n".join([*lines[:5], *(re.sub(r"\b[DT]\b", "H", line) for line in lines[5:6]), *lines[6:]])
+        plain.write_text(text, encoding="utf-8")
         with plain.open(encoding="utf-8") as file:
             frames = ase.io.read(file, index=":", format=kind)
         return [_with_labels(a) if name.startswith("labelled") else _of_atoms(a) for a in frames]

@@ -43,12 +43,14 @@ class Judged:
 def judge_all(cases: Sequence[Case], jobs: int = 1, limit: float = LIMIT) -> Iterator[Judged]:
     """Judge cases in worker processes; a case that hangs or kills its worker costs that worker alone.
 
+    A hang is one that comes twice, since a machine may stand still for reasons of its own.
+
     Args:
         cases: The cases; workers inherit them.
         jobs: Number of worker processes.
         limit: Seconds a case.
     """
-    todo = list(range(len(cases)))[::-1]
+    todo, hung = list(range(len(cases)))[::-1], set[int]()
     workers = [_Worker(cases) for _ in range(min(jobs, len(cases)))]
     try:
         for worker in workers:
@@ -56,10 +58,16 @@ def judge_all(cases: Sequence[Case], jobs: int = 1, limit: float = LIMIT) -> Ite
         while busy := [w for w in workers if w.busy]:
             wait([w.answers for w in busy], timeout=0.2)
             for worker in busy:
-                if (done := worker.poll(limit)) is not None:
+                if (done := worker.poll(limit)) is None:
+                    continue
+                index = cases.index(done.case)
+                if done.verdict.outcome is Outcome.HANG and index not in hung:
+                    hung.add(index)
+                    todo.append(index)
+                else:
                     yield done
-                    if todo:
-                        worker.begin(todo.pop())
+                if todo:
+                    worker.begin(todo.pop())
     finally:
         for worker in workers:
             worker.kill()
