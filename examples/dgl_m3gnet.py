@@ -2,8 +2,8 @@
 A M3GNet model of MatGL's DGL time
 ==================================
 
-The pretrained M3GNet models were made with MatGL 2 on DGL and predict right only there. The calls are the same; the
-environment is another one::
+The pretrained M3GNet models were made with MatGL 2 on DGL. They run as exactly on PyG; for those who stay on DGL the
+calls are the same, and the environment is another one::
 
     pip install torch==2.13.0
     pip install ".[dgl]"  # in a clone of the repository
@@ -36,7 +36,7 @@ print("MatGL runs on", backend.NAME)
 # The model
 # ---------
 #
-# On MatGL 4 an old M3GNet checkpoint is refused with these very instructions, because it would predict wrong values.
+# On MatGL 4 ``mf.load_model`` runs old M3GNet checkpoints as exactly, on PyG; this is for those who stay on DGL.
 
 torch.manual_seed(0)
 model = mf.load_model(given.model) if given.model else Potential(M3GNet(units=16, is_intensive=False))

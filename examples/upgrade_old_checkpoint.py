@@ -3,8 +3,8 @@ Upgrade a checkpoint from before MatGL 3
 ========================================
 
 Since MatGL 3 a message is summed at the other end of its bond. Checkpoints from before load without an error and
-predict wrong values. For MEGNet and TensorNet the way back is exact: the weights that read the two ends of a bond
-change places.
+predict wrong values. The way back is exact: in MEGNet and in TensorNet of PyG, the weights that read the two ends of a
+bond change places.
 
 No old checkpoint is needed to run this: exchanging those weights in a new model makes one, for the exchange is its own
 inverse. With ``python upgrade_old_checkpoint.py MODEL`` it looks at a checkpoint of yours instead.
@@ -66,8 +66,9 @@ if then is not None:
 # ``matgl_fill.load_model``
 # -------------------------
 #
-# No file says when it was made. The loader asks which way round the predictions on known crystals make sense, upgrades
-# in memory, and says so. ``legacy=True`` or ``False`` decides for it.
+# This file does not say when it was made; others do, by names, versions and settings. So the loader asks which way
+# round the predictions on known crystals make sense, upgrades in memory, and says so. ``legacy=True`` or ``False``
+# decides for it.
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", MatglFillWarning)
@@ -90,8 +91,8 @@ again = predictions(mf.load_model(folder / "new", legacy=False))
 print(f"the upgraded copy, read as it is, differs from the upgraded model by {np.abs(again - upgraded).max():.1e}")
 
 # %%
-# M3GNet
-# ------
+# M3GNet, QET and TensorNet of DGL
+# --------------------------------
 #
-# Its three-body terms moved too, so there is no such exchange. Old M3GNet checkpoints are refused with the way out,
-# which is MatGL 2 on DGL: :doc:`/gallery/dgl_m3gnet`.
+# More than two weights changed places there. They are loaded as a class of this package that computes as MatGL did
+# then, and are used, fill-tuned and saved in the same way; plain MatGL reads the copy where this package is installed.

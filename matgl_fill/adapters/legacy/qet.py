@@ -40,11 +40,11 @@ class LegacyQET(QET):
     bonds from their destination to their source without turning the messages round:
 
     - ``tensor_embedding`` read the two ends of a bond in the other order (the column halves of ``emb2``) and the bond's
-      vector from its other end, :class:`~matgl_fill.adapters.legacy.tensornet_layers.LegacyTensorEmbedding`;
+      vector from its other end, ``LegacyTensorEmbedding``;
     - ``layers`` gave every atom its own features back instead of its neighbours',
-      :class:`~matgl_fill.adapters.legacy.tensornet_layers.LegacyTensorNetInteraction`;
+      ``LegacyTensorNetInteraction``;
     - ``elec_pot`` was the potential of the atom's own charge instead of its neighbours',
-      :class:`LegacyElectrostaticPotential`.
+      ``LegacyElectrostaticPotential``.
 
     The charge equilibration, the radial basis, the output network, units and signs are the same. ``emb3``, which
     entered no result, is dropped.
