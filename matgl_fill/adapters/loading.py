@@ -15,7 +15,7 @@ from matgl_fill.adapters.backends import backend
 from matgl_fill.adapters.files import ModelFiles, read_files
 from matgl_fill.adapters.legacy.messages import turned
 from matgl_fill.adapters.legacy.origin import MatGL, origin_of
-from matgl_fill.errors import MatglFillWarning, ModelError
+from matgl_fill.errors import MatglFillWarning
 from matgl_fill.structures.bundled import MODEL, MODELS
 
 if backend.NAME == "PYG":
@@ -62,8 +62,7 @@ def load_model(name_or_path: str | Path, legacy: bool | None = None) -> nn.Modul
 
 def _read_on_pyg(files: ModelFiles, legacy: bool | None) -> nn.Module:
     """Build a model of checked files with the meaning that its weights had for the MatGL that made it."""
-    if not (possible := sorted(origin_of(files))):
-        raise ModelError(f"what the files of '{files.source}' hold was never made by one version of MatGL.")
+    possible = sorted(origin_of(files) or MatGL)  # files edited by hand may contradict themselves: predictions decide
     origins: dict[Reading, MatGL] = {}
     for made_by in possible[:1] if legacy else possible:
         origins.setdefault(reading_of(files, made_by), made_by)

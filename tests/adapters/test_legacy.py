@@ -128,6 +128,22 @@ def test_a_changed_file_may_be_of_today_whatever_it_names(tmp_path):
         assert origin_of(read_files(tmp_path)) == versions
 
 
+def test_predictions_decide_where_an_edited_file_contradicts_itself(tmp_path, crystals):
+    """A setting of MatGL 3 and newer in a file that is older by all else."""
+    source = shared("models_legacy/M3GNet-MP-2021.2.8-PES")
+    described = json.loads((source / "model.json").read_text())
+    described["kwargs"]["compile_model"] = False
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    torch.save(torch.load(source / "model.pt", weights_only=True) | {"compile_model": False}, tmp_path / "model.pt")
+    (tmp_path / "state.pt").write_bytes((source / "state.pt").read_bytes())
+    assert not origin_of(read_files(tmp_path))
+    with pytest.warns(MatglFillWarning, match="is from before MatGL 3"):
+        edited = mf.load_model(tmp_path)
+    with pytest.warns(MatglFillWarning, match="is from before MatGL 3"):
+        original = mf.load_model(source)
+    np.testing.assert_array_equal(mf.embed(edited, crystals), mf.embed(original, crystals))
+
+
 @pytest.mark.parametrize("turn", [False, True])
 def test_forces_at_rest_tell_how_a_potential_is_read(turn):
     """A trained TensorNet beside the same with its messages turned, as crystals and as molecules."""

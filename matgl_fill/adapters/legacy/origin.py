@@ -80,7 +80,7 @@ def origin_of(files: ModelFiles) -> frozenset[MatGL]:
     possible whatever the names say.
 
     Returns:
-        All versions that can have made the files; one of them if they leave no doubt.
+        All versions that can have made the files; one if they leave no doubt, none if they contradict themselves.
     """
     if _hash_of_ends(files) in PUBLISHED:
         return frozenset({MatGL.SINCE_4_1})
