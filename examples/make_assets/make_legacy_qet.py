@@ -19,8 +19,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import torch
-from ase import Atoms
-from ase.build import bulk
+from make_legacy_models import structures
 from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 from matgl.models._qet_dgl import QET
@@ -32,19 +31,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "qet_so3": SMALL | {"num_rbf": 8, "equivariance_invariance_group": "SO(3)", "is_sigma_train": True, "nblocks": 1},
 }
 """As the published model is set up, and with all else that changes what is computed."""
-
-
-def crystals() -> list[Atoms]:
-    """Distorted crystals without symmetry; the old code fails for a single atom."""
-    perovskite = Atoms("SrTiO3", [[0, 0, 0], [1.95] * 3, [1.95, 1.95, 0], [1.95, 0, 1.95], [0, 1.95, 1.95]])
-    perovskite.set_cell([3.9] * 3)
-    perovskite.pbc = True
-    made = [bulk("NaCl", "rocksalt", a=5.69, cubic=True), perovskite, bulk("Si"), bulk("Al") * (1, 1, 2)]
-    rng = np.random.default_rng(0)
-    for atoms in made:
-        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
-        atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
-    return made
 
 
 def potential(settings: dict[str, Any], seed: int) -> Potential:
@@ -67,7 +53,7 @@ def main() -> None:
     for seed, (name, settings) in enumerate(MODELS.items()):
         pot = potential(settings, seed)
         pot.save(out / name)
-        ase.io.write(out / "crystals.extxyz", crystals())
+        ase.io.write(out / "crystals.extxyz", structures(organic=False))
         found: dict[str, np.ndarray] = {}
         for i, atoms in enumerate(ase.io.read(out / "crystals.extxyz", ":")):
             for charge, keys in ((0.0, ("energy", "forces", "stress", "charges")), (1.0, ("energy",))):

@@ -17,7 +17,7 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import InputError, MatglFillWarning
 from matgl_fill.evaluation.probes import FOLDS
-from matgl_fill.structures import Skipped, read_structures
+from matgl_fill.structures import Skipped, formulas_of, read_structures
 from matgl_fill.structures.bundled import EVALUATION, TASKS
 
 MIN_ROWS = 50
@@ -91,7 +91,7 @@ def make_task(name: str, structures: Sequence[Structure], y: np.ndarray) -> Task
     label, unit = (match[1], match[2].replace("_per_", "/")) if match else (name, "")
     log = heavy_tailed(y)
     label = label.removeprefix("log_").replace("_", " ")
-    formulas = np.array([s.composition.reduced_formula for s in structures])
+    formulas = np.array(formulas_of(structures))
     if log:
         return Task(f"log {label}", f"log10 {unit}".strip(), structures, np.log10(y), formulas)
     if name.startswith("log_"):

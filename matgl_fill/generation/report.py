@@ -24,7 +24,7 @@ from matgl_fill.generation.propose import SearchRequest, propose_from
 from matgl_fill.generation.select import Selection
 from matgl_fill.roughness import RoughnessResult, graph_roughness
 from matgl_fill.roughness.plots import figure_bytes, projected_map
-from matgl_fill.structures import StructureSet, csv_text, write_cifs, write_structures
+from matgl_fill.structures import StructureSet, csv_text, formulas_of, write_cifs, write_structures
 from matgl_fill.utils.files import atomic_write, remove_others
 from matgl_fill.utils.machine import machine_facts
 from matgl_fill.utils.scaling import Scaling
@@ -103,7 +103,7 @@ class ProposalsReport:
     @property
     def targets(self) -> list[dict[str, Any]]:
         """Rows of ``targets.csv``, the most wanted first; ``z0``, ``z1``, ... as ``matgl-fill embed`` names them."""
-        formulas = dict(zip(self.pool.ids, (s.composition.reduced_formula for s in self.pool.structures), strict=True))
+        formulas = dict(zip(self.pool.ids, formulas_of(self.pool.structures), strict=True))
         points, roughness = self.selection.targets
         found = self._nearest(points)
         return [

@@ -7,7 +7,7 @@ import numpy as np
 from matgl_fill.adapters import Adapter
 from matgl_fill.embedding import Pool, prepare_pool
 from matgl_fill.errors import InputError
-from matgl_fill.structures import bundled_pool
+from matgl_fill.structures import bundled_pool, formulas_of
 
 
 def package_crystals(adapter: Adapter, pool: Pool, count: int) -> Pool | None:
@@ -27,7 +27,7 @@ def package_crystals(adapter: Adapter, pool: Pool, count: int) -> Pool | None:
         bundled = bundled_pool(adapter.element_types)
     except InputError:  # the model knows no element of any of them
         return None
-    known = {s.composition.reduced_formula for s in pool.structures}
-    new = [i for i, s in enumerate(bundled.structures) if s.composition.reduced_formula not in known]
+    known = set(formulas_of(pool.structures))
+    new = [i for i, formula in enumerate(bundled.formulas) if formula not in known]
     chosen = np.random.default_rng(0).permutation(new)[:count]
     return prepare_pool(adapter, bundled.subset(np.sort(chosen)), least=0) if len(chosen) else None

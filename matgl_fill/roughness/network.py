@@ -11,7 +11,7 @@ import numpy as np
 
 from matgl_fill.errors import InputError
 from matgl_fill.roughness.tree import Tree
-from matgl_fill.utils.files import atomic_write, read_arrays, write_arrays
+from matgl_fill.utils.files import atomic_write, fault, read_arrays, write_arrays
 from matgl_fill.utils.hashing import hash_state
 
 LENGTHSCALE = 0.8
@@ -164,15 +164,14 @@ class StationaryNetwork:
             checksum, n, m, d = facts.pop("sha256", None), len(facts["minima"]), len(facts["ts"]), facts["dimension"]
             if checksum not in (None, hash_state(facts)):
                 raise ValueError("its contents do not have its checksum")
-            shapes = {"minima": (n, d), "minima_values": (n,), "ts": (m, d), "ts_values": (m,), "pairs": (m, 2)}
+            shapes = _shapes(n, m, d)
             kinds = {name: int if name == "pairs" else float for name in shapes}
             arrays = {name: np.array(facts[name], kinds[name]).reshape(shapes[name]) for name in shapes}
             return cls(**arrays)._checked()
         except InputError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-            raise InputError(f"{path} is missing or not {FILE}: {reason}; remove it or give another.") from error
+            raise InputError(f"{path} is missing or not {FILE}: {fault(error)}; remove it or give another.") from error
 
     def _checked(self) -> StationaryNetwork:
         """The network itself.
@@ -181,7 +180,7 @@ class StationaryNetwork:
             ValueError: Its arrays are not those of a network.
         """
         n, m, d = len(self.minima), len(self.ts), self.minima.shape[-1] if self.minima.ndim == 2 else -1
-        shapes = {"minima": (n, d), "minima_values": (n,), "ts": (m, d), "ts_values": (m,), "pairs": (m, 2)}
+        shapes = _shapes(n, m, d)
         for name, array in self.arrays().items():
             if array.shape != shapes[name] or array.dtype.kind != ("i" if name == "pairs" else "f"):
                 raise ValueError(f"its array '{name}' has shape {array.shape} and type {array.dtype}")
@@ -190,6 +189,11 @@ class StationaryNetwork:
         if m and not (self.pairs.min() >= 0 and self.pairs.max() < n):
             raise ValueError("its pairs name minima that it does not have")
         return self
+
+
+def _shapes(n: int, m: int, d: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of a network of n minima and m transition states in d dimensions."""
+    return {"minima": (n, d), "minima_values": (n,), "ts": (m, d), "ts_values": (m,), "pairs": (m, 2)}
 
 
 def persistence(network: StationaryNetwork) -> np.ndarray:

@@ -3,7 +3,7 @@
 from matgl_fill.structures.bundled import bundled_pool, pool_named
 from matgl_fill.structures.convert import fully_periodic, volume_ratio
 from matgl_fill.structures.descriptors import COMPOSITIONAL, describe, describe_structures
-from matgl_fill.structures.elements import electronegativity, elements_of
+from matgl_fill.structures.elements import electronegativity, elements_of, formulas_of
 from matgl_fill.structures.geometry import rattled, rebuilt
 from matgl_fill.structures.neighbours import neighbour_pairs
 from matgl_fill.structures.read import read_aligned, read_each, read_frames, read_structures
@@ -21,6 +21,7 @@ __all__ = [
     "electronegativity",
     "elements_of",
     "file_names",
+    "formulas_of",
     "fully_periodic",
     "neighbour_pairs",
     "pool_named",

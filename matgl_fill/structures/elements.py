@@ -28,3 +28,9 @@ def electronegativity(symbol: str) -> float:
 def elements_of(structures: Iterable[Structure]) -> tuple[str, ...]:
     """Symbols of all elements that occur, sorted."""
     return tuple(sorted({e.symbol for s in structures for e in s.elements}))
+
+
+def formulas_of(structures: Iterable[Structure]) -> list[str]:
+    """Reduced formula of each structure, such as ``"Fe2O3"``."""
+    with warnings.catch_warnings(action="ignore"):  # of noble gases having no electronegativity
+        return [structure.composition.reduced_formula for structure in structures]

@@ -70,16 +70,19 @@ def read_structures(source: Any) -> StructureSet:
         names.append(name or where.rsplit("/", 1)[-1])
         rows.append(labels)
     if not structures:
-        first = "; ".join(f"{s.where}: {s.reason}" for s in skipped[:3]) or "it holds none"
-        more = f" (and {len(skipped) - 3} more)" if len(skipped) > 3 else ""
+        first = _first([f"{s.where}: {s.reason}" for s in skipped]) or "it holds none"
         what = source if isinstance(source, str | Path) else f"the given {type(source).__name__}"
-        raise InputError(f"no usable structure in {what}: {first}{more}. Fix these or give other structures.")
+        raise InputError(f"no usable structure in {what}: {first}. Fix these or give other structures.")
     if remarks:
-        more = f" (and {len(remarks) - 3} more)" if len(remarks) > 3 else ""
-        warnings.warn(f"read with remarks: {'; '.join(remarks[:3])}{more}.", MatglFillWarning, stacklevel=2)
+        warnings.warn(f"read with remarks: {_first(remarks)}.", MatglFillWarning, stacklevel=2)
     keys = dict.fromkeys(key for row in rows for key in row)
     labels_by_key = {key: np.array([row.get(key, np.nan) for row in rows], dtype=np.float64) for key in keys}
     return StructureSet(structures, unique(names), labels_by_key, skipped)
+
+
+def _first(texts: Sequence[str]) -> str:
+    """The first three of several texts, and how many more there are."""
+    return "; ".join(texts[:3]) + (f" (and {len(texts) - 3} more)" if len(texts) > 3 else "")
 
 
 def read_aligned(source: Any) -> StructureSet:

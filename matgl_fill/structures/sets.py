@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pymatgen.core import Structure
+
+from matgl_fill.structures.elements import formulas_of
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ class StructureSet:
     @property
     def formulas(self) -> list[str]:
         """Reduced formula of each structure, such as ``"Fe2O3"``."""
-        with warnings.catch_warnings(action="ignore"):  # of noble gases having no electronegativity
-            return [structure.composition.reduced_formula for structure in self.structures]
+        return formulas_of(self.structures)
 
 
 def unique(names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 
 from matgl_fill.errors import InputError
 from matgl_fill.utils.archive import read_archive
-from matgl_fill.utils.files import atomic_write
+from matgl_fill.utils.files import atomic_write, fault
 from matgl_fill.utils.hashing import hash_state
 
 
@@ -42,8 +42,7 @@ class Checkpoint:
             saved = read_archive(self.path.read_bytes())
             key, checksum, state = saved["key"], saved["sha256"], saved["state"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-            raise InputError(self._refusal(f"is no state of it ({reason})")) from error
+            raise InputError(self._refusal(f"is no state of it ({fault(error)})")) from error
         if key != self._key:
             raise InputError(self._refusal("belongs to another model, data, settings or seed"))
         if not isinstance(state, dict) or checksum != hash_state(state):

@@ -114,8 +114,12 @@ def read_arrays(path: str | Path, what: str, names: Collection[str] = ()) -> dic
             raise ValueError("its contents do not have its checksum")
         return {name: arrays[name] for name in names or arrays}
     except Exception as error:  # a damaged archive raises errors of many kinds
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise InputError(f"{path} is missing or not {what}: {reason}; remove it or give another.") from error
+        raise InputError(f"{path} is missing or not {what}: {fault(error)}; remove it or give another.") from error
+
+
+def fault(error: Exception) -> str:
+    """What is wrong with a file that was read by names, by the error that it raised."""
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:

@@ -25,9 +25,6 @@ from matgl.layers._graph_convolution import TensorNetInteraction
 from matgl.models import TensorNet
 from torch import Tensor
 
-UNUSED_WEIGHTS = ("emb3.weight", "emb3.bias")
-"""Weights of the old embedding that entered no result; they are dropped."""
-
 
 class LegacyTensorEmbedding(TensorEmbedding):
     """TensorNet's embedding before MatGL 2.2: every bond is read at its destination."""
@@ -39,11 +36,6 @@ class LegacyTensorEmbedding(TensorEmbedding):
     def forward(self, z: Tensor, edge_index: Tensor, *bonds: Any, **named_bonds: Any) -> tuple[Tensor, Tensor | None]:
         """Tensors (N, units, 3, 3) of the atoms, from edges (2, E) and bond vectors from source to destination."""
         return super().forward(z, edge_index.flip(0), *bonds, **named_bonds)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        for name in UNUSED_WEIGHTS:
-            state_dict.pop(f"{prefix}{name}", None)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class LegacyTensorNetInteraction(TensorNetInteraction):

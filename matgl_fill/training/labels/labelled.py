@@ -60,14 +60,15 @@ def read_labelled(source: str | Path | Atoms | Iterable[Atoms], keys: LabelKeys 
         names = (keys or LabelKeys()).found_in(frames)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    last = {_results_key(atoms, names): atoms for atoms in frames}
+    results = [_results_key(atoms, names) for atoms in frames]
+    last = dict(zip(results, frames, strict=True))
     found, ids, skipped = [], [], []
     for k, (atoms, crystal) in enumerate(zip(frames, read_each(frames), strict=True)):
         name = str(atoms.info.get("id", f"labelled-{k + 1:04d}"))
         try:
             if isinstance(crystal, Skipped):
                 raise ValueError(crystal.reason)
-            found.append(_labelled(atoms, crystal, names, last[_results_key(atoms, names)]))
+            found.append(_labelled(atoms, crystal, names, last[results[k]]))
             ids.append(name)
         except ValueError as error:
             skipped.append(Skipped(name, str(error)))
