@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -168,8 +169,6 @@ def _two_files_exchanged(files: Files, rng: Rng, _sources: dict[str, Files]) -> 
 
 
 def _json_tree(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
-    import json
-
     mutate = mutators.TREES[int(rng.integers(len(mutators.TREES)))]
     tree, what = mutate(json.loads(files["model.json"]), rng)
     return Mutant(files | {"model.json": mutators.as_json(tree)}, f"model.json: {what}", Right.REFUSE)
@@ -182,8 +181,6 @@ def _json_text(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
 
 def _json_top(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
     """An entry of the top level, of which there are five, is of another type."""
-    import json
-
     tree = json.loads(files["model.json"])
     name = sorted(tree)[int(rng.integers(len(tree)))]
     value = mutators.RETYPED[int(rng.integers(len(mutators.RETYPED)))]
@@ -200,8 +197,6 @@ CLASSES = (
 
 
 def _json_class(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
-    import json
-
     tree = json.loads(files["model.json"])
     paths = [p[:-1] for p in mutators.places(tree) if p[-1] == "@class"]
     path = paths[int(rng.integers(len(paths)))]
@@ -212,16 +207,12 @@ def _json_class(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
 
 
 def _json_hostile(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
-    import json
-
     tree, what = mutators.hostile(json.loads(files["model.json"]), rng)
     return Mutant(files | {"model.json": mutators.as_json(tree)}, f"model.json: {what}", Right.REFUSE)
 
 
 def _json_rewritten(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
     """The same facts, written in another way, or with more to tell."""
-    import json
-
     tree = json.loads(files["model.json"])
     told = dict(tree.get("metadata") or {}) | {"note": "mine", "list": [1, None, {"a": "b"}]}
     forms: tuple[tuple[bytes, str], ...] = (
@@ -242,18 +233,10 @@ def _loaded(data: bytes) -> Any:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
 
 
-def _dumped(thing: Any) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(thing, buffer)
-    return buffer.getvalue()
-
-
 def _settings(files: Files, rng: Rng, mutate: Callable[[Any, Rng], tuple[Any, str]], right: Right) -> Mutant:
     """Settings changed in ``model.pt`` alone, or in the copy of ``model.json`` too."""
-    import json
-
     settings, what = mutate(_loaded(files["model.pt"]), rng)
-    new = files | {"model.pt": _dumped(settings)}
+    new = files | {"model.pt": mutators.dumped(settings)}
     if both := rng.random() < 0.5:
         new["model.json"] = mutators.as_json(json.loads(files["model.json"]) | {"kwargs": settings})
     return Mutant(new, f"model.pt{' and model.json' if both else ''}: {what}", right)
@@ -311,9 +294,9 @@ def _settings_pickled(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mut
     call = mutators.COMMANDS[int(rng.integers(len(mutators.COMMANDS)))]
     thing = _loaded(files[name]) | {"extra": mutators.Command(call)}
     style = int(rng.integers(3))
-    data = _dumped(thing) if style else pickle.dumps(thing)
+    data = mutators.dumped(thing) if style else pickle.dumps(thing)
     if style == 2:
-        data = _dumped(mutators.Command(call))
+        data = mutators.dumped(mutators.Command(call))
     return Mutant(files | {name: data}, f"{name}: pickle that calls {call}", Right.REFUSE)
 
 
@@ -325,7 +308,7 @@ def _weights(files: Files, rng: Rng, mutate: Callable[[torch.Tensor, Rng], tuple
     names = [k for k, v in state.items() if torch.is_tensor(v) and v.is_floating_point() and v.numel() > 1]
     name = names[int(rng.integers(len(names)))]
     state[name], what = mutate(state[name], rng)
-    return Mutant(files | {"state.pt": _dumped(state)}, f"state.pt: {name} {what}", right)
+    return Mutant(files | {"state.pt": mutators.dumped(state)}, f"state.pt: {name} {what}", right)
 
 
 def _weights_not_finite(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
@@ -370,7 +353,7 @@ def _weights_missing(files: Files, rng: Rng, _sources: dict[str, Files]) -> Muta
         ({"state_dict": state | {name: value}}, "in another dictionary"),
     )
     new, what = forms[int(rng.integers(len(forms)))]
-    return Mutant(files | {"state.pt": _dumped(new)}, f"state.pt: {what}", Right.REFUSE)
+    return Mutant(files | {"state.pt": mutators.dumped(new)}, f"state.pt: {what}", Right.REFUSE)
 
 
 def _weights_more(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
@@ -378,7 +361,7 @@ def _weights_more(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
     state = dict(_loaded(files["state.pt"]))
     name = sorted(state)[int(rng.integers(len(state)))]
     new = state | {f"{name.rpartition('.')[0]}.unheard_of": torch.zeros(3, 4)}
-    return Mutant(files | {"state.pt": _dumped(new)}, "state.pt: a tensor more", Right.REFUSE)
+    return Mutant(files | {"state.pt": mutators.dumped(new)}, "state.pt: a tensor more", Right.REFUSE)
 
 
 def _weights_changed(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mutant:
@@ -405,7 +388,7 @@ def _weights_rewritten(files: Files, rng: Rng, _sources: dict[str, Files]) -> Mu
         ({k: torch.nn.Parameter(v, v.is_floating_point()) for k, v in state.items()}, "as parameters"),
     )
     new, what = forms[int(rng.integers(len(forms)))]
-    return Mutant(files | {"state.pt": _dumped(new)}, f"state.pt: {what}", Right.SAME)
+    return Mutant(files | {"state.pt": mutators.dumped(new)}, f"state.pt: {what}", Right.SAME)
 
 
 MUTATORS = (

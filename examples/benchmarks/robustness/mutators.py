@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+
+from examples.benchmarks.robustness.verdict import Right
 
 Rng = np.random.Generator
 Changed = tuple[bytes, str]
@@ -19,6 +24,22 @@ EXTREMES: tuple[Any, ...] = (
 RETYPED: tuple[Any, ...] = (None, True, "text", "", [], {}, [1, 2, 3], {"a": 1}, 3, 2.5, "5.0", [[]])
 DEPTH = 100_000
 """Of nested brackets, far beyond what Python's parsers take."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """Bytes of a mutated file, what was changed, and what is right."""
+
+    data: bytes
+    what: str
+    right: Right = Right.REFUSE
+
+
+def dumped(thing: Any) -> bytes:
+    """Bytes of a file that ``torch.save`` writes."""
+    buffer = io.BytesIO()
+    torch.save(thing, buffer)
+    return buffer.getvalue()
 
 
 def flip(data: bytes, rng: Rng) -> Changed:

@@ -17,8 +17,10 @@ import numpy as np
 import torch
 
 import matgl_fill as mf
-from examples.benchmarks.robustness import disks, models, mutators, structures
+from examples.benchmarks.robustness import disks, models, mutators
 from examples.benchmarks.robustness.models import SOURCES, Files
+from examples.benchmarks.robustness.structure_files import FORMATS, crystals, written
+from examples.benchmarks.robustness.structure_mutators import MUTATORS as STRUCTURE_MUTATORS
 from examples.benchmarks.robustness.verdict import Case, Outcome, Verdict, one_line
 from examples.benchmarks.robustness.workers import finish, forked, start
 from matgl_fill import cli, pipeline
@@ -295,9 +297,7 @@ def terminal_cases(seed: int, n: int) -> list[Case]:
     base = Base.made()
     sources = {name: models.files_of(path) for name, path in SOURCES.items()}
     with tempfile.TemporaryDirectory() as folder:
-        files = {
-            name: structures.written(name, list(structures.crystals()), Path(folder)) for name in structures.FORMATS
-        }
+        files = {name: written(name, list(crystals()), Path(folder)) for name in FORMATS}
     made = []
     for k in range(n):
         judge = (
@@ -323,8 +323,8 @@ def _mutant_model(
 
 
 def _mutant_file(files: dict[str, bytes], k: int, seed: int, folder: Path, tell: Callable[[str], None]) -> Verdict:
-    mutate, takes = structures.MUTATORS[k // 2 % len(structures.MUTATORS)]
-    names = [name for name in structures.FORMATS if takes in name or not takes]
+    mutate, takes = STRUCTURE_MUTATORS[k // 2 % len(STRUCTURE_MUTATORS)]
+    names = [name for name in FORMATS if takes in name or not takes]
     name = names[k // 2 % len(names)]
     mutant = mutate(name, files[name], np.random.default_rng(seed))
     tell(f"{name}: {mutant.what}")

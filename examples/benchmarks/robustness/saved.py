@@ -24,7 +24,7 @@ from torch import nn
 import matgl_fill as mf
 from examples.benchmarks.robustness import mutators
 from examples.benchmarks.robustness.models import SAVED
-from examples.benchmarks.robustness.mutators import Rng
+from examples.benchmarks.robustness.mutators import Mutant, Rng
 from examples.benchmarks.robustness.verdict import Case, Outcome, Right, Verdict, of_error, warned
 from matgl_fill.config import FillConfig, settings_toml
 from matgl_fill.report.html import rebuild_report
@@ -37,18 +37,9 @@ from matgl_fill.utils.checkpoint import Checkpoint
 QUICK = {"steps": 4, "copies": 1, "enlarge_pool": 0, "replay_size": 20}
 CRYSTALS = 30
 STEP = 2
+"""Of the training in which the run is interrupted."""
 ROUNDING = 2e-6
 """By which a row that is computed again, in another batch, may differ, relative and absolute."""
-"""Of the training in which the run is interrupted."""
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """Bytes of a mutated file, what was changed, and what is right."""
-
-    data: bytes
-    what: str
-    right: Right = Right.REFUSE
 
 
 @dataclass(frozen=True)
@@ -200,16 +191,9 @@ def _bit(_base: Base, file: Path, rng: Rng) -> Mutant:
     return Mutant(*mutators.flip(file.read_bytes(), rng))
 
 
-def _dumped(thing: Any, folder: Path) -> bytes:
-    path = folder / "thing"
-    torch.save(thing, path)
-    return path.read_bytes()
-
-
 def _state_changed(file: Path, change: Callable[[Any], tuple[Any, str]]) -> Mutant:
     new, what = change(torch.load(file, map_location="cpu", weights_only=False))
-    with tempfile.TemporaryDirectory() as folder:
-        return Mutant(_dumped(new, Path(folder)), what)
+    return Mutant(mutators.dumped(new), what)
 
 
 def _state_tree(_base: Base, file: Path, rng: Rng) -> Mutant:
@@ -310,8 +294,7 @@ def _cache_rows(_base: Base, file: Path, rng: Rng) -> Mutant:
         shutil.copy(file, path)
         with sqlite3.connect(path) as db:
             columns = [row[1] for row in db.execute("PRAGMA table_info(embedding)")]
-            known = statement.replace("row", "row") if "row" in columns else "DELETE FROM embedding"
-            db.executescript(known)
+            db.executescript(statement if "row" in columns else "DELETE FROM embedding")
         db.close()
         return Mutant(path.read_bytes(), what)
 
