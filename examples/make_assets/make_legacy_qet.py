@@ -2,7 +2,7 @@
 
 Needs an environment of its own, in which this package is not installed::
 
-    python -m venv old && old/bin/pip install torch==2.13.0 matgl==2.0.6 dgl==1.1.3
+    python -m venv old && old/bin/pip install torch==2.8.0 matgl==2.0.6 dgl==1.1.3
     export MATGL_BACKEND=DGL DGLBACKEND=pytorch OMP_NUM_THREADS=1
     old/bin/python examples/make_assets/make_legacy_qet.py --out tests/saved_by_matgl_2
 
