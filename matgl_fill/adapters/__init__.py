@@ -13,6 +13,7 @@ from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.adapters.graphs import Batch, Graph, Output
 from matgl_fill.adapters.loading import load_model, make_savable
 from matgl_fill.adapters.modes import evaluation_mode
+from matgl_fill.adapters.predict import Predictions, predict
 from matgl_fill.adapters.registry import get_adapter, register_adapter
 from matgl_fill.adapters.wrappers import core_of
 
@@ -25,6 +26,7 @@ __all__ = [
     "M3GNetAdapter",
     "MEGNetAdapter",
     "Output",
+    "Predictions",
     "QETAdapter",
     "SO3NetAdapter",
     "TensorNetAdapter",
@@ -36,5 +38,6 @@ __all__ = [
     "load_model",
     "make_savable",
     "packed",
+    "predict",
     "register_adapter",
 ]

@@ -12,6 +12,7 @@ from torch import nn
 
 from matgl_fill.adapters import get_adapter
 from matgl_fill.errors import InputError
+from matgl_fill.evaluation.intervals import mean_interval
 from matgl_fill.evaluation.probes import PROBES, cross_validated_mae
 from matgl_fill.evaluation.tasks import Task, read_tasks, usable_tasks, warn_skipped
 from matgl_fill.structures import describe_structures
@@ -20,8 +21,6 @@ from matgl_fill.utils.validation import as_int
 
 SEEDS = 5
 """Number of fold shuffles of every score."""
-BOOTSTRAP = 2000
-"""Number of resamples from which an interval is taken."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Score:
     @property
     def interval(self) -> tuple[float, float]:
         """Bootstrap 95 % interval of the mean error over fold shuffles."""
-        return _interval(np.mean([self.mae[p] for p in PROBES], axis=0))
+        return mean_interval(np.mean([self.mae[p] for p in PROBES], axis=0))
 
 
 @dataclass(frozen=True)
@@ -174,16 +173,8 @@ def _change(before: Score, after: Score) -> Change:
     relative = np.array([100 * (1 - after.mae[p] / before.mae[p]) for p in before.mae])
     per_seed = relative.mean(axis=0)
     probes = dict(zip(before.mae, relative.mean(axis=1).tolist(), strict=True))
-    change = (float(per_seed.mean()), *_interval(per_seed))
+    change = (float(per_seed.mean()), *mean_interval(per_seed))
     return Change(before.task, before.unit, before.n, before.mean, after.mean, *change, probes)
-
-
-def _interval(per_seed: np.ndarray) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the mean of (seeds,) values."""
-    rng = np.random.default_rng(0)
-    means = per_seed[rng.integers(len(per_seed), size=(BOOTSTRAP, len(per_seed)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def score_rows(scores: Sequence[Score], comparison: Comparison | None = None) -> list[dict[str, Any]]:

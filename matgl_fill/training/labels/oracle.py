@@ -19,11 +19,10 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from torch import Tensor
 
-from matgl_fill.adapters import Adapter, evaluation_mode, get_adapter, load_model
+from matgl_fill.adapters import Adapter, get_adapter, load_model, predict
 from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import MatglFillWarning, ModelError, OracleError
 from matgl_fill.utils.console import track
-from matgl_fill.utils.modes import usual_autograd
 
 SHIFT_RIDGE = 1e-3
 Source: TypeAlias = BaseCalculator | Adapter
@@ -202,29 +201,17 @@ def label(structures: Sequence[Structure], oracle: Source) -> Labels:
     return Labels(np.array(energy), forces, np.array(stress).reshape(-1, 3, 3))
 
 
-@usual_autograd()
 def _label_with_potential(structures: Sequence[Structure], adapter: Adapter) -> Labels:
     n = len(structures)
-    energy, stress = np.full(n, np.nan), np.full((n, 3, 3), np.nan)
-    forces = [np.full((len(s), 3), np.nan) for s in structures]
+    labels = Labels(np.full(n, np.nan), [np.full((len(s), 3), np.nan) for s in structures], np.full((n, 3, 3), np.nan))
     usable = usable_crystals(adapter, (s.formula for s in structures), structures)
     for one in usable.skipped:
         warnings.warn(f"the oracle failed on {one.where}: {one.reason}", MatglFillWarning, stacklevel=4)
-    graphs = adapter.graphs([structures[i] for i in usable.rows])
-    with evaluation_mode(adapter.model):
-        for rows in track(adapter.groups(graphs), "labelling with the oracle"):
-            batch = adapter.collate([graphs[i] for i in rows])
-            index = [usable.rows[i] for i in rows]
-            moving = batch.movable()
-            assert moving.displacement is not None
-            assert moving.strain is not None
-            out = adapter.forward(moving)
-            f, s = torch.autograd.grad(out.prediction.sum(), [moving.displacement, moving.strain])
-            energy[index] = out.prediction.detach().numpy()
-            stress[index] = (s / batch.volume[:, None, None]).numpy()
-            for i, part in zip(index, torch.split(-f, batch.n_atoms.tolist()), strict=True):
-                forces[i] = part.numpy()
-    return Labels(energy, forces, stress)
+    found = predict(adapter, adapter.graphs([structures[i] for i in usable.rows]), "labelling with the oracle")
+    labels.energy[usable.rows], labels.stress[usable.rows] = found.energy, found.stress
+    for i, forces in zip(usable.rows, found.forces, strict=True):
+        labels.forces[i] = forces
+    return labels
 
 
 def elemental_shifts(
