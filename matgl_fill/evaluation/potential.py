@@ -80,8 +80,8 @@ class LabelErrors:
         """Sum of the absolute errors of each crystal (n,) and the number of labels (n,) that it is over.
 
         Args:
-            measure: One of :data:`UNITS`; for "large forces" only atoms count whose true force is at least
-                :data:`LARGE_FORCE`, for "forces at rest" only crystals at rest.
+            measure: One of ``UNITS``; for "large forces" only atoms count whose true force is at least
+                ``LARGE_FORCE``, for "forces at rest" only crystals at rest.
         """
         if measure == "energy":
             true, error = self.energy[0], np.abs(self.energy[1] - self.energy[0])
@@ -104,12 +104,12 @@ class LabelErrors:
         return self.at_rest[self.crystal] if measure == "forces at rest" else np.ones(len(self.crystal), dtype=bool)
 
     def crystal_errors(self, measure: str) -> np.ndarray:
-        """Mean absolute error of each crystal (n,) by a measure of :data:`UNITS`; NaN where it has no such label."""
+        """Mean absolute error of each crystal (n,) by a measure of ``UNITS``; NaN where it has no such label."""
         total, count = self.sums(measure)
         return np.divide(total, count, out=np.full(len(self), np.nan), where=count > 0)
 
     def mae(self, measure: str) -> float:
-        """Mean absolute error over all labels by a measure of :data:`UNITS`; NaN where there is no such label."""
+        """Mean absolute error over all labels by a measure of ``UNITS``; NaN where there is no such label."""
         total, count = self.sums(measure)
         return float(total.sum() / count.sum()) if count.any() else float("nan")
 
@@ -138,7 +138,7 @@ class ErrorChange:
     """Change of a mean absolute error from one potential to another on the same crystals.
 
     Attributes:
-        measure: What is wrong: one of :data:`UNITS`, or a property of crystals.
+        measure: What is wrong: one of ``UNITS``, or a property of crystals.
         unit: Unit of the errors.
         n: Number of crystals.
         before: Mean absolute error before.
@@ -181,7 +181,7 @@ class LabelComparison:
     """Errors of two potentials on the same labelled crystals.
 
     Attributes:
-        changes: Changes of the errors of all measures of :data:`UNITS` for which there are labels.
+        changes: Changes of the errors of all measures of ``UNITS`` for which there are labels.
         slope_before: Softening slope before, see :attr:`LabelErrors.softening_slope`; 1 is right.
         slope_after: Softening slope after.
         before: Errors before, with the values for a parity plot.
@@ -233,7 +233,7 @@ def potential_errors(
         shifts: Elemental energies, eV/atom by symbol, that take the potential's energies to the labels' level of
             theory; they are added to what it predicts.
         at_rest: Crystals (n,) that count as at rest; unless given, those whose true forces are all smaller than
-            :data:`REST_FORCE`.
+            ``REST_FORCE`` of this module.
 
     Raises:
         InputError: Labels and crystals do not fit, or the potential can take none of the crystals.
