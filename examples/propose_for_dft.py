@@ -32,14 +32,24 @@ folder = Path(tempfile.mkdtemp())
 # Propose
 # -------
 #
-# Crystals beside the roughest places of the model's embedding. Ten here, a hundred by default. On the command line:
-# ``matgl-fill propose MODEL STRUCTURES -n 100 -o new`` writes CIF, POSCAR and a table too.
+# Crystals beside the roughest places of the model's embedding. Ten here, a hundred by default; none of more than 16
+# atoms, and none with an element for which the code has no pseudopotential. On the command line: ``matgl-fill propose
+# MODEL STRUCTURES -n 100 --exclude Tc,Po --max-atoms 16 -o new`` writes CIF, POSCAR and a table too.
 
 model = mf.load_model(given.model)
-proposals = mf.propose(model, given.structures, n=10, seed=0)
+possible = {"exclude_elements": "Tc, Po, At, Fr, Ra, Ac, Th, Pa, U, Np, Pu", "max_atoms": 16}
+proposals = mf.propose(model, given.structures, n=10, seed=0, config=possible)
 for p in proposals:
     print(f"{p.id}: {p.structure.composition.reduced_formula:10} from {p.parent}, {p.moves}; distance {p.distance:.2f}")
 write_structures([p.structure for p in proposals], folder / "proposals.extxyz", info=[{"id": p.id} for p in proposals])
+
+# %%
+# For a potential most of them are configurations of the known crystals: displaced, strained, with a vacancy or a
+# surface, or from molecular dynamics by the potential itself.
+
+potential = mf.load_model("potential")
+for p in mf.propose(potential, given.structures, n=10, seed=0, config=possible):
+    print(f"{p.id}: {p.kind:10} {p.structure.formula:12} from {p.parent}, {p.moves}")
 
 # %%
 # Label

@@ -11,7 +11,7 @@ from torch import nn
 
 from matgl_fill.adapters import get_adapter, make_savable
 from matgl_fill.config import FillConfig
-from matgl_fill.embedding import Pool, embedding_seconds, prepare_pool, search_seconds
+from matgl_fill.embedding import Pool, embedding_seconds, prepare_pool
 from matgl_fill.evaluation import read_tasks, usable_tasks
 from matgl_fill.generation import Proposal, SearchRequest, propose_from
 from matgl_fill.report.build import Findings, build_report, compared
@@ -110,8 +110,9 @@ def fill_tune(
 
 
 def _search(request: FillRequest, pool: Pool, roughness: RoughnessResult, state: RunState) -> list[Proposal]:
-    """Search crystals, after saying how long it will take."""
-    seconds = search_seconds(request.adapter, embedding_seconds(request.adapter, pool.structures), request.n)
+    """Search crystals, after saying how long it will take: for labels of a potential, configurations are among them."""
+    configurations = request.adapter.is_potential and request.oracle is not None
+    search = SearchRequest(request.n, request.seed, request.settings.search, state.file(SEARCH), configurations)
+    seconds = search.seconds(request.adapter, embedding_seconds(request.adapter, pool.structures))
     console.print(f"searching {request.n} crystals, about {seconds:.0f} s", highlight=False)
-    search = SearchRequest(request.n, request.seed, request.settings.search.choice, state.file(SEARCH))
     return propose_from(request.adapter, pool, roughness, search).proposals

@@ -9,9 +9,21 @@ from typing import Annotated, Literal
 import typer
 
 from matgl_fill.adapters import get_adapter, load_model
-from matgl_fill.cli.common import Model, Out, Seed, State, Structures, command, console, print_skipped, read, say
-from matgl_fill.config.config import Choice
-from matgl_fill.embedding import embedding_seconds, search_seconds
+from matgl_fill.cli.common import (
+    Config,
+    Model,
+    Out,
+    Seed,
+    State,
+    Structures,
+    command,
+    console,
+    print_skipped,
+    read,
+    say,
+)
+from matgl_fill.config.config import Choice, FillConfig
+from matgl_fill.embedding import embedding_seconds
 from matgl_fill.embedding.embed import embed as embed_crystals
 from matgl_fill.generation import SearchRequest
 from matgl_fill.generation.report import CHECKPOINT, InputNames, report_proposals
@@ -113,6 +125,7 @@ def roughness(
 @command(
     PANEL,
     "matgl-fill propose default crystals/ -n 20 -o proposals",
+    "matgl-fill propose my_potential/ crystals/ --exclude Tc,Po --max-atoms 16  # what my code can compute",
     "matgl-fill tune my_model/ crystals/ --labelled dft.extxyz  # after DFT: what it says of them comes back",
 )
 def propose(
@@ -122,16 +135,29 @@ def propose(
     out: Out = Path("proposals"),
     seed: Seed = 0,
     choice: Annotated[
-        Choice,
+        Choice | None,
         typer.Option(
             help="Where to fill: at the maxima of the local roughness (where these are few, at the roughest crystals "
             "of other regions too), or, to compare with, at crystals of STRUCTURES taken at random, by farthest-point "
-            "sampling, or for being least like their latent neighbours."
+            "sampling, or for being least like their latent neighbours.",
+            show_default="roughness",
         ),
-    ] = "roughness",
+    ] = None,
+    exclude: Annotated[
+        str | None,
+        typer.Option(help="Elements that no crystal may hold, such as those without a pseudopotential: 'Tc,Po'."),
+    ] = None,
+    max_atoms: Annotated[
+        int | None, typer.Option(min=1, help="Largest number of atoms of a crystal.", show_default="24")
+    ] = None,
+    config: Config = None,
     state: State = None,
 ) -> None:
-    """Propose new crystals where MODEL's embedding of STRUCTURES is rough, for your own DFT calculations.
+    """Propose crystals for your own DFT calculations.
+
+    For a property model: new crystals where MODEL's embedding of STRUCTURES is rough. For a potential: configurations
+    around STRUCTURES, as simulations bring them about (displaced atoms, strained cells, supercells, vacancies,
+    surfaces, molecular dynamics by MODEL itself), and some new crystals; the setting `shares` says how many of each.
 
     OUT holds the crystals with their provenance (proposals.extxyz), each as a file (cif/ID.cif, poscar/ID.vasp), a
     table of them (proposals.csv), the latent points that they fill (targets.csv), a latent map (PNG, SVG), and
@@ -139,19 +165,25 @@ def propose(
 
     An interrupted call goes on from OUT/search.partial when it is given again, and ends with the same files.
     """
+    given = {"choice": choice, "exclude_elements": exclude, "max_atoms": max_atoms}
+    changes = {name: value for name, value in given.items() if value is not None}
+    settings = FillConfig.make(config).changed(**changes).search
     check_writable(out)
     adapter = get_adapter(load_model(model), state)
     pool, skipped = read(adapter, structures)
+    request = SearchRequest(n, seed, settings, out / CHECKPOINT, adapter.is_potential)
     seconds = embedding_seconds(adapter, pool.structures)
-    embedding, search = seconds * len(pool), search_seconds(adapter, seconds, n)
+    embedding, search = seconds * len(pool), request.seconds(adapter, seconds)
     say(f"{len(pool)} crystals by {adapter.name}: embedding about {embedding:.0f} s, search about {search:.0f} s")
-    checkpoint = out / CHECKPOINT
-    if checkpoint.exists():
-        say(f"going on from {checkpoint}")
-    request, names = SearchRequest(n, seed, choice, checkpoint), InputNames(model, structures, state)
+    partial = [file for file in (request.checkpoint, request.configurations_file) if file is not None]
+    for file in partial:
+        if file.exists():
+            say(f"going on from {file}")
+    names = InputNames(model, structures, state)
     report = report_proposals(adapter, replace(pool, skipped=skipped), request, names)
     report.save(out)
-    checkpoint.unlink(missing_ok=True)
+    for file in partial:
+        file.unlink(missing_ok=True)
     console.print(report)
     print_skipped(report.pool.skipped, ", all in summary.json")
     say(f"{len(report.rows)} crystals in {out}")

@@ -58,6 +58,9 @@ Structures = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of all random choices; one seed gives one result.")]
+Config = Annotated[
+    Path | None, typer.Option(help="TOML or YAML file of settings; `matgl-fill config` prints them all.")
+]
 State = Annotated[int | None, typer.Option(help="Fidelity of multi-fidelity models.")]
 
 

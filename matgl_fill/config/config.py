@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pymatgen.core import Element
 
 from matgl_fill.config.file import check_names, read_settings
 from matgl_fill.errors import InputError
 
 Choice = Literal["roughness", "random", "farthest", "dissimilar"]
 """How the latent points to fill are chosen, see :func:`matgl_fill.generation.choose_targets`."""
+Kind = Literal["displaced", "strained", "supercell", "vacancy", "surface", "dynamics", "member"]
+"""What is proposed for a potential, see :mod:`matgl_fill.generation.configurations`."""
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
@@ -42,6 +45,43 @@ class SearchConfig(_Settings):
     those that resemble their latent neighbours least."""
     neighbours: int = Field(default=10, ge=2)
     """Number of latent neighbours in the response and in the graph."""
+    exclude_elements: tuple[str, ...] = ()
+    """Elements that no proposed crystal may hold, such as those without a pseudopotential in your code: a list, or a
+    text such as ``"Tc, Po"``."""
+    max_atoms: int = Field(default=24, ge=1)
+    """Largest number of atoms in the cell of a proposed crystal. Larger crystals of the pool are left alone."""
+    shares: dict[Kind, float] = {
+        "displaced": 0.4, "strained": 0.1, "supercell": 0.1, "vacancy": 0.1, "surface": 0.1, "dynamics": 0.1,
+        "member": 0.1,
+    }  # fmt: skip
+    """Shares of what is proposed for a potential; a kind that is not named gets none, and only ratios count. Around
+    the pool's crystals: ``displaced`` atoms in strained cells, ``strained`` cells, displaced atoms in a ``supercell``,
+    with a ``vacancy`` or at a ``surface``, and snapshots of molecular ``dynamics`` by the potential itself. A
+    ``member`` is a new crystal for a latent point, displaced too. Property models get new members only, as they are."""
+
+    @field_validator("exclude_elements", mode="before")
+    @classmethod
+    def _symbols(cls, value: Any) -> Any:
+        """Symbols of elements, from a list or a text."""
+        symbols = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if isinstance(symbols, list | tuple) and (bad := [s for s in symbols if not Element.is_valid_symbol(str(s))]):
+            raise ValueError(f"{bad[0]!r} is no element; give symbols such as Tc")
+        return symbols
+
+    @field_validator("shares", mode="before")
+    @classmethod
+    def _kinds_with_shares(cls, value: Any) -> Any:
+        """Refuse kinds that there are not, and shares that are none."""
+        if not isinstance(value, dict):
+            raise ValueError("give a table of kinds and their shares")
+        if unknown := [kind for kind in value if kind not in get_args(Kind)]:
+            raise ValueError(f"no kind {unknown[0]!r}; there are {', '.join(get_args(Kind))}")
+        for kind, share in value.items():
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < float("inf"):
+                raise ValueError(f"the share of {kind} is {share!r}; give a number from 0 on")
+        if not sum(value.values()):
+            raise ValueError("no kind has a share; give at least one")
+        return value
 
 
 class TrainingConfig(_Settings):

@@ -65,10 +65,13 @@ def settings_toml(config: BaseModel, explain: bool = True) -> str:
 
     Example:
         >>> from matgl_fill.config import FillConfig
-        >>> print(settings_toml(FillConfig(choice="random"), explain=False).partition("\n\n")[0])
+        >>> print(settings_toml(FillConfig(choice="random", shares={"member": 1}), explain=False).partition("\n\n")[0])
         [search]
         choice = "random"
         neighbours = 10
+        exclude_elements = []
+        max_atoms = 24
+        shares = {member=1.0}
     """
     tables = []
     for group in type(config).model_fields:
@@ -77,10 +80,17 @@ def settings_toml(config: BaseModel, explain: bool = True) -> str:
         for name, value in settings.model_dump().items():
             field = type(settings).model_fields[name]
             lines += _comment(field.description or "", field.annotation) if explain else []
-            lines += [f"# {name} = (left open)" if value is None else f"{name} = {json.dumps(value)}"]
+            lines += [f"# {name} = (left open)" if value is None else f"{name} = {_toml(value)}"]
             lines += [""] if explain else []
         tables.append("\n".join(lines).rstrip())
     return "\n\n".join(tables) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A number, a text, a list, or a table of these in one line."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{name}={_toml(one)}" for name, one in value.items()) + "}"
+    return json.dumps(value)
 
 
 def _comment(text: str, kind: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Generation: from latent targets to new crystals that are valid, and to their augmentations."""
+"""Generation: from latent targets to new crystals that are valid, to configurations, and to augmentations."""
 
 from matgl_fill.generation.augment import training_augmentations
 from matgl_fill.generation.propose import SearchRequest, propose_from

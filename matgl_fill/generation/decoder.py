@@ -13,6 +13,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.config.config import SearchConfig
 from matgl_fill.embedding import Pool
 from matgl_fill.errors import GenerationError
 from matgl_fill.generation.alchemy import start, transmute
@@ -59,8 +60,6 @@ SURVIVORS = 10
 """Number of candidates per crystal wanted that are parents of the next round."""
 TRIES = 4
 """Number of draws per candidate before a round ends short of them."""
-MAX_ATOMS = 24
-"""Larger parents are left alone: they cost more than they bring."""
 CHEMICAL = (1.0, 0.7)
 """Share of candidates that get other elements, in the first and in the last round."""
 COOLED = 0.3
@@ -91,6 +90,7 @@ class Decoder:
         rounds: Number of rounds, by default what :data:`BUDGETS` says; every one costs the same, and the first brings
             most.
         checkpoint: File to which the search is saved after every step, and from which it goes on.
+        settings: Elements that no crystal may hold, and the largest number of atoms; larger parents are left alone.
 
     Raises:
         GenerationError: The pool has large crystals only.
@@ -103,17 +103,20 @@ class Decoder:
         seed: int,
         rounds: int | None = None,
         checkpoint: Path | None = None,
+        settings: SearchConfig | None = None,
     ) -> None:
         self.adapter, self.pool, self.seed = adapter, pool, seed
+        self.settings = settings or SearchConfig()
         budget = BUDGETS[adapter.search_by_gradient]
         self.budget, self.checkpoint = budget if rounds is None else budget._replace(rounds=rounds), checkpoint
         self.scaling = Scaling.of(pool.Z)
         self.X = self.scaling(pool.Z)
-        self.filters = Filters(adapter, pool.structures, max_atoms=MAX_ATOMS)
+        most, excluded = self.settings.max_atoms, self.settings.exclude_elements
+        self.filters = Filters(adapter, pool.structures, max_atoms=most, excluded=excluded)
         self.refused: Counter[str] = Counter()
-        self.parents = np.flatnonzero(pool.n_atoms <= MAX_ATOMS)
+        self.parents = np.flatnonzero(pool.n_atoms <= most)
         if len(self.parents) == 0:
-            raise GenerationError(f"no crystal of the pool has at most {MAX_ATOMS} atoms; add smaller ones.")
+            raise GenerationError(f"no crystal of the pool has at most {most} atoms; add smaller ones.")
         self.prior = CompositionPrior(pool, self.X, pool.elements)
         self._like = Substitute(pool.elements, volumes=self.prior.volumes)
 
@@ -136,7 +139,8 @@ class Decoder:
         prototypes = [self._likely_prototypes(t) for t in T]
         searches = [Search(self._nearest(t, PARENTS * each), set()) for t in T]
         state = SearchState(searches, self.prior, self.refused)
-        key = hash_parts(hash_model(self.adapter.model), self.X, T, (self.seed, n, *self.budget))
+        limits = (self.settings.max_atoms, self.settings.exclude_elements)
+        key = hash_parts(hash_model(self.adapter.model), self.X, T, (self.seed, n, *self.budget, *limits))
         checkpoint = Checkpoint(self.checkpoint, key, "the search")
         state.restore(checkpoint.load())
         makers: list[Callable[..., list[list[Candidate]]]] = [partial(self._drafted, self.budget.candidates * each)]
@@ -240,7 +244,7 @@ class Decoder:
             "like": self._like,
             "replace": ReplaceLikely(prediction),
             "decorate": DecorateLikely(prediction),
-            "mix": MixLikely(prediction, MAX_ATOMS),
+            "mix": MixLikely(prediction, self.settings.max_atoms),
         }
         return base, moves[kind]
 

@@ -83,6 +83,7 @@ class Filters:
         unassignable: Share of the accepted crystals that may have no oxidation states to balance
             (:func:`~matgl_fill.generation.charge.charge_balanced` gives None: elements, alloys). It holds after every
             :meth:`accept`, so also for the final set, whatever its size.
+        excluded: Elements that no crystal may hold.
 
     Attributes:
         packing: Bounds of the covalent spheres' share of the volume.
@@ -96,6 +97,7 @@ class Filters:
     pool: Sequence[Structure]
     max_atoms: int = MAX_ATOMS
     unassignable: float = 1.0
+    excluded: tuple[str, ...] = ()
     packing: tuple[float, float] = field(init=False)
     density: tuple[float, float] = field(init=False)
 
@@ -127,7 +129,8 @@ class Filters:
         return None
 
     def _elements(self, structure: Structure) -> str | None:
-        return self.adapter.unsupported_reason(structure)
+        found = sorted({e.symbol for e in structure.elements} & set(self.excluded))
+        return f"{', '.join(found)} is excluded" if found else self.adapter.unsupported_reason(structure)
 
     def _atoms(self, structure: Structure) -> str | None:
         return f"{len(structure)}, more than {self.max_atoms}" if len(structure) > self.max_atoms else None

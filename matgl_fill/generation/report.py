@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +21,9 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.embedding import Pool, prepare_pool
 from matgl_fill.generation.charge import balance
 from matgl_fill.generation.filters import NAMES
-from matgl_fill.generation.propose import SearchRequest, propose_from
-from matgl_fill.generation.select import Selection
-from matgl_fill.roughness import RoughnessResult, graph_roughness
+from matgl_fill.generation.propose import SearchRequest, least_pool, pool_roughness, propose_from
+from matgl_fill.generation.select import Proposal, Selection
+from matgl_fill.roughness import RoughnessResult
 from matgl_fill.roughness.plots import figure_bytes, projected_map
 from matgl_fill.structures import StructureSet, csv_text, formulas_of, write_cifs, write_structures
 from matgl_fill.utils.files import atomic_write, remove_others
@@ -58,7 +59,7 @@ class ProposalsReport:
 
     Attributes:
         pool: Crystals from which they were proposed.
-        roughness: Roughness of the pool's embedding.
+        roughness: Roughness of the pool's embedding; None if the pool is too small for one.
         selection: The proposals and their targets.
         Z: Embedding (k, dim) of the k proposals.
         request: Request for the search.
@@ -66,7 +67,7 @@ class ProposalsReport:
     """
 
     pool: Pool
-    roughness: RoughnessResult
+    roughness: RoughnessResult | None
     selection: Selection
     Z: np.ndarray
     request: SearchRequest
@@ -79,11 +80,15 @@ class ProposalsReport:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """Rows of ``proposals.csv``; latent distances in units of the pool's median between nearest neighbours."""
+        """Rows of ``proposals.csv``; latent distances in units of the pool's median between nearest neighbours.
+
+        Configurations have their kind and amplitudes too. What a small pool has no value of is None.
+        """
         targets, crystals = self._nearest(self.selection.targets.points), self._nearest(self.Z)
         return [
             {
                 "id": p.id,
+                **self._configuration(p),
                 "formula": crystal.composition.reduced_formula,
                 "n_atoms": len(crystal),
                 "space_group": _space_group(crystal),
@@ -91,11 +96,11 @@ class ProposalsReport:
                 "moves": p.moves,
                 "target": p.target_row,
                 "target_nearest": targets[p.target_row][0],
-                "distance": p.distance,
-                "roughness": p.roughness,
+                "distance": _known(p.distance),
+                "roughness": _known(p.roughness),
                 "charge": BALANCE[balance(crystal)],
                 "nearest": nearest,
-                "nearest_distance": novelty,
+                "nearest_distance": _known(novelty),
             }
             for p, crystal, (nearest, novelty) in zip(self.selection.proposals, self.crystals, crystals, strict=True)
         ]
@@ -107,7 +112,13 @@ class ProposalsReport:
         points, roughness = self.selection.targets
         found = self._nearest(points)
         return [
-            {"target": t, "roughness": float(rough), "nearest": name, "formula": formulas[name], "distance": distance}
+            {
+                "target": t,
+                "roughness": _known(float(rough)),
+                "nearest": name,
+                "formula": formulas[name],
+                "distance": _known(distance),
+            }
             | {f"z{j}": z for j, z in enumerate(points[t].tolist())}
             for t, (rough, (name, distance)) in enumerate(zip(roughness, found, strict=True))
         ]
@@ -116,22 +127,28 @@ class ProposalsReport:
     def summary(self) -> dict[str, Any]:
         """Content of ``summary.json``."""
         distance, asked = [p.distance for p in self.selection.proposals], self.request
-        settings = {"model": self.names.model, "n": asked.n, "seed": asked.seed, "choice": asked.choice}
+        settings = {"model": self.names.model, "n": asked.n, "seed": asked.seed} | asked.settings.model_dump()
         return {
             "proposals": len(distance),
+            "kinds": dict(Counter(p.kind for p in self.selection.proposals if p.kind)),
             "targets": len(self.selection.targets.points),
-            "median_distance": float(np.median(distance)),
-            "latent_unit": self.selection.unit,
+            "median_distance": _known(float(np.median(distance))),
+            "latent_unit": _known(self.selection.unit),
             "refused": {name: self.selection.refused[name] for name in NAMES},
             "passed_over": dict(sorted(self.selection.passed_over.items())),
-            "frustration": self.roughness.frustration,
+            "frustration": None if self.roughness is None else self.roughness.frustration,
             "crystals": len(self.pool),
             "skipped": [asdict(s) for s in self.pool.skipped],
             "settings": settings | {"structures": self.names.structures, "state": self.names.state},
         } | machine_facts()
 
-    def plot_map(self) -> Figure:
-        """Draw a latent map of the pool, coloured by local roughness, with targets and proposals."""
+    def plot_map(self) -> Figure | None:
+        """Draw a latent map of the pool, coloured by local roughness, with targets and proposals.
+
+        A pool that is too small for a roughness has none.
+        """
+        if self.roughness is None:
+            return None
         marked = {"target": self.selection.targets.points, "proposal": self.Z}
         return projected_map(self.pool.Z, self.roughness.local, marked)
 
@@ -144,9 +161,9 @@ class ProposalsReport:
             OSError: A file cannot be written.
         """
         out, ids = Path(folder), [row["id"] for row in self.rows]
-        provenance = ("id", "parent", "moves", "distance", "roughness")
+        provenance = ("id", "kind", "parent", "moves", "displacement", "strain", "distance", "roughness")
         facts = {"model": self.names.model, "seed": self.request.seed}
-        frames = [{name: row[name] for name in provenance} | facts for row in self.rows]
+        frames = [{name: row[name] for name in provenance if name in row} | facts for row in self.rows]
         write_structures(self.crystals, out / "proposals.extxyz", info=frames)
         write_cifs(self.crystals, out / "cif", ids)
         for crystal, row in zip(self.crystals, self.rows, strict=True):
@@ -156,8 +173,9 @@ class ProposalsReport:
         atomic_write(out / "proposals.csv", csv_text(self.rows))
         atomic_write(out / "targets.csv", csv_text(self.targets))
         figure = self.plot_map()
-        atomic_write(out / "map.png", figure_bytes(figure, "png"))
-        atomic_write(out / "map.svg", figure_bytes(figure, "svg"))
+        if figure is not None:
+            atomic_write(out / "map.png", figure_bytes(figure, "png"))
+            atomic_write(out / "map.svg", figure_bytes(figure, "svg"))
         atomic_write(out / "summary.json", json.dumps(self.summary, indent=2) + "\n")
 
     def __rich__(self) -> Table:
@@ -167,8 +185,15 @@ class ProposalsReport:
         for title, counts in (("refused", self.selection.refused), ("passed over", self.selection.passed_over)):
             for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
                 table.add_row(f"{title}: {name}", str(count))
+        for kind, count in self.summary["kinds"].items():
+            table.add_row(f"proposed: {kind}", str(count))
         table.add_row("proposed", str(len(self.rows)))
         return table
+
+    def _configuration(self, p: Proposal) -> dict[str, Any]:
+        """Columns about a configuration; none for a property model."""
+        told = {"kind": p.kind, "displacement": p.displacement, "strain": p.strain}
+        return told if self.request.configurations else {}
 
     def _nearest(self, points: np.ndarray) -> list[tuple[str, float]]:
         """Id of the pool crystal nearest to each of (m, dim) latent points, and its distance."""
@@ -192,11 +217,16 @@ def report_proposals(
         InputError: There are too few usable crystals, or the checkpoint is of another search.
         GenerationError: No valid crystal could be made.
     """
-    pool = prepare_pool(adapter, structures)
-    rough = graph_roughness(pool.Z, pool.D)
+    pool = prepare_pool(adapter, structures, least_pool(adapter))
+    rough = pool_roughness(pool, request.settings)
     selection = propose_from(adapter, pool, rough, request)
     Z = adapter.embed_graphs(adapter.graphs([p.structure for p in selection.proposals]))[0]
     return ProposalsReport(pool, rough, selection, Z, request, names)
+
+
+def _known(value: float) -> float | None:
+    """A number, or None for one that is NaN."""
+    return None if np.isnan(value) else value
 
 
 def _space_group(structure: Structure) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from pymatgen.core import Structure
 from sklearn.neighbors import NearestNeighbors
 
+from matgl_fill.config.config import Kind
 from matgl_fill.generation.candidate import Candidate
 from matgl_fill.generation.charge import balance
 from matgl_fill.generation.decoder import Decoder
@@ -25,7 +26,9 @@ units of the pool's median distance between nearest neighbours."""
 
 @dataclass(frozen=True)
 class Proposal:
-    """A new crystal for a latent target.
+    """A new crystal for a latent target, or a configuration around a known one.
+
+    The target of a configuration is its parent, the known crystal.
 
     Attributes:
         id: Name of the crystal, ``fill-0001`` and so on.
@@ -34,8 +37,13 @@ class Proposal:
         moves: Record of what was done to the parent.
         target: Latent point (dim,) asked for.
         target_row: Row of that target, 0 for the most wanted.
-        distance: Latent distance between crystal and target, over the pool's median nearest-neighbour distance.
-        roughness: Local roughness at the target.
+        distance: Latent distance between crystal and target, over the pool's median nearest-neighbour distance; NaN
+            where the pool is too small for one.
+        roughness: Local roughness at the target; NaN where the pool is too small for it.
+        kind: Kind of configuration, see :mod:`matgl_fill.generation.configurations`; None of a crystal for a property
+            model, or one that was supplied.
+        displacement: Root mean square displacement of the configuration's atoms, Angstrom.
+        strain: Largest principal strain of its cell, without sign.
     """
 
     id: str
@@ -46,6 +54,9 @@ class Proposal:
     target_row: int
     distance: float
     roughness: float
+    kind: Kind | None = None
+    displacement: float | None = None
+    strain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,8 @@ class Selection:
     Attributes:
         proposals: The new crystals, in the order in which they were taken.
         targets: Latent points asked for, with the local roughness there.
-        unit: The pool's median distance between nearest neighbours, in standardised latent dimensions.
+        unit: The pool's median distance between nearest neighbours, in standardised latent dimensions; NaN where the
+            pool is too small for one.
         refused: Number of candidates that each filter was the first to refuse.
         passed_over: Number of candidates that passed the filters but were not taken, by reason: ``parent`` or
             ``formula`` used up, ``known`` in the pool or the set, ``alloys`` (too many without oxidation states).
@@ -116,6 +128,12 @@ class _Taken:
         return "known" if self._filters.duplicate(c.structure, c.x) else None
 
 
+def latent_unit(X: np.ndarray) -> float:
+    """Median distance between nearest neighbours of standardised latent points (n, d)."""
+    nearest = NearestNeighbors(n_neighbors=2).fit(X).kneighbors(X)[0][:, 1]
+    return max(float(np.median(nearest)), 1e-9)
+
+
 def select(decoder: Decoder, targets: Targets, n: int) -> Selection:
     """Select the n crystals that cover the targets best, none a duplicate of the pool or of each other.
 
@@ -128,8 +146,7 @@ def select(decoder: Decoder, targets: Targets, n: int) -> Selection:
         targets: The m latent points, most wanted first.
         n: Number of crystals wanted.
     """
-    nearest = NearestNeighbors(n_neighbors=2).fit(decoder.X).kneighbors(decoder.X)[0][:, 1]
-    unit = max(float(np.median(nearest)), 1e-9)
+    unit = latent_unit(decoder.X)
     queues = decoder.decode(targets.points, n)
     taken = _Taken(decoder, unit)
     out: list[Proposal] = []

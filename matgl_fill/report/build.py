@@ -207,7 +207,7 @@ def _task_rows(comparison: Comparison | None) -> list[TaskRow] | None:
 
 
 def _proposal_row(p: Proposal) -> ProposalRow:
-    told = {name: getattr(p, name) for name in ("id", "parent", "moves", "distance", "roughness")}
+    told = {name: getattr(p, name) for name in ProposalRow.model_fields if name != "formula"}
     return ProposalRow(formula=p.structure.composition.reduced_formula, **told)
 
 

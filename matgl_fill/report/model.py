@@ -110,7 +110,7 @@ class RoughnessRow(_Section):
 
 
 class ProposalRow(_Section):
-    """One generated crystal."""
+    """One generated crystal, or a configuration with its kind and amplitudes."""
 
     id: str
     formula: str
@@ -118,6 +118,11 @@ class ProposalRow(_Section):
     moves: str
     distance: float
     roughness: float
+    kind: str | None = None
+    displacement: float | None = None
+    """Root mean square displacement of the atoms, Angstrom."""
+    strain: float | None = None
+    """Largest principal strain, without sign."""
 
 
 class AlignmentSection(_Section):

@@ -16,6 +16,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 import matgl_fill as mf
+from matgl_fill.config.config import SearchConfig
 from matgl_fill.generation.filters import NAMES
 
 N = 3
@@ -164,8 +165,9 @@ def test_the_summary_counts_what_every_filter_refused(written, proposals):
     assert set(summary["passed_over"]) <= {"parent", "formula", "known", "alloys"}
     assert summary["median_distance"] == np.median([p.distance for p in proposals])
     assert summary["skipped"] == [{"where": "exotic", "reason": "element Fr is unknown to the model"}]
-    asked = {"model": "default", "structures": "in.jsonl", "n": N, "seed": 0, "choice": "roughness", "state": None}
-    assert summary["settings"] == asked
+    asked = {"model": "default", "structures": "in.jsonl", "n": N, "seed": 0, "state": None}
+    asked |= {"choice": "roughness", "neighbours": 10, "exclude_elements": [], "max_atoms": 24}
+    assert summary["settings"] == asked | {"shares": SearchConfig().shares}
     assert {"matgl", "torch", "ase"} <= set(summary["versions"])
 
 

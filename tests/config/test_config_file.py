@@ -16,7 +16,7 @@ def test_printed_defaults_are_the_defaults_and_explain_every_field(tmp_path):
     groups = {name: getattr(FillConfig(), name) for name in FillConfig.model_fields}
     assert set(tomllib.loads(text)) == set(groups) == {"search", "training", "guard"}
     fields = {name: field for group in groups.values() for name, field in type(group).model_fields.items()}
-    assert len(fields) == sum(len(type(group).model_fields) for group in groups.values()) == 35
+    assert len(fields) == sum(len(type(group).model_fields) for group in groups.values()) == 38
     for name, field in fields.items():
         block = next(b for b in text.split("\n\n") if f"\n{name} = " in b or f"\n# {name} = " in b)
         meaning = " ".join(field.description.replace("``", "").split())
@@ -41,7 +41,7 @@ def test_toml_yaml_dictionary_and_python_give_one_config(tmp_path):
     ("name", "text", "message"),
     [
         ("a.toml", "step = 3", "no setting 'step'; did you mean 'steps'?"),
-        ("a.yaml", "zzz: red", "no setting 'zzz'; there are choice, neighbours, form,"),
+        ("a.yaml", "zzz: red", "no setting 'zzz'; there are choice, neighbours, exclude_elements,"),
         ("a.yaml", "1: 2", "no setting '1'"),
         ("a.toml", "steps = -1", "steps = -1: Input should be greater than or equal to 0"),
         (

@@ -118,7 +118,7 @@ class Subject:
         """A pool, and the crystals that are generated from it; kept for the next run with the same."""
         if (n, seed) not in self._searched:
             pool = prepare_pool(self.adapter, self.crystals(n, seed))
-            search = SearchRequest(GENERATED, seed, "roughness", None)
+            search = SearchRequest(GENERATED, seed)
             found = propose_from(self.adapter, pool, graph_roughness(pool.Z, pool.D), search)
             self._searched[n, seed] = pool, found.proposals
         return self._searched[n, seed]

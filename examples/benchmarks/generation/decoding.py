@@ -19,12 +19,15 @@ from examples.benchmarks.common.printing import console, print_table
 from examples.benchmarks.common.rows import Lines
 from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, Batch, Output
+from matgl_fill.config.config import SearchConfig
 from matgl_fill.embedding import Pool, prepare_pool, usable_crystals
 from matgl_fill.errors import InputError
 from matgl_fill.generation.candidate import Candidate
-from matgl_fill.generation.decoder import MAX_ATOMS, Decoder
+from matgl_fill.generation.decoder import Decoder
 from matgl_fill.roughness import graph_roughness
 
+MAX_ATOMS = SearchConfig().max_atoms
+"""Crystals of more atoms are left alone by the search."""
 PERCENTILES = (10, 25, 50, 75, 90)
 BEST = 5
 """Candidates among which the withheld crystal may be."""

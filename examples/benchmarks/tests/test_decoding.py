@@ -14,12 +14,11 @@ from typer.testing import CliRunner
 
 import matgl_fill as mf
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.generation.decoding import counting, found_again, withhold
+from examples.benchmarks.generation.decoding import MAX_ATOMS, counting, found_again, withhold
 from examples.benchmarks.generation.relaxation import Ledger, excess_energies, reference_crystals, relax_crystal
 from matgl_fill.embedding import prepare_pool
 from matgl_fill.errors import InputError
 from matgl_fill.generation.candidate import Candidate
-from matgl_fill.generation.decoder import MAX_ATOMS
 from matgl_fill.structures import bundled
 
 POOL = str(bundled.ASSETS / "crystals_pool.jsonl.gz")
