@@ -40,7 +40,7 @@ OTHERS = """torch nn numpy np ase matgl pymatgen pydantic annotated_types matplo
 pathlib collections types"""
 nitpick_ignore_regex = [
     ("py:.*", rf"({'|'.join(OTHERS.split())})\..*"),
-    ("py:class", r"AliasChoices|Atoms|Field|Figure|Path|Projection|Tensor|.*Item|.*\.Array"),
+    ("py:class", r"AliasChoices|Atoms|Field|Figure|Flow|Job|JobStore|Path|Projection|Tensor|.*Item|.*\.Array"),
     ("py:data", "[A-Z]+"),
     ("py:(func|class|mod)", r"matgl_fill\.(roughness\.landscape\..*|roughness\.tree\.Tree|adapters\.batching)"),
 ]
