@@ -37,7 +37,10 @@ OTHER_BACKEND = {
     "PyG": ("torch_geometric", "python -m venv .venv && .venv/bin/pip install matgl_fill; then unset MATGL_BACKEND"),
 }
 ORACLES = {"sevennet": "sevenn", "chgnet": "chgnet"}
-EXTRAS = {"umap-learn": ("umap", "plots", "maps by UMAP: roughness --projection umap")}
+EXTRAS = {
+    "umap-learn": ("umap", "plots", "maps by UMAP: roughness --projection umap"),
+    "jobflow": ("jobflow", "workflows", "labelling by jobs that resume: label"),
+}
 AGREE = 1e-3
 """Largest difference of an embedding on a device from that on the CPU, over its largest value."""
 

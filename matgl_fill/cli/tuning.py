@@ -1,4 +1,4 @@
-"""Commands that fill-tune: ``run``, ``tune``, ``config``."""
+"""Commands that fill-tune: ``run``, ``label``, ``tune``, ``config``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from matgl_fill.errors import InputError
 from matgl_fill.evaluation import tasks_named
 from matgl_fill.pipeline import fill_tune
 from matgl_fill.structures import bundled
-from matgl_fill.utils.files import atomic_write
+from matgl_fill.utils.files import atomic_write, check_writable
+from matgl_fill.workflows import label_locally
 
 PANEL = "Fill-tuning"
 INTERRUPTED = 130
@@ -74,6 +75,39 @@ def run(
     """
     settings = {"n": n, "objective": objective, "oracle": oracle, "seed": seed, "config": config, "resume": resume}
     _fill_tune(model, structures, out, tasks, **settings)
+
+
+@command(
+    PANEL,
+    "matgl-fill label new/proposals.extxyz --oracle sevennet -o labelled.extxyz  # what `propose` wrote to new/",
+    "matgl-fill label new/proposals.extxyz --oracle mypackage:make_calculator  # any ASE calculator, DFT too",
+    "matgl-fill tune potential crystals/ --labelled labelled.extxyz -o tuned  # then",
+)
+def label(
+    frames: Annotated[
+        str, typer.Argument(metavar="FRAMES", help="Crystals: extxyz, CIF, POSCAR, JSON(L)(.gz), ase.db or folder.")
+    ],
+    oracle: Annotated[
+        str, typer.Option(help="sevennet, chgnet, potential, a MatGL potential's directory, or module:factory.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Extended XYZ to write.")] = Path("labelled.extxyz"),
+) -> None:
+    """Label FRAMES with energies, forces and stresses, one after the other, for `tune --labelled`.
+
+    Results are kept after each crystal in a folder beside OUT (labelled.jobs). An interrupted call goes on from there
+    when it is given again, and ends with the same file. A crystal on which the oracle fails is told and left out; the
+    next call tries it again. It needs the extra `workflows`.
+    """
+    folder = out.with_suffix(".jobs")
+    check_writable(folder)
+    try:
+        labelled = label_locally(frames, oracle, folder)
+    except KeyboardInterrupt:
+        say("interrupted; the same call goes on")
+        raise typer.Exit(INTERRUPTED) from None
+    labelled.write(out)
+    left_out = f", {len(labelled.skipped)} left out" if labelled.skipped else ""
+    say(f"{len(labelled.frames)} crystals labelled in {out}{left_out}")
 
 
 @command(

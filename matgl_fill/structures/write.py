@@ -59,13 +59,13 @@ def write_structures(
     for structure, row in zip(frames, info, strict=True):
         cell = structure.lattice.matrix  # cart_coords would leave a cache in the caller's object
         atoms = Atoms(structure.atomic_numbers, structure.frac_coords @ cell, cell=cell, pbc=True)
-        atoms.info = {key: _info_value(v) for key, v in row.items() if v is not None}
+        atoms.info = {key: info_value(v) for key, v in row.items() if v is not None}
         ase.io.write(buffer, atoms, format="extxyz")
     data = buffer.getvalue().encode()
     atomic_write(Path(path), gzip.compress(data, mtime=0) if Path(path).suffix == ".gz" else data)
 
 
-def _info_value(value: Any) -> Any:
+def info_value(value: Any) -> Any:
     """Text that extended XYZ would read back as something else goes in as JSON (ase strips one level of backslash)."""
     words = {"t", "f", "true", "false", "nan", "inf", "infinity"}
     if not isinstance(value, str) or (re.fullmatch(r"[A-Za-z][\w.:+-]*", value, re.A) and value.lower() not in words):

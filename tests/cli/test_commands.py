@@ -22,7 +22,19 @@ from matgl_fill.errors import InputError
 from matgl_fill.evaluation import PROBES, read_tasks
 from matgl_fill.structures import bundled
 
-COMMANDS = ("run", "tune", "config", "embed", "roughness", "propose", "evaluate", "report", "upgrade", "doctor")
+COMMANDS = (
+    "run",
+    "tune",
+    "config",
+    "embed",
+    "roughness",
+    "propose",
+    "label",
+    "evaluate",
+    "report",
+    "upgrade",
+    "doctor",
+)
 
 
 def call(*arguments: object, code: int = 0) -> str:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from matgl_fill.training.labels.keys import LabelKeys
 from matgl_fill.training.labels.labelled import LabelledCrystals, read_labelled
-from matgl_fill.training.labels.oracle import LabelledSet, Labels, Oracle, Source, elemental_shifts, label, resolve
+from matgl_fill.training.labels.oracle import (
+    LabelledSet,
+    Labels,
+    Oracle,
+    Source,
+    calculated,
+    elemental_shifts,
+    label,
+    resolve,
+)
 from matgl_fill.training.labels.stiffness import Responses, responses
 
 __all__ = [
@@ -15,6 +24,7 @@ __all__ = [
     "Oracle",
     "Responses",
     "Source",
+    "calculated",
     "elemental_shifts",
     "label",
     "read_labelled",

@@ -183,22 +183,30 @@ def label(structures: Sequence[Structure], oracle: Source) -> Labels:
     """
     if isinstance(oracle, Adapter):
         return _label_with_potential(structures, oracle)
-    unit = stress_unit(oracle)
     energy, forces, stress = [], [], []
     for structure in track(structures, "labelling with the oracle"):
-        atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
-        atoms.calc = oracle
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                e, f, s = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(voigt=False)
+            e, f, s = calculated(structure, oracle)
         except Exception as err:
             warnings.warn(f"the oracle failed on {structure.formula}: {err}", MatglFillWarning, stacklevel=2)
             e, f, s = np.nan, np.full((len(structure), 3), np.nan), np.full((3, 3), np.nan)
-        energy.append(float(e))
-        forces.append(np.asarray(f))
-        stress.append(unit * np.asarray(s))
+        energy.append(e)
+        forces.append(f)
+        stress.append(s)
     return Labels(np.array(energy), forces, np.array(stress).reshape(-1, 3, 3))
+
+
+def calculated(structure: Structure, calculator: BaseCalculator) -> tuple[float, np.ndarray, np.ndarray]:
+    """Energy in eV, forces (atoms, 3) in eV/Angstrom and stress (3, 3) in eV/Angstrom^3 of a crystal.
+
+    Whatever the calculator raises is raised.
+    """
+    atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+    atoms.calc = calculator
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(voigt=False)
+    return float(energy), np.asarray(forces), stress_unit(calculator) * np.asarray(stress)
 
 
 def _label_with_potential(structures: Sequence[Structure], adapter: Adapter) -> Labels:
