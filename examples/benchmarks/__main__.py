@@ -10,7 +10,7 @@ from examples.benchmarks.embedding import checkpoints, throughput
 from examples.benchmarks.evidence import commands as evidence
 from examples.benchmarks.evidence import finetuning, guarding
 from examples.benchmarks.generation import decoding, moves, relaxation
-from examples.benchmarks.potentials import calculator, distillation, frames, heating, labels, physics
+from examples.benchmarks.potentials import calculator, distillation, frames, heating, labels, physics, yardstick
 from examples.benchmarks.robustness import commands as robustness
 from examples.benchmarks.roughness import commands as roughness
 from examples.benchmarks.roughness import measures
@@ -26,6 +26,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "heating": heating.heating,
     "frames": frames.frames_command,
     "physics": physics.physics,
+    "matcalc": yardstick.matcalc,
     "calculator": calculator.calculator,
     "decode": decoding.decode,
     "relax": relaxation.relax,

@@ -12,8 +12,19 @@ from torch import nn
 from matgl_fill.adapters import get_adapter, load_model
 from matgl_fill.cli.common import POOL, Model, command, console, print_skipped, say, usable
 from matgl_fill.cli.doctor import examine
-from matgl_fill.evaluation import PROBES, Score, Task, compare, read_tasks, score_rows
+from matgl_fill.errors import InputError
+from matgl_fill.evaluation import (
+    PROBES,
+    Score,
+    Task,
+    compare,
+    compare_physics,
+    evaluate_physics,
+    read_tasks,
+    score_rows,
+)
 from matgl_fill.evaluation import evaluate as evaluate_model
+from matgl_fill.evaluation.physics import physics_rows, words
 from matgl_fill.evaluation.scores import SEEDS
 from matgl_fill.report.html import rebuild_report
 from matgl_fill.structures import Skipped, bundled, csv_text, read_structures
@@ -29,16 +40,17 @@ MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[dim]–[/d
     "matgl-fill evaluate my_model/ labelled.jsonl  # errors of simple regressors on the frozen embedding",
     "matgl-fill evaluate out/model labelled.jsonl --against my_model/ -o change.csv  # what fill-tuning changed",
     "matgl-fill evaluate default default --seeds 2  # the bundled model on the bundled tasks",
+    "matgl-fill evaluate out/model --physics elasticity.json.gz --against my_potential/ --limit 100  # against DFT",
 )
 def evaluate(
     model: Model,
     tasks: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="TASKS",
             help="Files of crystals with numeric labels, each label a task; 'default': the bundled tasks.",
         ),
-    ],
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(metavar="OTHER", help="Another model: say how much smaller MODEL's errors are than its."),
@@ -47,20 +59,38 @@ def evaluate(
     descriptors: Annotated[
         bool, typer.Option("--descriptors", help="Concatenate plain descriptors of the crystals to the embedding.")
     ] = False,
+    physics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead of TASKS: crystals with reference values, such as a file of matcalc's benchmarks. Names: "
+            "bulk_modulus_vrh, shear_modulus_vrh (GPa), heat_capacity (of the cell at 300 K, J/(mol K)), volume (A^3).",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Largest number of crystals for --physics.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV file of the same table.")] = None,
 ) -> None:
-    """Measure how well simple regressors on MODEL's frozen embedding predict the labels in TASKS.
+    """Measure how well MODEL's frozen embedding predicts the labels in TASKS, or how right a potential's physics is.
 
-    The regressors are ridge and Gaussian kernel ridge; five folds never split a formula, and errors are mean absolute
-    errors in the label's unit. Positive values whose distribution has a long tail are predicted as logarithms.
-    Intervals are 95 % of the bootstrap over fold shuffles. With --against, positive changes mean smaller errors than
-    OTHER's.
+    Simple regressors predict the labels: ridge and Gaussian kernel ridge; five folds never split a formula, and errors
+    are mean absolute errors in the label's unit. Positive values whose distribution has a long tail are predicted as
+    logarithms. Intervals are 95 % of the bootstrap over fold shuffles. With --against, positive changes mean smaller
+    errors than OTHER's.
+
+    With --physics, MODEL is a potential: crystals are relaxed, and volumes (against that of the file's cell unless it
+    has a label), elastic moduli and heat capacities are calculated with matcalc. With --against, changes are of the
+    mean absolute error, from OTHER's to MODEL's: negative is better. With -o an interrupted call goes on.
     """
+    if bool(tasks) == (physics is not None):
+        raise InputError("give either TASKS or --physics FILE.")
     if out is not None:
         check_writable(out.parent)
+    if physics is not None:
+        _evaluate_physics(model, against, physics, limit, out)
+        return
     first, second = load_model(model), load_model(against) if against else None
     chosen, skipped = [], []
-    for source in tasks:
+    for source in tasks or []:
         some, left_out = _tasks(source, [first] + ([second] if second is not None else []))
         chosen += some
         skipped += left_out
@@ -130,6 +160,28 @@ def doctor(
     bad = [one.name for one in findings if one.needed and not one.works]
     say(f"\n{'basics do not work: ' + ', '.join(bad) if bad else 'the basics work'}")
     raise typer.Exit(1 if bad else 0)
+
+
+def _evaluate_physics(model: str, against: str | None, file: str, limit: int | None, out: Path | None) -> None:
+    """Print the errors of a potential's physics, or how they differ from another's, and write them as CSV."""
+    names = [model] if against is None else [against, model]
+    models = [load_model(name) for name in names]
+    references, skipped = read_structures(file), []
+    for one in models:
+        references, left_out = usable(get_adapter(one), references)
+        skipped += left_out
+    states = [None if out is None else out.with_name(f"{out.name}.{k}.partial") for k in range(len(models))]
+    results = [evaluate_physics(one, references, limit, state) for one, state in zip(models, states, strict=True)]
+    console.print(results[0] if against is None else compare_physics(*results))
+    print_skipped(skipped)
+    for name, result in zip(names, results, strict=True):
+        failed = [Skipped(f"{words(row.property)} of {row.id} by {name}", row.remark) for row in result.failed]
+        print_skipped(failed, ", all in the file of -o")
+    if out is not None:
+        atomic_write(out, csv_text(physics_rows(list(zip(names, results, strict=True)))))
+        for state in filter(None, states):
+            state.unlink()
+        say(f"written to {out}")
 
 
 def _tasks(source: str, models: list[nn.Module]) -> tuple[list[Task], list[Skipped]]:

@@ -40,6 +40,7 @@ ORACLES = {"sevennet": "sevenn", "chgnet": "chgnet"}
 EXTRAS = {
     "umap-learn": ("umap", "plots", "maps by UMAP: roughness --projection umap"),
     "jobflow": ("jobflow", "workflows", "labelling by jobs that resume: label"),
+    "matcalc": ("matcalc", "physics", "potentials against DFT: evaluate --physics"),
 }
 AGREE = 1e-3
 """Largest difference of an embedding on a device from that on the CPU, over its largest value."""

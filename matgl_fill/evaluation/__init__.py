@@ -1,7 +1,15 @@
-"""Evaluation: of embeddings on downstream tasks, of potentials on labels, and how two models compare."""
+"""Evaluation of embeddings on downstream tasks, of potentials on labels and by their physics; comparison of models."""
 
 from __future__ import annotations
 
+from matgl_fill.evaluation.physics import (
+    PhysicsComparison,
+    PhysicsResult,
+    PhysicsRow,
+    compare_physics,
+    evaluate_physics,
+    made_of,
+)
 from matgl_fill.evaluation.potential import (
     ErrorChange,
     LabelComparison,
@@ -20,11 +28,17 @@ __all__ = [
     "ErrorChange",
     "LabelComparison",
     "LabelErrors",
+    "PhysicsComparison",
+    "PhysicsResult",
+    "PhysicsRow",
     "Score",
     "Task",
     "compare",
     "compare_errors",
+    "compare_physics",
     "evaluate",
+    "evaluate_physics",
+    "made_of",
     "make_task",
     "potential_errors",
     "read_tasks",

@@ -147,6 +147,55 @@ class CorrectionSection(_Section):
     force_error_left_out_after: float
 
 
+class ErrorRow(_Section):
+    """Change of a potential's mean absolute error; negative is better."""
+
+    measure: str
+    unit: str
+    n: int
+    """Number of crystals."""
+    before: float
+    after: float
+    change_percent: float
+    """100 (after / before - 1)."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+
+
+class ParityPoints(_Section):
+    """True values of some labels, and what the potential predicts before and after."""
+
+    true: list[float]
+    before: list[float]
+    after: list[float]
+
+
+class LabelErrorsSection(_Section):
+    """Errors of a potential on labelled crystals that it was not trained on."""
+
+    crystals: int
+    errors: list[ErrorRow]
+    slope_before: float
+    """Slope of predicted against true forces; below 1 the potential is too soft."""
+    slope_after: float
+    energy: ParityPoints
+    """Energies of some crystals, eV/atom."""
+    forces: ParityPoints
+    """Components of some forces, eV/Angstrom."""
+
+
+class PhysicsSection(_Section):
+    """Errors of relaxed volumes, elastic moduli and heat capacities against a reference."""
+
+    errors: list[ErrorRow]
+    failed_before: int
+    """Number of calculations that failed before, and not after."""
+    failed_after: int
+    """Number of calculations that failed after, and not before."""
+    failed_both: int
+
+
 class LatentMap(_Section):
     """Pool crystals and generated crystals in a plane of the latent space."""
 
@@ -175,6 +224,8 @@ class RunReport(_Section):
         config: Every setting.
         verdict: Verdict of the guard, in words.
         tasks: Errors on downstream tasks before and after.
+        label_errors: Errors on held-out labels before and after, of potentials.
+        physics: Errors of properties of crystals before and after, of potentials.
         guard: Every measure of the guard with its budget.
         alignment: Alignment of an oracle's level of theory.
         correction: Correction of a potential's energies.
@@ -192,6 +243,8 @@ class RunReport(_Section):
     call: CallSection | None = None
     config: FillConfig | None = None
     tasks: list[TaskRow] | None = None
+    label_errors: LabelErrorsSection | None = None
+    physics: PhysicsSection | None = None
     guard: list[Check] | None = None
     alignment: AlignmentSection | None = None
     correction: CorrectionSection | None = None

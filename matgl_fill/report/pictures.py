@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from matgl_fill.errors import InputError
-from matgl_fill.report.model import RunReport
+from matgl_fill.report.model import ParityPoints, RunReport
 from matgl_fill.roughness.plots import BLUE, DARK, WIDTH, draw_map, house_style
 
 DOTS = 220  # per inch, of the one layer that is not drawn as vectors
@@ -43,6 +43,12 @@ def draw_pictures(report: RunReport) -> dict[str, str]:
     if tasks := report.tasks:
         columns = [[getattr(t, k) for t in tasks] for k in ("name", "change_percent", "low", "high")]
         pictures["task_bars"] = task_bars(*columns)
+    if labels := report.label_errors:
+        if labels.energy.true:
+            pictures["energy_parity"] = parity(labels.energy, "energy", "eV/atom")
+        if labels.forces.true:
+            slopes = labels.slope_before, labels.slope_after
+            pictures["force_parity"] = parity(labels.forces, "force", "eV/Å", slopes)
     if report.history:
         pictures["loss_curves"] = loss_curves(report.history)
     return pictures
@@ -157,6 +163,43 @@ def loss_curves(history: Mapping[str, Sequence[float | None]]) -> str:
             ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.3g}"))
         ax.grid(axis="y", color="#dddddd", linewidth=0.7)
         figure.legend(loc="outside upper left", ncols=3)
+    return out[0]
+
+
+def parity(points: ParityPoints, quantity: str, unit: str, slopes: tuple[float, float] | None = None) -> str:
+    """Draw predicted against true values, before and after side by side on the same axes.
+
+    Args:
+        points: True values and both predictions.
+        quantity: What the values are, for the axes.
+        unit: Unit of the values.
+        slopes: Slopes of lines through the origin, before and after, which are drawn and written; None draws none.
+
+    Returns:
+        SVG text.
+
+    Raises:
+        InputError: There are no values, or the lists differ in length.
+    """
+    true, *predicted = (np.asarray(v, dtype=float) for v in (points.true, points.before, points.after))
+    if not len(true) or any(len(v) != len(true) for v in predicted):
+        raise InputError("parity plot: needs at least one true value, and both predictions of each.")
+    finite = np.concatenate([v[np.isfinite(v)] for v in (true, *predicted)])
+    low, high = finite.min(), finite.max()
+    margin = 0.04 * (high - low or 1.0)
+    ends = np.array([low - margin, high + margin])
+    with _figure(f"{quantity}-parity", f"Predicted and true {quantity} before and after", 3.4) as (figure, out):
+        for k, (ax, values) in enumerate(zip(figure.subplots(1, 2, sharey=True), predicted, strict=True)):
+            ax.plot(ends, ends, color="#777777", linewidth=1)
+            ax.scatter(true, values, s=7, color=(WORSE, BETTER)[k], alpha=0.5, linewidth=0, rasterized=True)
+            title = ("before", "after")[k]
+            if slopes is not None and np.isfinite(slopes[k]):
+                ax.plot(ends, slopes[k] * ends, color=DARK, linestyle="--", linewidth=1.2)
+                title += f": slope {slopes[k]:.3f}"
+            ax.set(xlim=ends, ylim=ends, title=title, xlabel=f"true {quantity}, {unit}", aspect="equal")
+            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.yaxis.set_major_locator(MaxNLocator(4))
+        figure.axes[0].set_ylabel(f"predicted, {unit}")
     return out[0]
 
 

@@ -1,4 +1,4 @@
-"""Whether a potential is still physics after tuning: forces, repulsion, equations of state, dynamics, DFT forces."""
+"""Whether a potential is still physics after tuning: forces, repulsion, equations of state, dynamics."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from examples.benchmarks.common.printing import console, new_table
 from matgl_fill import get_adapter, load_model, read_structures
-from matgl_fill.adapters import Adapter, evaluation_mode
+from matgl_fill.adapters import evaluation_mode
 from matgl_fill.errors import InputError
 from matgl_fill.structures import StructureSet, elements_of
-from matgl_fill.structures.formats import items_in
 from matgl_fill.training import label
 from matgl_fill.utils.console import track
 
@@ -49,8 +48,6 @@ MD_CRYSTALS, MD_ATOMS = 1, 32
 """Crystals whose dynamics is followed, and atoms of their 2 x 2 x 2 cells at most."""
 MD_STEPS, TIME_STEP, TEMPERATURE = 2000, 1.0, 300.0
 """Steps, femtoseconds of each, and kelvin once half of the kinetic energy has gone into the potential one."""
-DFT_CRYSTALS = 100
-"""Crystals, evenly taken from the file, whose forces are compared with DFT."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,6 @@ class Physics:
         no_minimum: ... with none ...
         more_minima: ... and with several.
         drift: of the total energy in dynamics, the largest of the crystals, meV per atom and ps.
-        dft: mean absolute error of the forces against DFT, eV/Angstrom; None without such forces.
     """
 
     force_error: float
@@ -73,7 +69,6 @@ class Physics:
     no_minimum: int
     more_minima: int
     drift: float
-    dft: float | None
 
 
 @contextmanager
@@ -186,32 +181,6 @@ def drift(times: np.ndarray, energies: np.ndarray) -> float:
     return float(1000 * np.polyfit(times, energies, 1)[0])
 
 
-def read_dft(source: Path, adapters: Sequence[Adapter]) -> tuple[list[Structure], list[np.ndarray]]:
-    """Crystals with DFT forces of elements that the potentials know.
-
-    Args:
-        source: JSONL of ``structure`` and ``forces_eV_per_A`` (atoms, 3).
-        adapters: of the potentials.
-
-    Returns:
-        The crystals, at most :data:`DFT_CRYSTALS`, and their forces.
-
-    Raises:
-        InputError: none can be used.
-    """
-    structures, forces = [], []
-    for _, row in items_in(source, source.name):
-        if isinstance(row, dict) and "forces_eV_per_A" in row:
-            structure = read_structures(row).structures[0]
-            if not any(a.unsupported_reason(structure) for a in adapters):
-                structures.append(structure)
-                forces.append(np.array(row["forces_eV_per_A"], dtype=float))
-    if not structures:
-        raise InputError(f"{source} holds no crystal with 'forces_eV_per_A' that both models can take.")
-    rows = np.unique(np.linspace(0, len(structures) - 1, DFT_CRYSTALS).astype(int))
-    return [structures[i] for i in rows], [forces[i] for i in rows]
-
-
 def _pairs(structures: Sequence[Structure], seed: int) -> list[tuple[str, str]]:
     """Random pairs of the elements in crystals."""
     elements = elements_of(structures)
@@ -231,20 +200,18 @@ def measure(
     crystals: Sequence[Structure],
     pairs: Sequence[tuple[str, str]],
     moving: Sequence[Structure],
-    dft: tuple[Sequence[Structure], Sequence[np.ndarray]] | None = None,
     steps: int = MD_STEPS,
 ) -> Physics:
     """Everything of one potential.
 
     Forces, dimers and equations of state are those of a float64 copy, in which rounding cannot be taken for physics;
-    dynamics and errors against DFT are those of the model as it is.
+    dynamics is that of the model as it is.
 
     Args:
         model: MatGL potential.
         crystals: of forces and equations of state.
         pairs: elements of the dimers.
         moving: crystals whose 2 x 2 x 2 cells move.
-        dft: crystals and their DFT forces.
         steps: of the dynamics.
     """
     with double_precision(model) as exact:
@@ -255,10 +222,6 @@ def measure(
     with evaluation_mode(model):
         calculator = PESCalculator(model, stress_unit="eV/A3")
         drifts = [drift(*dynamics(atoms, calculator, steps)) for atoms in cells]
-    found = None
-    if dft is not None:
-        own = label(dft[0], get_adapter(model)).forces
-        found = float(np.abs(np.concatenate(own) - np.concatenate(dft[1])).mean())
     return Physics(
         force_error=max(errors),
         attractive=sum(rising),
@@ -266,12 +229,11 @@ def measure(
         no_minimum=minima.count(0),
         more_minima=sum(k > 1 for k in minima),
         drift=max(drifts, key=abs) if drifts else np.nan,
-        dft=found,
     )
 
 
 def compare_physics(
-    before: Any, after: Any, structures: StructureSet, n: int = 10, dft: Path | None = None, steps: int = MD_STEPS
+    before: Any, after: Any, structures: StructureSet, n: int = 10, steps: int = MD_STEPS
 ) -> tuple[Physics, Physics]:
     """The same measurements of two potentials.
 
@@ -280,7 +242,6 @@ def compare_physics(
         after: the same after tuning.
         structures: near equilibrium; the first ``n`` that both can take are used.
         n: how many of them.
-        dft: JSONL of crystals with DFT forces, see :func:`read_dft`.
         steps: of the dynamics, 1 fs each.
 
     Raises:
@@ -295,8 +256,7 @@ def compare_physics(
     if not (crystals := list(islice(bound, n))):
         raise InputError("no crystal that both models can take; give others.")
     small = list(islice((s for s in known if 8 * len(s) <= MD_ATOMS), n))
-    reference = None if dft is None else read_dft(dft, adapters)
-    chosen = crystals, _pairs(known, seed=0), _calmest(small, before), reference, steps
+    chosen = crystals, _pairs(known, seed=0), _calmest(small, before), steps
     return measure(before, *chosen), measure(after, *chosen)
 
 
@@ -307,7 +267,6 @@ ROWS = {
     "no_minimum": "with none",
     "more_minima": "with several",
     "drift": "energy drift in dynamics (meV/atom/ps)",
-    "dft": "force error against DFT (eV/A)",
 }
 """What each measure is called."""
 
@@ -317,20 +276,18 @@ def physics(
     after: Annotated[str, typer.Argument(help="The same after tuning.")],
     structures: Annotated[str, typer.Argument(help="Crystals near equilibrium.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many of them.")] = 10,
-    dft: Annotated[Path | None, typer.Option(help="JSONL of crystals with structure and forces_eV_per_A.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of molecular dynamics, 1 fs each.")] = MD_STEPS,
 ) -> None:
-    """Forces, repulsion, equations of state, energy conservation and errors against DFT, before and after tuning."""
-    found = compare_physics(load_model(before), load_model(after), read_structures(structures), n, dft, steps)
+    """Forces, repulsion, equations of state and energy conservation, before and after tuning."""
+    found = compare_physics(load_model(before), load_model(after), read_structures(structures), n, steps)
     table = new_table(f"{Path(before).name} and {Path(after).name}", ("measure", "before", "after"))
     for field in fields(Physics):
         values = [getattr(p, field.name) for p in found]
-        if None not in values:
-            table.add_row(ROWS[field.name], *(f"{v:.4g}" for v in values))
+        table.add_row(ROWS[field.name], *(f"{v:.4g}" for v in values))
     console.print(table)
     console.print(
         f"{COMPONENTS} forces a crystal; {PAIRS} pairs of elements from {DIMER[0]:g} to {DIMER[-1]:g} of the covalent "
         f"sum, {len(DIMER) - 1} points each; volumes within 12 %: all in float64. Dynamics of the calmest small "
-        f"crystal, 2 x 2 x 2 cells, {steps} fs at {TEMPERATURE:g} K, and DFT forces: the model as it is.",
+        f"crystal, 2 x 2 x 2 cells, {steps} fs at {TEMPERATURE:g} K: the model as it is.",
         highlight=False,
     )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from ase import units
+from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones
-from helpers import LENIENT, fresh_tensornet, lennard_jones
-from matgl.ext.ase import PESCalculator
+from helpers import LENIENT, csv_rows, fresh_tensornet, lennard_jones
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from typer.testing import CliRunner
@@ -29,7 +29,6 @@ from examples.benchmarks.potentials.physics import (
     drift,
     dynamics,
     force_error,
-    read_dft,
     volume_energies,
 )
 from matgl_fill.errors import InputError
@@ -171,27 +170,35 @@ def test_an_oracle_that_remembers_is_asked_once(crystals):
     np.testing.assert_array_equal(first.energy, again.energy)
 
 
-def test_one_potential_twice_measures_the_same(potential, pool, tmp_path):
-    atoms = AseAtomsAdaptor.get_atoms(pool.structures[0], msonable=False)
-    atoms.calc = PESCalculator(potential, stress_unit="eV/A3")
-    structure = {
-        "lattice": pool.structures[0].lattice.matrix.tolist(),
-        "species": [e.symbol for e in pool.structures[0].species],
-        "frac_coords": pool.structures[0].frac_coords.tolist(),
-    }
-    shifted = (atoms.get_forces() + 0.25).tolist()
-    unknown = {"structure": structure | {"species": ["Fm"] * len(atoms)}, "forces_eV_per_A": shifted}
-    rows = [unknown, {"structure": structure, "forces_eV_per_A": shifted}]
-    path = tmp_path / "dft.jsonl"
-    path.write_text("\n".join(json.dumps(r) for r in rows))
-    before, after = compare_physics(potential, potential, pool, n=2, dft=path, steps=5)
+def test_one_potential_twice_measures_the_same(potential, pool):
+    before, after = compare_physics(potential, potential, pool, n=2, steps=5)
     assert before == after
-    assert before.dft == pytest.approx(0.25, abs=1e-4)
     assert before.force_error < 1e-4
     assert before.one_minimum + before.no_minimum + before.more_minima == 2
-    path.write_text(json.dumps(unknown))
-    with pytest.raises(InputError, match="both models can take"):
-        read_dft(path, [mf.get_adapter(potential)])
+
+
+@pytest.mark.filterwarnings("ignore:No Pauling electronegativity")
+def test_a_class_and_others_are_measured_by_matcalcs_sets(potential, tmp_path):
+    pytest.importorskip("matcalc", reason="needs the extra 'physics'")
+    metals = [AseAtomsAdaptor.get_structure(bulk(element)) for element in ("Al", "Cu", "Na")]
+    crystals = [*metals, Structure(Lattice.cubic(3), ["Og"], [[0, 0, 0]])]
+    rows = [{"mp_id": f"m-{k}", "structure": s.as_dict(), "bulk_modulus_vrh": 50.0 + k} for k, s in enumerate(crystals)]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "elastic.json").write_text(json.dumps(rows))
+    (tmp_path / "data" / "volumes.json").write_text(json.dumps([{"mp_id": "v", "structure": crystals[1].as_dict()}]))
+    out = tmp_path / "out"
+    command = ["matcalc", "potential", "--against", "potential", "--data", str(tmp_path / "data"), "-o", str(out)]
+    done = CliRunner().invoke(app, [*command, "--class-elements", "Al, Cu", "--each", "1"], catch_exceptions=False)
+    assert "class" in done.output
+    changes = {(row["crystals_of"], row["measure"]): row for row in csv_rows(out / "changes.csv")}
+    assert set(changes) == {(g, m) for g in ("class", "others") for m in ("volume", "bulk modulus")}
+    assert changes["class", "volume"]["n"] == "2"
+    assert float(changes["class", "volume"]["change_percent"]) == 0
+    crystals = csv_rows(out / "crystals.csv")
+    assert {row["potential"] for row in crystals} == {"before", "after"}
+    assert {row["id"] for row in crystals} >= {"volumes/v", "elastic/m-2"}
+    again = CliRunner().invoke(app, [*command, "--class-elements", "Al, Cu", "--each", "1"], catch_exceptions=False)
+    assert again.output == done.output
 
 
 def test_a_property_model_is_refused(model, potential, pool, rattled):
