@@ -19,6 +19,7 @@ from matgl_fill.report.model import CallSection
 from matgl_fill.report.result import FillResult
 from matgl_fill.roughness import RoughnessResult, graph_roughness
 from matgl_fill.structures import bundled_pool
+from matgl_fill.training.potential.tune import tune_potential
 from matgl_fill.training.request import FillRequest, check_arguments
 from matgl_fill.training.run_state import SEARCH, RunState, run_fingerprint
 from matgl_fill.training.supplied import supplied_crystals
@@ -92,7 +93,8 @@ def fill_tune(
     with clock.stage("propose crystals"):
         fill = supplied.proposals if supplied else state.proposals(partial(_search, request, pool, roughness, state))
     with clock.stage("train"):
-        outcome = train_copy(request, pool, fill, supplied.labels if supplied else None, state)
+        train = tune_potential if request.tunes_potential else train_copy
+        outcome = train(request, pool, fill, supplied.labels if supplied else None, state)
     with clock.stage("guard"):
         judgement = outcome.judged(adapter, pool)
     make_savable(judgement.adapter.model)

@@ -151,10 +151,10 @@ def test_the_way_through_fill_tune_is_as_contributing_tells():
 
     settings = {"steps": 1, "copies": 0, "enlarge_pool": 0, "replay_size": 20, "align_size": 10}
     pool = mf.read_structures(PACKAGE / "structures" / "assets" / "crystals_pool.jsonl.gz").subset(range(60))
-    potential, oracle = mf.load_model("potential"), LennardJones(sigma=2.2, epsilon=0.5, rc=6.0, smooth=True)
+    model, oracle = mf.load_model("default"), LennardJones(sigma=2.2, epsilon=0.5, rc=6.0, smooth=True)
     sys.setprofile(note)
     try:
-        mf.fill_tune(potential, pool, n=2, oracle=oracle, config=settings)
+        mf.fill_tune(model, pool, n=2, oracle=oracle, config=settings)
     finally:
         sys.setprofile(None)
     assert called == told

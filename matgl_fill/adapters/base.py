@@ -25,7 +25,7 @@ from matgl_fill.adapters.batching import (
     tensor_budget,
 )
 from matgl_fill.adapters.correction import KernelCorrection
-from matgl_fill.adapters.filled import Filled, attached, bound
+from matgl_fill.adapters.filled import Filled, attached, bound, with_tuned_core
 from matgl_fill.adapters.graphs import Batch, Graph, Output
 from matgl_fill.adapters.modes import evaluation_mode
 from matgl_fill.adapters.wrappers import copied, core_of, is_potential, scale_prediction
@@ -169,8 +169,13 @@ class Adapter(ABC):
 
     @property
     def is_filled(self) -> bool:
-        """Whether a tuned branch or a correction is attached to the model."""
+        """Whether a tuned branch, a correction or a tuned core is attached to the model."""
         return isinstance(self.core, Filled)
+
+    @property
+    def tuned_elements(self) -> tuple[str, ...]:
+        """Elements among whose atoms alone a tuned core takes the original's place; none without such a core."""
+        return tuple(self.core._init_args.get("class_elements") or ()) if self.is_filled else ()
 
     def filled(self, branch: Adapter | None = None, correction: KernelCorrection | None = None) -> Adapter:
         """Adapter on a copy of the model with a branch, and a correction of its energies in eV, attached."""
@@ -179,6 +184,15 @@ class Adapter(ABC):
             correction = correction.scaled(1 / float(model.data_std))
         core = None if branch is None else branch.core
         return type(self)(attached(self.model, self.filled_class, core, correction), self.fidelity)
+
+    def with_tuned_core(self, tuned: Adapter, elements: Sequence[str]) -> Adapter:
+        """Adapter on a copy of the model whose energies are ``tuned``'s among atoms of some elements alone.
+
+        Args:
+            tuned: Adapter of a trained copy of this potential; its core becomes part of the new model.
+            elements: Elements of the class that it was trained on.
+        """
+        return type(self)(with_tuned_core(self.model, self.filled_class, tuned.core, elements), self.fidelity)
 
     def bound(self, Z: np.ndarray) -> None:
         """Bound the branch's embedding to its range on reference crystals, widened on both ends by that range.
@@ -286,6 +300,8 @@ class Adapter(ABC):
         raw, embeddings, atoms, blocks = [], [], [], []
         for i, core in enumerate(self.cores):
             out, features = backend.call(core, graph, batch.state)
+            if getattr(core, "gate", None) is not None:  # the embedding stays the original's
+                features = backend.call(core.original(), batch.placed(), batch.state)[1]
             embedding, each = self.read_core(i, features, batch)
             raw.append(out)
             embeddings.append(embedding)

@@ -88,12 +88,12 @@ class TrainingConfig(_Settings):
     """Settings of the training data, the length of the training, and what is held to the original."""
 
     form: Literal["add", "correct", "overwrite"] = "add"
-    """How the model takes up what is learnt. ``"add"``: the original stays as it is, bitwise, and a tuned branch is
-    attached to it, so that the embedding is original ⊕ tuned; where there are labels for a potential, a correction of
-    its energies in closed form is attached too, if it holds on labelled crystals left out. ``"correct"``: only that
-    correction is attached, without any gradient step. ``"overwrite"``: the tuned weights replace the original's, held
-    back by replay, and the embedding keeps its width; this reproduces the published method, and gains less
-    (docs/results)."""
+    """How the model takes up what is learnt. ``"add"``: the original stays as it is, bitwise. A tuned branch is
+    attached to it, so that the embedding is original ⊕ tuned; a potential with labels gets tuned weights instead, which
+    act among the elements of the labelled crystals alone. ``"overwrite"``: the tuned weights replace the original's,
+    held back by replay; the result is a plain MatGL model. For property models this reproduces the published method,
+    and gains less (docs/results). ``"correct"``: a correction of a potential's energies is attached, solved in closed
+    form without any gradient step."""
     copies: int = Field(default=20, ge=0)
     """Number of augmentations of every generated crystal that are trained on with it: they are strained, rattled, and
     get other elements with probability ``redecorate``."""
@@ -115,15 +115,17 @@ class TrainingConfig(_Settings):
     """Largest standard deviation of the augmentations' displacements, Angstrom."""
     strain: float = Field(default=0.01, ge=0)
     """Standard deviation of the augmentations' strain components."""
-    steps: int = Field(default=400, ge=0)
-    """Number of optimiser steps."""
-    batch_size: int = Field(default=25, ge=1)
-    """Number of generated crystals per step and objective."""
+    steps: int | None = Field(default=None, ge=0)
+    """Number of optimiser steps; by default 400, and 800 where a potential learns from labels."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Number of generated crystals per step and objective; by default 25, and 5 where a potential learns from
+    labels."""
     replay_batch: int | None = Field(default=None, ge=1)
-    """Number of pool crystals per step; the model's adapter gives the default."""
+    """Number of replayed crystals per step; the model's adapter gives the default, and it is 4 of each kind where a
+    potential learns from labels."""
     lr: float | None = Field(default=None, ge=0)
-    """Peak learning rate (one cycle of AdamW); by default that of the model's adapter, and 2e-4 where a potential is
-    overwritten, whose forces have to be kept."""
+    """Peak learning rate (one cycle of AdamW); by default that of the model's adapter, 5e-4 where a potential learns
+    from labels, and 2e-4 where one is overwritten without, whose forces have to be kept."""
     descriptor_weight: float = Field(default=1.0, ge=0)
     """Weight of the descriptor objective."""
     pool_descriptor_weight: float | None = Field(default=None, ge=0)
@@ -141,9 +143,9 @@ class TrainingConfig(_Settings):
     replay_weight: float | None = Field(default=None, ge=0)
     """Weight of holding pool embeddings (standardised units, squared); by default 10 where the tuned weights overwrite
     the original and 0 where they are added to it, which keeps the original embedding anyway."""
-    force_replay_weight: float = Field(default=30.0, ge=0)
-    """Weight of holding a potential's own energies, forces and stresses on the generated crystals, when no oracle
-    replaces them."""
+    force_replay_weight: float | None = Field(default=None, ge=0)
+    """Weight of holding a potential to its own energies, forces and stresses: by default 1 where it learns from labels,
+    and 30 on the generated crystals where it is overwritten without."""
     prediction_weight: float | None = Field(default=None, ge=0)
     """Weight of holding the model's own predictions on the pool; by default 10 where the tuned weights overwrite the
     original and 0.1 where they are added to it."""
@@ -170,8 +172,12 @@ class GuardConfig(_Settings):
     that prediction."""
     max_energy_shift: float = Field(default=1e-3, ge=0)
     """Largest mean energy shift of potentials on the held-out pool, eV/atom."""
+    max_energy_drift: float = Field(default=2e-3, ge=0)
+    """Largest mean change of a potential's energies on crystals outside of the class that it learns from labels of,
+    elemental shifts apart, eV/atom."""
     max_force_drift: float = Field(default=0.02, ge=0)
-    """Largest force change of potentials on the held-out pool, over the mean force."""
+    """Largest change of a potential's forces, over the mean force: on the held-out pool, or on crystals outside of the
+    class where it learns from labels."""
     min_recovery: float = Field(default=0.92, le=1)
     """Share of the original embedding that a linear map must recover from the tuned one on the held-out pool: R2 over
     standardised dimensions, as a fraction of what the same map recovers from the original."""
@@ -183,11 +189,26 @@ class GuardConfig(_Settings):
     default, or where fewer than 60 crystals can judge."""
 
 
+POTENTIAL_DEFAULTS = {
+    "steps": 800,
+    "batch_size": 5,
+    "replay_batch": 4,
+    "lr": 1e-3,
+    "force_replay_weight": 1.0,
+    "replay_weight": 0.0,
+    "prediction_weight": 0.0,
+}
+"""Settings with which a potential's weights are trained on labels; docs/results says how they were chosen."""
+
+
 class ResolvedTraining(TrainingConfig):
     """Training settings in which every value is decided."""
 
+    steps: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
     replay_batch: int = Field(ge=1)
     lr: float = Field(ge=0)
+    force_replay_weight: float = Field(ge=0)
     pool_descriptor_weight: float = Field(ge=0)
     response_weight: float = Field(ge=0)
     oracle_weight: float = Field(ge=0)
@@ -253,16 +274,20 @@ class FillConfig(_Settings):
         """Whether a setting was given, even if its value is the default."""
         return name in getattr(self, GROUP_OF[name]).model_fields_set
 
-    def resolved(self, is_potential: bool, replay_batch: int, rate: float) -> ResolvedConfig:
+    def resolved(self, is_potential: bool, replay_batch: int, rate: float, on_labels: bool = False) -> ResolvedConfig:
         """The config with every open setting decided for a model.
 
         Args:
             is_potential: Whether the model is a potential.
             replay_batch: Number of pool crystals per step that the model's adapter takes.
             rate: Peak learning rate that the model's adapter takes.
+            on_labels: Whether the weights of a potential are trained on labels.
         """
         add = self.training.form == "add"
         defaults = {
+            "steps": 400,
+            "batch_size": 25,
+            "force_replay_weight": 30.0,
             "lr": rate if add or not is_potential else 2e-4,
             "replay_batch": replay_batch,
             "oracle_weight": 0.1 if add else 1.0,
@@ -271,6 +296,8 @@ class FillConfig(_Settings):
             "replay_weight": 0.0 if add else 10.0,
             "prediction_weight": 0.1 if add else 10.0,
         }
+        if on_labels:
+            defaults |= POTENTIAL_DEFAULTS
         said = {name: value for name, value in self.training.model_dump().items() if value is not None}
         return ResolvedConfig(search=self.search, training=ResolvedTraining(**defaults | said), guard=self.guard)
 

@@ -30,7 +30,7 @@ from matgl_fill.report.model import (
 from matgl_fill.roughness import RoughnessResult, graph_roughness
 from matgl_fill.roughness.plots import project
 from matgl_fill.structures import Skipped
-from matgl_fill.training import Judgement, TrainingOutcome
+from matgl_fill.training import Judgement, PotentialOutcome, TrainingOutcome
 from matgl_fill.training.request import FillRequest
 from matgl_fill.utils.machine import machine_facts
 
@@ -92,7 +92,7 @@ class Findings:
     pool: Pool
     roughness: RoughnessResult
     proposals: list[Proposal]
-    outcome: TrainingOutcome
+    outcome: TrainingOutcome | PotentialOutcome
     judgement: Judgement
     comparison: Comparison | None
     skipped: list[Skipped]
@@ -123,12 +123,13 @@ def build_report(findings: Findings, call: CallSection, name: str) -> RunReport:
     objectives, correction = findings.outcome.objectives, findings.outcome.correction
     before, after = _landscapes(findings)
     settings = findings.request.settings.model_dump()
+    notes = [*findings.outcome.notes, *findings.judgement.notes]
     return RunReport(
         title=f"Fill-tuning of {findings.request.adapter.name}",
         run=_run_section(findings, name),
         call=call,
         config=FillConfig(**settings),
-        verdict=verdict_section(findings.judgement.verdict, findings.comparison, findings.outcome.notes),
+        verdict=verdict_section(findings.judgement.verdict, findings.comparison, notes),
         tasks=_task_rows(findings.comparison),
         guard=list(findings.judgement.verdict.checks),
         alignment=AlignmentSection(**asdict(objectives.alignment)) if objectives.alignment else None,
@@ -182,6 +183,7 @@ def _run_section(findings: Findings, name: str) -> RunSection:
         oracle=findings.outcome.objectives.oracle,
         embedding=added if given.dim > adapter.dim else f"{adapter.dim} dimensions",
         correction=f"{correction.size[0]} environments" if correction else None,
+        tuned_elements=given.tuned_elements or None,
         **machine_facts(),
     )
 

@@ -48,6 +48,8 @@ class RunSection(_Section):
     oracle: str | None = None
     embedding: str = ""
     correction: str | None = None
+    tuned_elements: tuple[str, ...] | None = None
+    """Elements among whose atoms alone a potential's tuned weights act."""
     wall_seconds: float = 0.0
     stages: dict[str, float] = {}
     """Seconds that each stage took."""

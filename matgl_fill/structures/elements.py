@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -34,3 +34,18 @@ def formulas_of(structures: Iterable[Structure]) -> list[str]:
     """Reduced formula of each structure, such as ``"Fe2O3"``."""
     with warnings.catch_warnings(action="ignore"):  # of noble gases having no electronegativity
         return [structure.composition.reduced_formula for structure in structures]
+
+
+def element_shares(structures: Sequence[Structure], elements: Sequence[str]) -> np.ndarray:
+    """Share of each of some elements in the atoms of n crystals, (n, elements).
+
+    Example:
+        >>> element_shares([Structure(np.eye(3), ["Na", "Cl", "Cl"], np.zeros((3, 3)))], ["Cl", "Na"]).round(2).tolist()
+        [[0.67, 0.33]]
+    """
+    column = {e: k for k, e in enumerate(elements)}
+    counts = np.zeros((len(structures), len(elements)))
+    for row, structure in zip(counts, structures, strict=True):
+        for site in structure.species:
+            row[column[site.symbol]] += 1
+    return counts / counts.sum(axis=1)[:, None]

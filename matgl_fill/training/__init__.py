@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from matgl_fill.training.build import Alignment, ObjectiveSet, build_objectives
+from matgl_fill.training.judgement import Judgement
 from matgl_fill.training.labels import (
     LabelKeys,
     LabelledCrystals,
@@ -17,9 +18,10 @@ from matgl_fill.training.labels import (
 )
 from matgl_fill.training.module import FillModule, fit
 from matgl_fill.training.objectives import Objective, OracleObjective, ReadoutObjective, standard_scaling
+from matgl_fill.training.potential.tune import PotentialOutcome
 from matgl_fill.training.registry import ObjectiveContext, objective_names, register_objective
 from matgl_fill.training.replay import Replay
-from matgl_fill.training.train import Judgement, TrainingOutcome, train_copy
+from matgl_fill.training.train import TrainingOutcome, train_copy
 
 __all__ = [
     "Alignment",
@@ -34,6 +36,7 @@ __all__ = [
     "ObjectiveSet",
     "Oracle",
     "OracleObjective",
+    "PotentialOutcome",
     "ReadoutObjective",
     "Replay",
     "Source",

@@ -159,8 +159,8 @@ def _asked(
     """Answers of a source for the training set and for pool crystals to align it by, and the latter's rows."""
     pool, crystals = context.pool.structures, context.training_set.crystals
     sample = np.array(alignment_sample(pool, crystals, context.settings.align_size, context.rng))
-    new, usable = _usable(ask(crystals, source, plain=plain), name)
-    reference, good = _usable(ask([pool[i] for i in sample], source, plain=plain), name)
+    new, usable = usable_answers(ask(crystals, source, plain=plain), name)
+    reference, good = usable_answers(ask([pool[i] for i in sample], source, plain=plain), name)
     rows = sample[good]
     return (
         _Answer(LabelledSet([crystals[i] for i in usable], new.labels), new.values),
@@ -169,7 +169,7 @@ def _asked(
     )
 
 
-def _usable(responses: Responses, name: str) -> tuple[Responses, np.ndarray]:
+def usable_answers(responses: Responses, name: str) -> tuple[Responses, np.ndarray]:
     """Responses of the crystals that could be labelled, and their indices."""
     good, n = np.flatnonzero(responses.usable()), len(responses)
     if len(good) < n / 2:

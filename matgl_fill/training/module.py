@@ -65,7 +65,7 @@ class FillModule(pl.LightningModule):
     Args:
         adapter: Adapter of the model, which is trained in place.
         objectives: Terms of the loss on generated crystals.
-        replay: Term of the loss on pool crystals.
+        replay: Term of the loss on pool crystals, if there is one.
         settings: Steps, rates and weights.
         seed: Seed of the training.
         path: File to which the training is saved, and from which an interrupted one goes on.
@@ -79,7 +79,7 @@ class FillModule(pl.LightningModule):
         self,
         adapter: Adapter,
         objectives: Sequence[Objective],
-        replay: Replay,
+        replay: Replay | None,
         settings: ResolvedTraining,
         seed: int,
         path: Path | None = None,
@@ -157,25 +157,30 @@ class FillModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # noqa: ARG002
         """Loss of one part of a step: of a batch of generated crystals per objective and a batch of replayed ones."""
-        terms = {}
+        terms: dict[str, Tensor] = {}
         for objective in self.objectives:
             fill, rows, share = self._part(objective.name, batch)
             if objective.needs_geometry:
                 fill = fill.movable()
             loss = objective.loss(self.adapter, self.adapter.forward(fill), fill, rows)
             terms[objective.name] = share * objective.weight * loss
-        held, rows, share = self._part("replay", batch)
-        output = self.adapter.forward(held)
-        terms["replay"] = share * self.replay.loss(self.adapter, output, held, rows)
-        for objective in self.objectives:
-            if isinstance(objective, ReadoutObjective) and objective.pool_weight:
-                also = objective.pool_loss(output, self.replay.rows[rows])
-                weight = share * objective.weight * objective.pool_weight
-                terms[objective.name] = terms[objective.name] + weight * also
+        if self.replay is not None:
+            self._add_replay(self.replay, batch, terms)
         losses = torch.stack(list(terms.values()))
         mean = self.trainer.strategy.reduce(losses.detach().clone(), reduce_op="mean")
         self._recent.append(dict(zip(terms, mean.tolist(), strict=True)))
         return losses.sum()
+
+    def _add_replay(self, replay: Replay, batch: dict[str, Any], terms: dict[str, Tensor]) -> None:
+        """Add the loss of replayed crystals, and that of the objectives that read these too."""
+        held, rows, share = self._part("replay", batch)
+        output = self.adapter.forward(held)
+        terms["replay"] = share * replay.loss(self.adapter, output, held, rows)
+        for objective in self.objectives:
+            if isinstance(objective, ReadoutObjective) and objective.pool_weight:
+                also = objective.pool_loss(output, replay.rows[rows])
+                weight = share * objective.weight * objective.pool_weight
+                terms[objective.name] = terms[objective.name] + weight * also
 
     def _part(self, name: str, batch: dict[str, Any]) -> tuple[Batch, Tensor, float]:
         """This part of a term's batch, its row numbers, and the weight of its loss.
@@ -234,7 +239,7 @@ class FillModule(pl.LightningModule):
 def fit(
     adapter: Adapter,
     objectives: Sequence[Objective],
-    replay: Replay,
+    replay: Replay | None,
     settings: ResolvedTraining,
     seed: int,
     checkpoint: Path | None = None,
@@ -249,7 +254,7 @@ def fit(
     Args:
         adapter: Adapter of the model.
         objectives: Terms of the loss on generated crystals.
-        replay: Term of the loss on pool crystals.
+        replay: Term of the loss on pool crystals, if there is one.
         settings: Steps, rates and weights.
         seed: Seed of the order of the crystals.
         checkpoint: File to which the training is saved, and from which an interrupted one goes on to the same bits.
@@ -276,11 +281,13 @@ def fit(
 
 def _train(module: FillModule, seed: int) -> None:
     """Do the steps that are left."""
-    adapter, settings, replayed = module.adapter, module.settings, module.replay.graphs
+    adapter, settings, replay = module.adapter, module.settings, module.replay
     graphs = {o.name: adapter.graphs(o.structures) for o in module.objectives}
-    rows = {name: batch_rows(len(g), settings.batch_size, module.steps, seed) for name, g in graphs.items()}
-    graphs["replay"] = replayed
-    rows["replay"] = batch_rows(len(replayed), settings.replay_batch, module.steps, seed + 1)
+    sizes = {o.name: getattr(o, "batch_size", settings.batch_size) for o in module.objectives}
+    rows = {name: batch_rows(len(g), sizes[name], module.steps, seed) for name, g in graphs.items()}
+    if replay is not None:
+        graphs["replay"] = replay.graphs
+        rows["replay"] = batch_rows(len(replay.graphs), settings.replay_batch, module.steps, seed + 1)
     smallest = min(r.shape[1] for r in rows.values())
     processes = min(settings.processes, smallest)
     parts = max(processes, min(PARTS, smallest))

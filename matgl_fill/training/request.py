@@ -34,6 +34,7 @@ class FillRequest:
         oracle: Oracle that labels, if there is one.
         seed: Seed of all random choices.
         settings: Every setting, decided for the model.
+        tunes_potential: Whether the weights of a potential are trained on labels.
     """
 
     adapter: Adapter
@@ -42,13 +43,16 @@ class FillRequest:
     oracle: Oracle | None
     seed: int
     settings: ResolvedConfig
+    tunes_potential: bool
 
     @property
     def beyond_defaults(self) -> bool:
         """Whether the learning rate or the number of steps is larger than the model's default."""
         given, adapter = self.settings.training, self.adapter
         plain = FillConfig.make({"form": given.form})
-        usual = plain.resolved(adapter.is_potential, adapter.training_replay, adapter.training_rate).training
+        usual = plain.resolved(
+            adapter.is_potential, adapter.training_replay, adapter.training_rate, self.tunes_potential
+        ).training
         return given.lr > usual.lr or given.steps > usual.steps
 
     @classmethod
@@ -82,8 +86,12 @@ class FillRequest:
             raise ModelError(f"the model's weights are {other}, and training runs in float32; give model.float().")
         if settings.training.form == "correct" and not (has_labels and can_correct(adapter)):
             raise InputError(NOT_CORRECTED)
-        resolved = settings.resolved(adapter.is_potential, adapter.training_replay, adapter.training_rate)
-        return cls(adapter, n, objective, source, seed, resolved)
+        learns = has_labels and objective in ("auto", "oracle") and settings.training.form != "correct"
+        tunes_potential = learns and can_correct(adapter)
+        resolved = settings.resolved(
+            adapter.is_potential, adapter.training_replay, adapter.training_rate, tunes_potential
+        )
+        return cls(adapter, n, objective, source, seed, resolved, tunes_potential)
 
 
 def check_arguments(out: str | Path | None, resume: bool, oracle: Any, proposals: Any, labelled: Any) -> None:

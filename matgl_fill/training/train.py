@@ -14,7 +14,8 @@ from matgl_fill.generation import Proposal
 from matgl_fill.guard import Guard, Verdict, package_crystals
 from matgl_fill.training.build import ObjectiveSet, build_objectives
 from matgl_fill.training.callbacks import EarlyStop
-from matgl_fill.training.correction.solve import CorrectionOutcome, can_correct, make_correction
+from matgl_fill.training.correction.solve import CorrectionOutcome, make_correction
+from matgl_fill.training.judgement import Judgement
 from matgl_fill.training.labels import Labels
 from matgl_fill.training.module import fit
 from matgl_fill.training.registry import ObjectiveContext
@@ -35,26 +36,6 @@ BACKWARD_COST = 3.0
 """Approximate cost of a training pass, in embedding passes."""
 GEOMETRY_COST = 3
 """Approximate factor by which training on forces and stress costs more."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Judgement of the guard on a training.
-
-    Attributes:
-        adapter: Adapter of the model that is handed over: the accepted one, or a copy of the original.
-        verdict: Verdict of the guard.
-        Z: Embedding of the pool by the model that is handed over, (n, dim).
-    """
-
-    adapter: Adapter
-    verdict: Verdict
-    Z: np.ndarray
-
-    @property
-    def accepted(self) -> Adapter | None:
-        """The adapter if the guard accepted the model, otherwise None."""
-        return self.adapter if self.verdict.accepted else None
 
 
 @dataclass(frozen=True)
@@ -140,7 +121,7 @@ def train_copy(
     context = ObjectiveContext(tuned, read, training_set, settings, rng)
     objectives = build_objectives(context, request.objective, request.oracle, state.responses)
     correction = None
-    if objectives.labelled is not None and can_correct(adapter) and settings.form != "overwrite":
+    if objectives.labelled is not None and settings.form == "correct":
         known = [pool.structures[i] for i in rest]
         correction = make_correction(adapter, objectives.labelled, known, budgets, request.seed, state.tangents)
     if settings.form == "correct":

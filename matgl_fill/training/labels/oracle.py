@@ -22,6 +22,7 @@ from torch import Tensor
 from matgl_fill.adapters import Adapter, get_adapter, load_model, predict
 from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import MatglFillWarning, ModelError, OracleError
+from matgl_fill.structures.elements import element_shares
 from matgl_fill.utils.console import track
 
 SHIFT_RIDGE = 1e-3
@@ -235,13 +236,7 @@ def elemental_shifts(
     Returns:
         Shift per element in eV/atom, and the root mean square of what the shifts leave unexplained, eV/atom.
     """
-    column = {e: k for k, e in enumerate(elements)}
-    counts = np.zeros((len(structures), len(elements)))
-    for row, s in zip(counts, structures, strict=True):
-        for site in s.species:
-            row[column[site.symbol]] += 1
-    atoms = counts.sum(axis=1)
-    A, b = counts / atoms[:, None], difference / atoms
+    A, b = element_shares(structures, elements), difference / np.array([len(s) for s in structures])
     x = np.linalg.solve(A.T @ A + SHIFT_RIDGE * np.eye(len(elements)), A.T @ b)
     rest = float(np.sqrt(np.mean((A @ x - b) ** 2)))
     return dict(zip(elements, x.tolist(), strict=True)), rest

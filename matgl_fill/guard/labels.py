@@ -1,0 +1,226 @@
+"""The guard of potentials that learn from labels: truth on labels held out, and no drift outside of the class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pymatgen.core import Structure
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+
+from matgl_fill.adapters import Adapter, Graph, Predictions, predict
+from matgl_fill.config import GuardConfig
+from matgl_fill.evaluation import LabelComparison, LabelErrors, compare_errors, potential_errors
+from matgl_fill.evaluation.potential import LabelArrays
+from matgl_fill.guard.checks import Check
+from matgl_fill.guard.guard import ALPHAS, Verdict, interpolate
+from matgl_fill.structures import elements_of, formulas_of
+from matgl_fill.structures.elements import element_shares
+
+FEW_LABELS = 20
+"""Number of labelled crystals below which none is held out: what is left could neither teach nor judge."""
+HELD_OUT = 0.2
+"""Share of the labelled crystals that is held out."""
+NEAR = 0.9
+"""Quantile of the latent distances between labelled crystals of different formulas, up to which a crystal of the
+class's elements belongs to the class."""
+SHIFT_RIDGE = 0.1
+"""Ridge of the elemental shifts that are taken out of a drift of energies; rare elements would explain all."""
+
+
+def held_out_by_formula(structures: Sequence[Structure], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that are held out for the guard, whole formulas, and those to learn from.
+
+    Where there are fewer than five formulas, single crystals are held out.
+
+    Args:
+        structures: The n labelled crystals.
+        rng: Generator that draws them.
+    """
+    n = len(structures)
+    if n < FEW_LABELS:
+        return np.empty(0, dtype=int), np.arange(n)
+    formulas = np.array(formulas_of(structures))
+    names = np.unique(formulas)
+    if len(names) < 5:
+        order = rng.permutation(n)
+        cut = round(HELD_OUT * n)
+        return np.sort(order[:cut]), np.sort(order[cut:])
+    held = np.zeros(n, dtype=bool)
+    for name in rng.permutation(names):
+        held |= formulas == name
+        if held.sum() >= HELD_OUT * n:
+            break
+    return np.flatnonzero(held), np.flatnonzero(~held)
+
+
+class CrystalClass:
+    """The class of crystals that labelled ones show: their elements, and how far they lie from each other.
+
+    Args:
+        adapter: Adapter of the original potential.
+        labelled: The labelled crystals.
+    """
+
+    def __init__(self, adapter: Adapter, labelled: Sequence[Structure]) -> None:
+        self.elements = elements_of(labelled)
+        Z = adapter.embed_graphs(adapter.graphs(labelled))[0].astype(float)
+        self._scaler = StandardScaler().fit(Z)
+        X, formulas = self._scaler.transform(Z), np.array(formulas_of(labelled))
+        self._neighbours = NearestNeighbors(n_neighbors=1).fit(X)
+        apart = np.linalg.norm(X[:, None] - X[None], axis=2)
+        apart[formulas[:, None] == formulas[None]] = np.inf
+        nearest = apart.min(axis=1)
+        nearest = nearest[np.isfinite(nearest)]
+        self._reach = float(np.quantile(nearest, NEAR)) if len(nearest) else 0.0
+
+    def has_elements_of(self, structure: Structure) -> bool:
+        """Whether a crystal is made of the class's elements alone."""
+        return {e.symbol for e in structure.elements} <= set(self.elements)
+
+    def outside(self, adapter: Adapter, structures: Sequence[Structure], graphs: Sequence[Graph]) -> np.ndarray:
+        """Mask (n,) of crystals that are not of the class: of other elements, or far from all labelled crystals."""
+        X = self._scaler.transform(adapter.embed_graphs(graphs)[0].astype(float))
+        far = self._neighbours.kneighbors(X)[0][:, 0] > self._reach
+        return far | ~np.array([self.has_elements_of(s) for s in structures], dtype=bool)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Change of a potential on crystals outside of its class.
+
+    Attributes:
+        energy: Mean change of the energy in eV/atom, elemental shifts apart.
+        forces: Mean change of the forces over their mean.
+    """
+
+    energy: float
+    forces: float
+
+    @classmethod
+    def of(cls, structures: Sequence[Structure], before: Predictions, after: Predictions) -> Drift:
+        """Measure the change between predictions for the same n crystals."""
+        shares = element_shares(structures, elements_of(structures))
+        n_atoms = np.array([len(s) for s in structures])
+        change = (after.energy - before.energy) / n_atoms
+        shifts = np.linalg.solve(shares.T @ shares + SHIFT_RIDGE * np.eye(shares.shape[1]), shares.T @ change)
+        was, now = np.concatenate(before.forces), np.concatenate(after.forces)
+        return cls(float(np.abs(change - shares @ shifts).mean()), float(np.abs(now - was).mean() / np.abs(was).mean()))
+
+
+@dataclass(frozen=True)
+class LabelVerdict:
+    """Verdict of :class:`LabelGuard`, with what it rests on.
+
+    Attributes:
+        verdict: Decision, weight and checks.
+        comparison: Errors on the labels held out before and after, at that weight; None where none was held out.
+        unjudged: What could not be judged, in words.
+    """
+
+    verdict: Verdict
+    comparison: LabelComparison | None
+    unjudged: tuple[str, ...]
+
+
+class LabelGuard:
+    """Judge of a potential that learnt from labels.
+
+    Errors on labels held out have to fall: those of forces significantly (by a bootstrap over formulas), those of
+    energies too; none of energy, forces, large forces, stress and forces at rest may be significantly worse. Outside of
+    the class nothing but elemental shifts may move beyond the budgets. Otherwise the weights are interpolated back.
+
+    Args:
+        original: Adapter of the original potential.
+        structures: Labelled crystals that are held out; there may be none.
+        labels: Their labels, at the potential's level of theory.
+        elsewhere: Crystals outside of the class.
+        budgets: Changes that are allowed there.
+    """
+
+    def __init__(
+        self,
+        original: Adapter,
+        structures: Sequence[Structure],
+        labels: LabelArrays,
+        elsewhere: Sequence[Structure],
+        budgets: GuardConfig,
+    ) -> None:
+        self._structures, self._labels, self._budgets = structures, labels, budgets
+        self._before: LabelErrors | None = potential_errors(original, structures, labels) if structures else None
+        self._elsewhere = list(elsewhere)
+        self._graphs = original.graphs(self._elsewhere)
+        self._predicted = predict(original, self._graphs, "predicting crystals outside of the class")
+
+    def judge(
+        self, original: Adapter, tuned: Adapter, placed: Callable[[Adapter], Adapter]
+    ) -> tuple[Adapter, LabelVerdict]:
+        """Interpolate from the tuned weights towards the original ones until every check passes.
+
+        Args:
+            original: Adapter of the original potential.
+            tuned: Adapter of the trained copy.
+            placed: Function that puts a copy's weights to use: as they are, or gated by the class's elements.
+
+        Returns:
+            The adapter of the accepted potential (a copy of the original if none passed) and the verdict.
+        """
+        tried: dict[float, tuple[str, ...]] = {}
+        for alpha in ALPHAS:
+            candidate = placed(interpolate(original, tuned, alpha))
+            checks, comparison = self._measured(candidate)
+            tried[alpha] = tuple(c.measure for c in checks if not c.passed)
+            if not tried[alpha]:
+                verdict = Verdict(True, alpha, checks, tried)
+                return candidate, LabelVerdict(verdict, comparison, self._unjudged(comparison))
+        verdict = Verdict(False, 0.0, checks, tried)
+        return original.clone(), LabelVerdict(verdict, comparison, self._unjudged(comparison))
+
+    def _measured(self, candidate: Adapter) -> tuple[tuple[Check, ...], LabelComparison | None]:
+        """Every measure of one candidate, and its errors on the labels held out."""
+        comparison = None
+        checks: list[Check] = []
+        if self._before is not None:
+            comparison = compare_errors(self._before, potential_errors(candidate, self._structures, self._labels))
+            checks = _label_checks(comparison)
+        if self._elsewhere:
+            drift = Drift.of(self._elsewhere, self._predicted, predict(candidate, self._graphs, "the same, tuned"))
+            checks += [
+                Check.at_most("energy outside of the class", drift.energy, self._budgets.max_energy_drift, "eV/atom"),
+                Check.at_most("forces outside of the class", drift.forces, self._budgets.max_force_drift, "relative"),
+            ]
+        return tuple(checks), comparison
+
+    def _unjudged(self, comparison: LabelComparison | None) -> tuple[str, ...]:
+        """What the labels held out cannot say."""
+        if comparison is None:
+            return (
+                f"fewer than {FEW_LABELS} labelled crystals: none was held out, and whether errors fall was not judged",
+            )
+        missing = [name for name in ("energy", "forces", "stress", "forces at rest") if not comparison.change(name)]
+        return (f"no labels held out for: {', '.join(missing)}; not judged",) if missing else ()
+
+
+def _label_checks(comparison: LabelComparison) -> list[Check]:
+    """Checks of the errors on labels held out: the change in percent that is certain at 95 %, which has to be small.
+
+    The first quantity with labels, forces before energies, has to fall significantly, and the energies have to fall.
+    """
+    checks, led = [], False
+    changes = {c.measure: c for c in comparison.changes}
+    for name in ("forces", "energy", "large forces", "stress", "forces at rest"):
+        if (change := changes.get(name)) is None or np.isnan(change.change_percent):
+            continue
+        certain = name in ("forces", "energy") and not led and not np.isnan(change.high)
+        led = led or name in ("forces", "energy")
+        if certain:
+            value, what = change.high, f"{name} of held-out labels, upper end of the change"
+        elif name == "energy":
+            value, what = change.change_percent, "energy of held-out labels, change"
+        else:
+            value = change.change_percent if np.isnan(change.low) else change.low
+            what = f"{name} of held-out labels, lower end of the change"
+        checks.append(Check.at_most(what, value, 0.0, "%"))
+    return checks

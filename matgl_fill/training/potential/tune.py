@@ -1,0 +1,164 @@
+"""A potential learns from labelled crystals of a class, and stays as it was elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from pymatgen.core import Structure
+
+from matgl_fill.adapters import Adapter
+from matgl_fill.embedding import Pool, usable_crystals
+from matgl_fill.errors import OracleError
+from matgl_fill.generation import Proposal
+from matgl_fill.guard import CrystalClass, LabelGuard, held_out_by_formula
+from matgl_fill.structures import formulas_of
+from matgl_fill.training.build import SUPPLIED, Alignment, ObjectiveSet, usable_answers
+from matgl_fill.training.judgement import Judgement
+from matgl_fill.training.labels import LabelledSet, Labels, elemental_shifts
+from matgl_fill.training.module import fit
+from matgl_fill.training.objectives import Objective
+from matgl_fill.training.potential.crystals import crystals_at_rest, general_crystals, own_labels
+from matgl_fill.training.potential.objective import EVEN, PotentialObjective, Shares
+from matgl_fill.training.potential.plausible import check_labels
+from matgl_fill.training.request import FillRequest
+from matgl_fill.training.run_state import TRAINING, RunState
+from matgl_fill.utils.console import console
+
+ON_LABELS: Shares = (1.0, 1.0, 1.0)
+"""Weights of energies, forces and stresses on labels: there are few energies, which are learnt by heart otherwise."""
+AT_REST: Shares = (1.0, 4.0, 1.0)
+"""Weights of the same on the class at rest, where forces are small and matter most."""
+GENERAL, ELSEWHERE = 1000, 200
+"""Number of general crystals among which those to replay are found, and number of those that the guard judges on."""
+
+
+@dataclass(frozen=True)
+class PotentialOutcome:
+    """Outcome of training a potential on labels, before the guard judges it.
+
+    Attributes:
+        tuned: Adapter of the trained copy.
+        history: Losses of the training, by term.
+        objectives: Terms of the loss, alignment, and the labels that were learnt from.
+        guard: Guard that is to judge the outcome.
+        gate: Elements among whose atoms alone the trained weights act; None if they replace the original's.
+        correction: None: the weights themselves were trained.
+        notes: None.
+    """
+
+    tuned: Adapter
+    history: dict[str, list[float]]
+    objectives: ObjectiveSet
+    guard: LabelGuard
+    gate: tuple[str, ...] | None
+
+    def placed(self, original: Adapter, weights: Adapter) -> Adapter:
+        """Put the weights of a copy to use: gated, or as they are."""
+        return weights if self.gate is None else original.with_tuned_core(weights, self.gate)
+
+    correction: None = None
+    notes: tuple[str, ...] = ()
+
+    def judged(self, original: Adapter, pool: Pool) -> Judgement:
+        """Let the guard judge the outcome.
+
+        Args:
+            original: Adapter of the original potential.
+            pool: Pool of the run.
+        """
+        accepted, found = self.guard.judge(original, self.tuned, partial(self.placed, original))
+        kept = self.gate is not None or not found.verdict.accepted
+        Z = pool.Z if kept else accepted.embed_graphs(pool.graphs)[0]
+        return Judgement(accepted, found.verdict, Z, found.comparison, found.unjudged)
+
+
+def tune_potential(
+    request: FillRequest, pool: Pool, proposals: list[Proposal], labels: Labels | None, state: RunState
+) -> PotentialOutcome:
+    """Train a copy of a potential on labelled crystals, and hold it to itself where it should stay as it was.
+
+    Energies are moved to the potential's own elemental references first (ridge regression). The original's own
+    energies, forces and stresses are replayed on crystals of the class at rest and on crystals outside of the class:
+    those made of its elements, and of all elements where the trained weights replace the original's.
+
+    Args:
+        request: Checked request of the run.
+        pool: Pool of the run.
+        proposals: Crystals to learn from.
+        labels: Labels of the proposals, if they came with any; otherwise the request's oracle labels them.
+        state: State of the run, in which labels and the training are saved.
+
+    Raises:
+        InputError: The labels are in other units, have another sign, or are one crystal's results on all.
+        OracleError: The oracle fails on too many crystals.
+    """
+    adapter, settings, rng = request.adapter, request.settings.training, np.random.default_rng(request.seed)
+    name, labelled = _labelled(request, [p.structure for p in proposals], labels, state)
+    if labels is not None:
+        check_labels(adapter, labelled, name)
+    held, rest = held_out_by_formula(labelled.structures, rng)
+    alignment, aligned = _aligned(adapter, labelled, rest)
+    taught, kept = aligned.subset(rest), aligned.subset(held)
+    kind = CrystalClass(adapter, taught.structures)
+    gate = kind.elements if settings.form == "add" else None
+    general = general_crystals(gate or adapter.element_types, GENERAL, request.seed)
+    general = _outside(adapter, kind, general)
+    judged = _outside(adapter, kind, general_crystals(adapter.element_types, ELSEWHERE, request.seed + 1))
+    known = set(formulas_of(judged))
+    replayed = [s for s, formula in zip(general, formulas_of(general), strict=True) if formula not in known]
+    at_rest = crystals_at_rest(adapter, pool, taught, request.seed)
+    weight, size = settings.force_replay_weight, settings.replay_batch
+    terms = [
+        ("labels", taught, 1.0, settings.batch_size, ON_LABELS),
+        ("class at rest", own_labels(adapter, at_rest), weight, size, AT_REST),
+        ("outside of the class", own_labels(adapter, replayed), weight, size, EVEN),
+    ]
+    objectives: list[Objective] = [PotentialObjective(*term) for term in terms if len(term[1])]
+    guard = LabelGuard(adapter, kept.structures, kept.labels, judged, request.settings.guard)
+    tuned = adapter.clone()
+    seconds = _seconds(pool, objectives, settings.steps)
+    console.print(f"training for {settings.steps} steps, about {seconds:.0f} s", highlight=False)
+    history = fit(tuned, objectives, None, settings, request.seed, state.file(TRAINING))
+    return PotentialOutcome(tuned, history, ObjectiveSet(objectives, name, alignment, taught), guard, gate)
+
+
+def _labelled(
+    request: FillRequest, crystals: list[Structure], labels: Labels | None, state: RunState
+) -> tuple[str, LabelledSet]:
+    """Name of the source of the labels, and the crystals that it labelled."""
+    if labels is not None:
+        return SUPPLIED, LabelledSet(crystals, labels)
+    oracle = request.oracle
+    if oracle is None:
+        raise OracleError("a potential learns from labels: give labelled crystals or an oracle.")
+    answers, rows = usable_answers(state.responses(crystals, oracle.source, plain=True), oracle.name)
+    return oracle.name, LabelledSet([crystals[i] for i in rows], answers.labels)
+
+
+def _aligned(adapter: Adapter, labelled: LabelledSet, rows: np.ndarray) -> tuple[Alignment, LabelledSet]:
+    """Elemental shifts fitted to the crystals of some rows, and all crystals with energies that lack them."""
+    fitted = [i for i in rows if np.isfinite(labelled.labels.energy[i])]
+    known = labelled.subset(fitted)
+    own = adapter.embed_graphs(adapter.graphs(known.structures))[1]
+    shifts, rest = elemental_shifts(known.structures, known.labels.energy - own, adapter.element_types)
+    used = {e.symbol: round(shifts[e.symbol], 4) for s in known.structures for e in s.elements}
+    return Alignment(rest, dict(sorted(used.items())), len(fitted)), labelled.shifted(shifts)
+
+
+def _outside(adapter: Adapter, kind: CrystalClass, crystals: list[Structure]) -> list[Structure]:
+    """Crystals that the potential can take and that are not of a class."""
+    usable = usable_crystals(adapter, formulas_of(crystals), crystals, graphs=True)
+    kept = [crystals[i] for i in usable.rows]
+    if not kept:
+        return []
+    return [s for s, out in zip(kept, kind.outside(adapter, kept, usable.graphs), strict=True) if out]
+
+
+def _seconds(pool: Pool, objectives: Sequence[Objective], steps: int) -> float:
+    """Estimate of the time of the training: nine embedding passes for a pass with forces and its gradient."""
+    atoms = sum(getattr(o, "batch_size", 1) * np.mean([len(s) for s in o.structures]) for o in objectives)
+    edges_per_atom = float(pool.n_edges.sum() / pool.n_atoms.sum())
+    return float(9 * pool.seconds_per_edge * edges_per_atom * atoms * steps)

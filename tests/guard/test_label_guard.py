@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymatgen.core import Lattice, Structure
+
+import matgl_fill as mf
+from matgl_fill.adapters import predict
+from matgl_fill.config import GuardConfig
+from matgl_fill.guard import CrystalClass, Drift, LabelGuard, held_out_by_formula
+from matgl_fill.guard.labels import FEW_LABELS
+from matgl_fill.structures import formulas_of
+from matgl_fill.training import Labels
+from tests.helpers import DGL, salt, with_noise
+
+pytestmark = pytest.mark.skipif(DGL, reason="a potential learns from labels on PyG")
+SALTS = [(a, b) for a in ("Na", "K", "Rb", "Li") for b in ("F", "Cl", "Br", "I")]
+
+
+def moved(count: int, seed: int = 0):
+    """Displaced rock salts of many formulas."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for k in range(count):
+        structure = salt(5.2 + 0.05 * (k % 16), SALTS[k % len(SALTS)])
+        away = rng.uniform(0.02, 0.15) * rng.normal(size=(8, 3))
+        coords = structure.cart_coords + away
+        made.append(Structure(structure.lattice, structure.species, coords, coords_are_cartesian=True))
+    return made
+
+
+@pytest.fixture(scope="module")
+def potential():
+    return mf.get_adapter(mf.load_model("potential"))
+
+
+def labels_by(adapter, structures) -> Labels:
+    found = predict(adapter, adapter.graphs(structures))
+    return Labels(found.energy, found.forces, found.stress)
+
+
+@given(st.lists(st.integers(0, 15), min_size=1, max_size=60), st.integers(0, 9))
+def test_a_fifth_is_held_out_and_no_formula_is_on_both_sides(kinds, seed):
+    structures = [salt(5.5, SALTS[k]) for k in kinds]
+    held, rest = held_out_by_formula(structures, np.random.default_rng(seed))
+    assert sorted([*held, *rest]) == list(range(len(structures)))
+    if len(structures) < FEW_LABELS:
+        assert len(held) == 0
+        return
+    assert len(held) >= 0.2 * len(structures) - 0.5
+    formulas = np.array(formulas_of(structures))
+    if len(set(formulas)) >= 5:
+        assert not set(formulas[held]) & set(formulas[rest])
+
+
+def test_the_truth_is_accepted_and_what_is_worse_is_not(potential):
+    held, elsewhere = moved(32), [salt(4.2, ("Mg", "O")).perturb(0.05), salt(4.8, ("Ca", "O"))]
+    teacher = with_noise(potential.clone(), 0.1)
+    guard = LabelGuard(potential, held, labels_by(teacher, held), elsewhere, GuardConfig())
+    elements = CrystalClass(potential, held).elements
+
+    def placed(weights):
+        return potential.with_tuned_core(weights, elements)
+
+    accepted, found = guard.judge(potential, teacher, placed)
+    assert found.verdict.accepted
+    assert found.verdict.alpha == 1.0
+    assert all(c.after < 1e-3 * c.before for c in found.comparison.changes)
+    assert "forces at rest" in found.unjudged[0]
+    assert np.array_equal(
+        accepted.embed_graphs(accepted.graphs(elsewhere))[1], potential.embed_graphs(potential.graphs(elsewhere))[1]
+    )
+    _, refused = guard.judge(potential, with_noise(teacher.clone(), -0.5), placed)
+    assert not refused.verdict.accepted
+    assert refused.verdict.tried[1.0]
+
+
+def test_weights_that_act_everywhere_are_refused_where_they_move_the_rest(potential):
+    held, elsewhere = moved(32), [salt(4.2, ("Mg", "O")).perturb(0.05), salt(4.8, ("Ca", "O")).perturb(0.05)]
+    teacher = with_noise(potential.clone(), 0.1)
+    guard = LabelGuard(potential, held, labels_by(teacher, held), elsewhere, GuardConfig())
+    _, found = guard.judge(potential, teacher, lambda weights: weights)
+    assert "forces outside of the class" in found.verdict.tried[1.0]
+
+
+def test_a_few_labels_judge_nothing_and_that_is_said(potential):
+    guard = LabelGuard(
+        potential, [], Labels(np.empty(0), [], np.empty((0, 3, 3))), [salt(4.2, ("Mg", "O"))], GuardConfig()
+    )
+    _, found = guard.judge(potential, potential.clone(), lambda weights: weights)
+    assert found.comparison is None
+    assert "fewer than 20" in found.unjudged[0]
+
+
+def test_a_drift_leaves_elemental_shifts_out(potential):
+    structures = [salt(4.2, ("Mg", "O")), salt(4.8, ("Ca", "O")), salt(5.7), salt(6.2, ("K", "Cl"))]
+    before = labels_by(potential, structures)
+    shifted = Labels(before.energy + np.array([8 * 0.3] * 4), before.forces, before.stress)
+    turned = Labels(before.energy, [1.1 * f + 0.0 for f in before.forces], before.stress)
+    assert Drift.of(structures, before, shifted).energy < 0.05
+    if any(np.abs(f).max() > 1e-4 for f in before.forces):
+        assert Drift.of(structures, before, turned).forces == pytest.approx(0.1, rel=1e-3)
+
+
+def test_the_class_is_what_is_near_and_made_of_its_elements(potential):
+    kind = CrystalClass(potential, moved(32))
+    near, foreign = salt(5.6, ("K", "Cl")), salt(4.2, ("Mg", "O"))
+    metal = Structure(Lattice.cubic(4.2), ["Na", "Na"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    found = kind.outside(potential, [near, foreign, metal], potential.graphs([near, foreign, metal]))
+    assert found.tolist() == [False, True, True]
