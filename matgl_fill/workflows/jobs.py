@@ -217,7 +217,9 @@ def read_document(result: Any) -> Document:
         raise OracleError(f"the Maker's result has no {' and no '.join(missing)}.")
     stress = found.get("stress")
     stress = None if stress is None else unit * np.asarray(stress, dtype=float)
-    return _document(found["structure"], found["energy"], np.asarray(found["forces"], dtype=float), stress)
+    structure = found["structure"]
+    structure = Structure.from_dict(structure) if isinstance(structure, Mapping) else structure
+    return _document(structure, found["energy"], np.asarray(found["forces"], dtype=float), stress)
 
 
 def _document(structure: Structure, energy: float, forces: np.ndarray, stress: np.ndarray | None) -> Document:
