@@ -118,8 +118,8 @@ def load(name: str):
 
 QUICK = {"steps": 40, "copies": 2, "enlarge_pool": 0, "replay_size": 60}
 LENIENT = QUICK | {
-    "max_prediction_drift": 9.0, "max_energy_shift": 9.0, "max_force_drift": 9.0, "min_recovery": -9.0,
-    "max_proxy_loss": 900.0, "must_gain": False,
+    "max_prediction_drift": 9.0, "max_energy_shift": 9.0, "max_energy_drift": 9.0, "max_force_drift": 9.0,
+    "min_recovery": -9.0, "max_proxy_loss": 900.0, "must_gain": False,
 }  # fmt: skip
 
 

@@ -49,6 +49,8 @@ class Adapter(ABC):
     """``core_class`` with :class:`matgl_fill.adapters.filled.Filled` mixed in."""
     training_rate: ClassVar[float] = 8e-3
     """Peak learning rate unless the config says otherwise; TensorNet learns much less at twice this rate."""
+    label_rate: ClassVar[float] = 3e-4
+    """Peak learning rate of a potential's weights on labels, unless the config says otherwise."""
     training_replay: ClassVar[int] = 16
     """Number of pool crystals per step unless the config says otherwise."""
     search_by_gradient: ClassVar[bool] = False

@@ -118,14 +118,14 @@ class TrainingConfig(_Settings):
     steps: int | None = Field(default=None, ge=0)
     """Number of optimiser steps; by default 400, and 800 where a potential learns from labels."""
     batch_size: int | None = Field(default=None, ge=1)
-    """Number of generated crystals per step and objective; by default 25, and 5 where a potential learns from
-    labels."""
+    """Number of generated crystals per step and objective; by default 25. Where a potential learns from labels it is 5,
+    and fewer if these are large."""
     replay_batch: int | None = Field(default=None, ge=1)
     """Number of replayed crystals per step; the model's adapter gives the default, and it is 4 of each kind where a
     potential learns from labels."""
     lr: float | None = Field(default=None, ge=0)
-    """Peak learning rate (one cycle of AdamW); by default that of the model's adapter, 5e-4 where a potential learns
-    from labels, and 2e-4 where one is overwritten without, whose forces have to be kept."""
+    """Peak learning rate (one cycle of AdamW); by default that of the model's adapter, which has another for labels of
+    a potential, and 2e-4 where a potential is overwritten without labels, whose forces have to be kept."""
     descriptor_weight: float = Field(default=1.0, ge=0)
     """Weight of the descriptor objective."""
     pool_descriptor_weight: float | None = Field(default=None, ge=0)
@@ -193,7 +193,6 @@ POTENTIAL_DEFAULTS = {
     "steps": 800,
     "batch_size": 5,
     "replay_batch": 4,
-    "lr": 1e-3,
     "force_replay_weight": 1.0,
     "replay_weight": 0.0,
     "prediction_weight": 0.0,
@@ -280,7 +279,7 @@ class FillConfig(_Settings):
         Args:
             is_potential: Whether the model is a potential.
             replay_batch: Number of pool crystals per step that the model's adapter takes.
-            rate: Peak learning rate that the model's adapter takes.
+            rate: Peak learning rate that the model's adapter takes for this.
             on_labels: Whether the weights of a potential are trained on labels.
         """
         add = self.training.form == "add"
@@ -288,7 +287,7 @@ class FillConfig(_Settings):
             "steps": 400,
             "batch_size": 25,
             "force_replay_weight": 30.0,
-            "lr": rate if add or not is_potential else 2e-4,
+            "lr": rate if add or on_labels or not is_potential else 2e-4,
             "replay_batch": replay_batch,
             "oracle_weight": 0.1 if add else 1.0,
             "response_weight": 0.3 if add else 1.0,

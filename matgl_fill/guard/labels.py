@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pymatgen.core import Structure
@@ -23,6 +23,8 @@ FEW_LABELS = 20
 """Number of labelled crystals below which none is held out: what is left could neither teach nor judge."""
 HELD_OUT = 0.2
 """Share of the labelled crystals that is held out."""
+FEW_FORMULAS = 8
+"""Number of formulas held out below which the bootstrap draws single crystals: so few formulas give no interval."""
 NEAR = 0.9
 """Quantile of the latent distances between labelled crystals of different formulas, up to which a crystal of the
 class's elements belongs to the class."""
@@ -149,7 +151,7 @@ class LabelGuard:
         budgets: GuardConfig,
     ) -> None:
         self._structures, self._labels, self._budgets = structures, labels, budgets
-        self._before: LabelErrors | None = potential_errors(original, structures, labels) if structures else None
+        self._before: LabelErrors | None = self._errors(original) if structures else None
         self._elsewhere = list(elsewhere)
         self._graphs = original.graphs(self._elsewhere)
         self._predicted = predict(original, self._graphs, "predicting crystals outside of the class")
@@ -178,12 +180,19 @@ class LabelGuard:
         verdict = Verdict(False, 0.0, checks, tried)
         return original.clone(), LabelVerdict(verdict, comparison, self._unjudged(comparison))
 
+    def _errors(self, adapter: Adapter) -> LabelErrors:
+        """Errors on the labels held out; where these are of few formulas, each crystal counts as one of its own."""
+        found = potential_errors(adapter, self._structures, self._labels)
+        if len(set(found.formulas)) >= FEW_FORMULAS:
+            return found
+        return replace(found, formulas=[f"{formula} {k}" for k, formula in enumerate(found.formulas)])
+
     def _measured(self, candidate: Adapter) -> tuple[tuple[Check, ...], LabelComparison | None]:
         """Every measure of one candidate, and its errors on the labels held out."""
         comparison = None
         checks: list[Check] = []
         if self._before is not None:
-            comparison = compare_errors(self._before, potential_errors(candidate, self._structures, self._labels))
+            comparison = compare_errors(self._before, self._errors(candidate))
             checks = _label_checks(comparison)
         if self._elsewhere:
             drift = Drift.of(self._elsewhere, self._predicted, predict(candidate, self._graphs, "the same, tuned"))

@@ -14,6 +14,7 @@ from matgl_fill.embedding import Pool
 from matgl_fill.evaluation import Comparison, Task, compare, evaluate
 from matgl_fill.generation import Proposal
 from matgl_fill.guard import Verdict
+from matgl_fill.report.errors import label_errors_section
 from matgl_fill.report.model import (
     AlignmentSection,
     CallSection,
@@ -123,6 +124,7 @@ def build_report(findings: Findings, call: CallSection, name: str) -> RunReport:
     objectives, correction = findings.outcome.objectives, findings.outcome.correction
     before, after = _landscapes(findings)
     settings = findings.request.settings.model_dump()
+    errors = findings.judgement.comparison
     notes = [*findings.outcome.notes, *findings.judgement.notes]
     return RunReport(
         title=f"Fill-tuning of {findings.request.adapter.name}",
@@ -139,6 +141,7 @@ def build_report(findings: Findings, call: CallSection, name: str) -> RunReport:
         roughness=_roughness_rows(before, after or before),
         maps=Maps(before=before.map([p.target for p in findings.proposals]), after=after.map() if after else None),
         skipped=findings.skipped or None,
+        label_errors=None if errors is None else label_errors_section(errors.before, errors.after),
     )
 
 

@@ -50,9 +50,7 @@ class FillRequest:
         """Whether the learning rate or the number of steps is larger than the model's default."""
         given, adapter = self.settings.training, self.adapter
         plain = FillConfig.make({"form": given.form})
-        usual = plain.resolved(
-            adapter.is_potential, adapter.training_replay, adapter.training_rate, self.tunes_potential
-        ).training
+        usual = _resolved(plain, adapter, self.tunes_potential).training
         return given.lr > usual.lr or given.steps > usual.steps
 
     @classmethod
@@ -88,10 +86,14 @@ class FillRequest:
             raise InputError(NOT_CORRECTED)
         learns = has_labels and objective in ("auto", "oracle") and settings.training.form != "correct"
         tunes_potential = learns and can_correct(adapter)
-        resolved = settings.resolved(
-            adapter.is_potential, adapter.training_replay, adapter.training_rate, tunes_potential
-        )
+        resolved = _resolved(settings, adapter, tunes_potential)
         return cls(adapter, n, objective, source, seed, resolved, tunes_potential)
+
+
+def _resolved(settings: FillConfig, adapter: Adapter, tunes_potential: bool) -> ResolvedConfig:
+    """Settings with every open value decided for a model, and for what is trained."""
+    rate = adapter.label_rate if tunes_potential else adapter.training_rate
+    return settings.resolved(adapter.is_potential, adapter.training_replay, rate, tunes_potential)
 
 
 def check_arguments(out: str | Path | None, resume: bool, oracle: Any, proposals: Any, labelled: Any) -> None:

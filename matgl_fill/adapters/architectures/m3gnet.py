@@ -26,6 +26,7 @@ class M3GNetAdapter(Adapter):
     core_class = M3GNet
     filled_class = FilledM3GNet
     training_rate = 1.6e-2
+    label_rate = 1e-3
 
     def __init__(self, model: nn.Module, state: int | None = None) -> None:
         super().__init__(model, state)

@@ -22,6 +22,8 @@ ROUNDS = 12
 KNOWN, MEMBERS, RELAX_STEPS, REST_ATOMS = 40, 160, 25, 24
 """Largest number of crystals at rest that are known, from the pool and from the labelled ones each; number of new
 members of the class; steps of each relaxation; and largest number of atoms."""
+DRAWS = 3
+"""Number of draws for each new member: some give a formula that is known, or twice the same."""
 MAX_FORCE = 30.0
 """Largest force in eV/Angstrom of a crystal whose own labels are replayed."""
 
@@ -79,9 +81,10 @@ def crystals_at_rest(adapter: Adapter, pool: Pool, labelled: LabelledSet, seed: 
     known += relax(adapter, list(nearest.values())[:KNOWN], RELAX_STEPS)
     if not known:
         return []
-    made = augmentations(known, -(-MEMBERS // len(known)), rng, 0.0, 0.0, 1.0, elements)
+    made = augmentations(known, -(-DRAWS * MEMBERS // len(known)), rng, 0.0, 0.0, 1.0, elements)
     have = set(formulas_of(known))
-    new = [s for s, formula in zip(made, formulas_of(made), strict=True) if formula not in have][:MEMBERS]
+    kinds = {(f, len(s)): s for s, f in zip(made, formulas_of(made), strict=True) if f not in have}
+    new = list(kinds.values())[:MEMBERS]
     usable = usable_crystals(adapter, formulas_of(new), new)
     return known + relax(adapter, [new[i] for i in usable.rows], RELAX_STEPS)
 

@@ -27,10 +27,10 @@ from matgl_fill.training.request import FillRequest
 from matgl_fill.training.run_state import TRAINING, RunState
 from matgl_fill.utils.console import console
 
-ON_LABELS: Shares = (1.0, 1.0, 1.0)
-"""Weights of energies, forces and stresses on labels: there are few energies, which are learnt by heart otherwise."""
 AT_REST: Shares = (1.0, 4.0, 1.0)
-"""Weights of the same on the class at rest, where forces are small and matter most."""
+"""Weights of energies, forces and stresses on the class at rest, where forces are small and matter most."""
+BATCH_ATOMS = 100
+"""Number of atoms of the labelled crystals in a step, about, at most: large crystals are taken one at a time."""
 GENERAL, ELSEWHERE = 1000, 200
 """Number of general crystals among which those to replay are found, and number of those that the guard judges on."""
 
@@ -111,8 +111,10 @@ def tune_potential(
     replayed = [s for s, formula in zip(general, formulas_of(general), strict=True) if formula not in known]
     at_rest = crystals_at_rest(adapter, pool, taught, request.seed)
     weight, size = settings.force_replay_weight, settings.replay_batch
+    atoms = float(np.mean([len(s) for s in taught.structures]))
+    batch = max(1, min(settings.batch_size, round(BATCH_ATOMS / atoms)))
     terms = [
-        ("labels", taught, 1.0, settings.batch_size, ON_LABELS),
+        ("labels", taught, 1.0, batch, EVEN),
         ("class at rest", own_labels(adapter, at_rest), weight, size, AT_REST),
         ("outside of the class", own_labels(adapter, replayed), weight, size, EVEN),
     ]
