@@ -10,7 +10,17 @@ from examples.benchmarks.embedding import checkpoints, throughput
 from examples.benchmarks.evidence import commands as evidence
 from examples.benchmarks.evidence import finetuning, guarding
 from examples.benchmarks.generation import decoding, moves, relaxation
-from examples.benchmarks.potentials import calculator, distillation, frames, heating, labels, physics, yardstick
+from examples.benchmarks.potentials import (
+    calculator,
+    distillation,
+    filling,
+    filling_data,
+    frames,
+    heating,
+    labels,
+    physics,
+    yardstick,
+)
 from examples.benchmarks.robustness import commands as robustness
 from examples.benchmarks.roughness import commands as roughness
 from examples.benchmarks.roughness import measures
@@ -23,6 +33,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "guard": guarding.guard_command,
     "distil": distillation.distil_command,
     "labels": labels.labels_command,
+    "filling": filling.filling,
+    "filling-data": filling_data.filling_data,
+    "filling-table": filling.filling_table,
     "heating": heating.heating,
     "frames": frames.frames_command,
     "physics": physics.physics,

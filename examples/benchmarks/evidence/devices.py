@@ -77,17 +77,17 @@ class StartingPoint:
     Source: arXiv 1802.01483, equation 4.
 
     Args:
-        context: gives model and crystals.
+        adapter: of the model, with the pretrained weights.
+        structures: what a step passes through the model; the term does not look at it.
         weight: w.
     """
 
     name = "l2sp"
     needs_geometry = False
 
-    def __init__(self, context: ObjectiveContext, weight: float) -> None:
-        self.weight = weight
-        self.structures: Sequence[Structure] = context.training_set.crystals
-        self._start = [p.detach().clone() for p in context.adapter.core.parameters()]
+    def __init__(self, adapter: Adapter, structures: Sequence[Structure], weight: float) -> None:
+        self.weight, self.structures = weight, structures
+        self._start = [p.detach().clone() for p in adapter.core.parameters()]
 
     def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:
         """Half the squared distance of all weights."""
@@ -101,4 +101,4 @@ class StartingPoint:
 
 @register_objective("l2sp")
 def _l2sp(context: ObjectiveContext) -> Objective:
-    return StartingPoint(context, PULL)
+    return StartingPoint(context.adapter, context.training_set.crystals, PULL)
