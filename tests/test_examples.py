@@ -57,7 +57,10 @@ class TestExamples:
 
     def test_propose_for_dft(self, tmp_path):
         text = run("propose_for_dft", tmp_path)
-        assert len(re.findall("^fill-", text, re.M)) == 10
+        assert len(re.findall("^fill-", text, re.M)) == 20
+        kinds = re.findall(r"^fill-\d+: (displaced|strained|supercell|vacancy|surface|dynamics|member) ", text, re.M)
+        assert len(kinds) == 10
+        assert kinds.count("displaced") == 4
         assert "10 crystals labelled" in text
         assert "accepted" in text
         first = values(rf"labels +weighted loss {NUMBER}", text)[0]
