@@ -12,12 +12,14 @@ from torch import nn
 from matgl_fill.adapters import get_adapter, make_savable
 from matgl_fill.config import FillConfig
 from matgl_fill.embedding import Pool, embedding_seconds, prepare_pool
+from matgl_fill.embedding.pool import MIN_POOL
 from matgl_fill.evaluation import read_tasks, usable_tasks
 from matgl_fill.generation import Proposal, SearchRequest, propose_from
+from matgl_fill.generation.propose import least_pool, pool_roughness
 from matgl_fill.report.build import Findings, build_report, compared
 from matgl_fill.report.model import CallSection
 from matgl_fill.report.result import FillResult
-from matgl_fill.roughness import RoughnessResult, graph_roughness
+from matgl_fill.roughness import RoughnessResult
 from matgl_fill.structures import bundled_pool
 from matgl_fill.training.potential.tune import tune_potential
 from matgl_fill.training.request import FillRequest, check_arguments
@@ -85,9 +87,10 @@ def fill_tune(
     request = FillRequest.checked(adapter, n, objective, oracle, seed, config, labelled is not None)
     chosen, unusable = (None, []) if tasks is None else usable_tasks(adapter, read_tasks(tasks))
     with clock.stage("embed pool"):
-        pool = prepare_pool(adapter, bundled_pool(adapter.element_types) if structures is None else structures)
+        source = bundled_pool(adapter.element_types) if structures is None else structures
+        pool = prepare_pool(adapter, source, least_pool(adapter) if request.tunes_potential else MIN_POOL)
     with clock.stage("analyse roughness"):
-        roughness = graph_roughness(pool.Z, pool.D, request.settings.search.neighbours)
+        roughness = pool_roughness(pool, request.settings.search)
     supplied = supplied_crystals(request, roughness, proposals, labelled)
     state = RunState(out, {} if out is None else run_fingerprint(request, pool, supplied), resume)
     with clock.stage("propose crystals"):
@@ -111,7 +114,7 @@ def fill_tune(
     return result
 
 
-def _search(request: FillRequest, pool: Pool, roughness: RoughnessResult, state: RunState) -> list[Proposal]:
+def _search(request: FillRequest, pool: Pool, roughness: RoughnessResult | None, state: RunState) -> list[Proposal]:
     """Search crystals, after saying how long it will take: for labels of a potential, configurations are among them."""
     configurations = request.adapter.is_potential and request.oracle is not None
     search = SearchRequest(request.n, request.seed, request.settings.search, state.file(SEARCH), configurations)

@@ -220,11 +220,13 @@ def _label_checks(comparison: LabelComparison) -> list[Check]:
     checks, led = [], False
     changes = {c.measure: c for c in comparison.changes}
     for name in ("forces", "energy", "large forces", "stress", "forces at rest"):
-        if (change := changes.get(name)) is None or np.isnan(change.change_percent):
+        if (change := changes.get(name)) is None:
             continue
         certain = name in ("forces", "energy") and not led and not np.isnan(change.high)
         led = led or name in ("forces", "energy")
-        if certain:
+        if change.before == 0:  # nothing can become better, and anything is worse
+            value, what = (np.inf if change.after > 0 else 0.0), f"{name} of held-out labels, right before"
+        elif certain:
             value, what = change.high, f"{name} of held-out labels, upper end of the change"
         elif name == "energy":
             value, what = change.change_percent, "energy of held-out labels, change"

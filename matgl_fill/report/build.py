@@ -81,7 +81,7 @@ class Findings:
     Attributes:
         request: Checked arguments of the run.
         pool: Pool of the run.
-        roughness: Roughness of the pool's embedding.
+        roughness: Roughness of the pool's embedding; None if the pool is too small to have one.
         proposals: Crystals that were learnt from.
         outcome: Outcome of the training.
         judgement: Judgement of the guard.
@@ -91,7 +91,7 @@ class Findings:
 
     request: FillRequest
     pool: Pool
-    roughness: RoughnessResult
+    roughness: RoughnessResult | None
     proposals: list[Proposal]
     outcome: TrainingOutcome | PotentialOutcome
     judgement: Judgement
@@ -138,8 +138,8 @@ def build_report(findings: Findings, call: CallSection, name: str) -> RunReport:
         correction=CorrectionSection(**asdict(correction.facts)) if correction and correction.facts else None,
         history=_finite(findings.outcome.history),
         proposals=[_proposal_row(p) for p in findings.proposals],
-        roughness=_roughness_rows(before, after or before),
-        maps=Maps(before=before.map([p.target for p in findings.proposals]), after=after.map() if after else None),
+        roughness=None if before is None else _roughness_rows(before, after or before),
+        maps=_maps(findings, before, after),
         skipped=findings.skipped or None,
         label_errors=None if errors is None else label_errors_section(errors.before, errors.after),
     )
@@ -191,8 +191,10 @@ def _run_section(findings: Findings, name: str) -> RunSection:
     )
 
 
-def _landscapes(findings: Findings) -> tuple[Landscape, Landscape | None]:
-    """The landscape of the pool before and, where the guard accepted, by the accepted model."""
+def _landscapes(findings: Findings) -> tuple[Landscape | None, Landscape | None]:
+    """The landscape of the pool before and, where the guard accepted, by the accepted model; none of a small pool."""
+    if findings.roughness is None:
+        return None, None
     adapter, pool, judgement = findings.request.adapter, findings.pool, findings.judgement
     crystals = adapter.graphs([p.structure for p in findings.proposals])
     before = Landscape(findings.roughness, pool.Z, adapter.embed_graphs(crystals)[0])
@@ -200,6 +202,12 @@ def _landscapes(findings: Findings) -> tuple[Landscape, Landscape | None]:
         return before, None
     rough = graph_roughness(judgement.Z, pool.D, findings.request.settings.search.neighbours)
     return before, Landscape(rough, judgement.Z, judgement.accepted.embed_graphs(crystals)[0])
+
+
+def _maps(findings: Findings, before: Landscape | None, after: Landscape | None) -> Maps | None:
+    if before is None:
+        return None
+    return Maps(before=before.map([p.target for p in findings.proposals]), after=after.map() if after else None)
 
 
 def _roughness_rows(before: Landscape, after: Landscape) -> list[RoughnessRow]:

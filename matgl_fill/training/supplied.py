@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter, Graph
@@ -42,13 +43,13 @@ class SuppliedCrystals:
 
 
 def supplied_crystals(
-    request: FillRequest, roughness: RoughnessResult, proposals: Sequence[Proposal] | None, labelled: Any
+    request: FillRequest, roughness: RoughnessResult | None, proposals: Sequence[Proposal] | None, labelled: Any
 ) -> SuppliedCrystals | None:
     """The proposals or labelled crystals of a call; None if there are neither.
 
     Args:
         request: What was asked for: the model, and the names of the labels.
-        roughness: Roughness of the pool's embedding.
+        roughness: Roughness of the pool's embedding; None if the pool is too small to have one.
         proposals: Proposals of :func:`matgl_fill.propose`, or None.
         labelled: Labelled crystals, as in :func:`matgl_fill.training.read_labelled`, or None.
 
@@ -62,17 +63,21 @@ def supplied_crystals(
     return None if proposals is None else _proposed_crystals(request.adapter, roughness, proposals)
 
 
-def _labelled_crystals(adapter: Adapter, roughness: RoughnessResult, found: LabelledCrystals) -> SuppliedCrystals:
+def _labelled_crystals(
+    adapter: Adapter, roughness: RoughnessResult | None, found: LabelledCrystals
+) -> SuppliedCrystals:
     """Labelled crystals that the model can take; the target of each is where it lies."""
     keep, graphs, skipped = _usable(adapter, found.ids, found.structures, "labelled crystal")
     structures = [found.structures[i] for i in keep]
     Z = adapter.embed_graphs(graphs)[0]
-    rows = zip(keep, structures, Z, roughness.local(Z).tolist(), strict=True)
+    rows = zip(keep, structures, Z, _local(roughness, Z), strict=True)
     proposals = [Proposal(found.ids[i], s, "", "labelled", z, k, 0.0, r) for k, (i, s, z, r) in enumerate(rows)]
     return SuppliedCrystals(_renamed(proposals), found.labels.subset(keep), [*found.skipped, *skipped])
 
 
-def _proposed_crystals(adapter: Adapter, roughness: RoughnessResult, proposals: Sequence[Proposal]) -> SuppliedCrystals:
+def _proposed_crystals(
+    adapter: Adapter, roughness: RoughnessResult | None, proposals: Sequence[Proposal]
+) -> SuppliedCrystals:
     """Proposals that the model can take; those of another model aim here at where they lie."""
     if wrong := [p for p in proposals if not isinstance(p, Proposal)]:
         raise InputError(f"proposals hold a {type(wrong[0]).__name__}; give what matgl_fill.propose returns.")
@@ -81,9 +86,14 @@ def _proposed_crystals(adapter: Adapter, roughness: RoughnessResult, proposals: 
     kept = [proposals[i] for i in keep]
     if any(len(p.target) != adapter.dim for p in kept):
         Z = adapter.embed_graphs(graphs)[0]
-        points = zip(kept, Z, roughness.local(Z).tolist(), strict=True)
+        points = zip(kept, Z, _local(roughness, Z), strict=True)
         kept = [replace(p, target=z, distance=0.0, roughness=r) for p, z, r in points]
     return SuppliedCrystals(_renamed(kept), None, skipped)
+
+
+def _local(roughness: RoughnessResult | None, Z: np.ndarray) -> list[float]:
+    """Local roughness at latent points (n, d); NaN where the pool is too small to have one."""
+    return [float("nan")] * len(Z) if roughness is None else roughness.local(Z).tolist()
 
 
 def _usable(

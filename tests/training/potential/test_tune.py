@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import matgl
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 import matgl_fill as mf
 from matgl_fill.adapters import predict
+from matgl_fill.errors import InputError
 from matgl_fill.evaluation import potential_errors
 from matgl_fill.training import read_labelled
 from matgl_fill.training.potential import crystals as made_crystals
@@ -46,13 +49,19 @@ def frames_by(adapter, count: int, seed: int) -> list[Atoms]:
     return frames
 
 
+def stiffer(adapter):
+    """A copy of a potential whose energies but for the elements' are 1.4 times as large."""
+    other = adapter.clone()
+    other.model.data_std *= 1.4
+    return other
+
+
 @pytest.fixture(scope="module", params=["bundled TensorNet", "M3GNet-MP-2021"])
 def filled(request):
     """The original potential, its teacher, and the result of filling it by labels of the teacher, which is stiffer."""
     bundled = request.param == "bundled TensorNet"
     original = mf.load_model("potential") if bundled else mf.load_model(shared(M3GNET), legacy=True)
-    teacher = mf.get_adapter(original).clone()
-    teacher.model.data_std *= 1.4
+    teacher = stiffer(mf.get_adapter(original))
     before = weights(original)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("MEMBERS", 16), ("KNOWN", 12), ("RELAX_STEPS", 8)):
@@ -61,6 +70,50 @@ def filled(request):
         result = mf.fill_tune(original, labelled=frames_by(teacher, 40, 0), config={"steps": 150})
     assert same(weights(original), before)
     return original, teacher, result
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few crystals to hold it by, for tests that look at what is asked and told, not at what is gained."""
+    for name, value in (("MEMBERS", 4), ("KNOWN", 4), ("RELAX_STEPS", 2)):
+        monkeypatch.setattr(made_crystals, name, value)
+    monkeypatch.setattr("matgl_fill.training.potential.tune.GENERAL", 40)
+    monkeypatch.setattr("matgl_fill.training.potential.tune.ELSEWHERE", 20)
+    return mf.get_adapter(mf.load_model("potential"))
+
+
+def test_energies_alone_are_enough(quick):
+    frames = frames_by(stiffer(quick), 24, 0)
+    for atoms in frames:
+        atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy())
+    report = mf.fill_tune(quick.model, labelled=frames, config={"steps": 2}).report
+    assert report.guard[0].measure.startswith("energy of held-out labels")
+    assert [e.measure for e in report.label_errors.errors] == ["energy"]
+
+
+def test_few_labels_are_learnt_and_what_was_not_judged_is_told(quick):
+    result = mf.fill_tune(quick.model, labelled=frames_by(quick, 5, 0), config={"steps": 2})
+    assert result.report.label_errors is None
+    assert any("fewer than 20" in reason for reason in result.report.verdict.reasons)
+
+
+def test_an_oracle_labels_configurations_of_a_small_class(quick, tmp_path):
+    crystals = frames_by(quick, 3, 0)
+    result = mf.fill_tune(quick.model, crystals, n=6, oracle=quick.model, config={"steps": 2}, out=tmp_path)
+    assert {p.kind for p in result.proposals} >= {"displaced", "strained"}
+    assert result.report.roughness is None
+    again = json.loads((tmp_path / "report.json").read_text())
+    assert again["run"]["objective"][0] == "labels"
+    assert (tmp_path / "report.html").exists()
+
+
+def test_labels_of_another_unit_are_refused_before_training(quick):
+    frames = frames_by(quick, 8, 0)
+    for atoms in frames:
+        found = dict(atoms.calc.results)
+        atoms.calc = SinglePointCalculator(atoms, **found | {"forces": found["forces"] / 51.42})
+    with pytest.raises(InputError, match="Hartree/Bohr"):
+        mf.fill_tune(quick.model, labelled=frames)
 
 
 def calculator(potential) -> PESCalculator:
