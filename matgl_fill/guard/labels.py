@@ -209,7 +209,8 @@ class LabelGuard:
         """What the labels held out cannot say."""
         if comparison is None:
             return (
-                f"fewer than {FEW_LABELS} labelled crystals: none was held out, and whether errors fall was not judged",
+                f"fewer than {FEW_LABELS} labelled crystals: none was held out, and errors may have grown; "
+                "measure them on labels of your own",
             )
         missing = [name for name in ("energy", "forces", "stress", "forces at rest") if not comparison.change(name)]
         return (f"no labels held out for: {', '.join(missing)}; not judged",) if missing else ()

@@ -125,13 +125,14 @@ def build_report(findings: Findings, call: CallSection, name: str) -> RunReport:
     before, after = _landscapes(findings)
     settings = findings.request.settings.model_dump()
     errors = findings.judgement.comparison
+    unjudged = errors is None and findings.request.tunes_potential
     notes = [*findings.outcome.notes, *findings.judgement.notes]
     return RunReport(
         title=f"Fill-tuning of {findings.request.adapter.name}",
         run=_run_section(findings, name),
         call=call,
         config=FillConfig(**settings),
-        verdict=verdict_section(findings.judgement.verdict, findings.comparison, notes),
+        verdict=verdict_section(findings.judgement.verdict, findings.comparison, notes, unjudged),
         tasks=_task_rows(findings.comparison),
         guard=list(findings.judgement.verdict.checks),
         alignment=AlignmentSection(**asdict(objectives.alignment)) if objectives.alignment else None,
@@ -145,20 +146,24 @@ def build_report(findings: Findings, call: CallSection, name: str) -> RunReport:
     )
 
 
-def verdict_section(verdict: Verdict, comparison: Comparison | None, notes: Sequence[str] = ()) -> VerdictSection:
+def verdict_section(
+    verdict: Verdict, comparison: Comparison | None, notes: Sequence[str] = (), unjudged: bool = False
+) -> VerdictSection:
     """Verdict of the guard in words, with mean and worst change of the tasks.
 
     Args:
         verdict: Verdict of the guard.
         comparison: Comparison on the downstream tasks, if there are any.
         notes: Other things that did not go as they should.
+        unjudged: Whether a potential learnt from labels of which none could be held out.
     """
     failed = {a: names for a, names in verdict.tried.items() if names and a > verdict.alpha}
     reasons = [f"at weight {a:g}: {', '.join(names)} outside the budget" for a, names in failed.items()]
-    if verdict.accepted:
-        words = "accepted" if verdict.alpha == 1 else f"accepted, interpolated back to weight {verdict.alpha:g}"
-    else:
+    if not verdict.accepted:
         words = "not accepted: the original model is returned"
+    else:
+        words = "accepted" if verdict.alpha == 1 else f"accepted, interpolated back to weight {verdict.alpha:g}"
+        words += ", but not judged by any label" if unjudged else ""
     worst = comparison.worst if comparison else None
     return VerdictSection(
         accepted=verdict.accepted,
