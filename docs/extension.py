@@ -23,6 +23,7 @@ ORDER = (
     "drop_in",
     "roughness_of_your_model",
     "propose_for_dft",
+    "tune_on_real_dft",
     "md_fills_its_gaps",
     "relax_before_after",
     "add_an_architecture",

@@ -66,6 +66,15 @@ class TestExamples:
         first = values(rf"labels +weighted loss {NUMBER}", text)[0]
         assert values(rf"labels.* {NUMBER} at last", text)[0] < first
 
+    def test_tune_on_real_dft(self, tmp_path):
+        text = run("tune_on_real_dft", tmp_path)
+        assert "21 crystals show the class; 10 labels to learn from, 19 to judge" in text
+        rows = re.findall(rf"(energy|forces|stress) +│ +19 │ +{NUMBER} │ +{NUMBER} │", text)
+        assert [name for name, _, _ in rows] == ["energy", "forces", "stress"]
+        before, after = np.array([row[1:] for row in rows], dtype=float).T
+        np.testing.assert_allclose(before, [0.1277, 0.8871, 0.03426], rtol=0.01)
+        assert np.isfinite(after).all()
+
     def test_md_fills_its_gaps(self, tmp_path):
         text = run("md_fills_its_gaps", tmp_path, "--oracle", EMT)
         before, after = values(rf"force error against {EMT}: {NUMBER} eV/A", text)
