@@ -24,6 +24,7 @@ from matgl_fill.errors import InputError
 from matgl_fill.roughness import graph_roughness
 from matgl_fill.structures import Skipped, elements_of, formulas_of, read_each, read_frames, read_structures
 from matgl_fill.training import Labels, read_labelled
+from matgl_fill.training.labels.oracle import MAX_FORCE
 from matgl_fill.utils.files import atomic_folder
 from matgl_fill.utils.scaling import Scaling
 
@@ -159,10 +160,14 @@ def filling_data(
     max_atoms: Annotated[int, typer.Option(min=1, help="Largest number of atoms of a crystal.")] = 64,
     test: Annotated[int, typer.Option(min=1, help="Configurations to test on, where the file names none.")] = 80,
 ) -> None:
-    """Labelled crystals of the study as extended XYZ, to learn from and to test on: as the file says, or by a seed."""
+    """Labelled crystals of the study as extended XYZ, to learn from and to test on: as the file says, or by a seed.
+
+    Crystals with a force on which the package does not rely are left out.
+    """
     with gzip.open(source, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     rows = [row for row in rows if len(row["forces_eV_per_A"]) <= max_atoms]
+    rows = [row for row in rows if np.abs(row["forces_eV_per_A"]).max() <= MAX_FORCE]
     if rows and "split" not in rows[0]:
         order = np.random.default_rng(TEST_SEED).permutation(len(rows)).tolist()
         tested = set(order[: min(test, len(rows) // 2)])

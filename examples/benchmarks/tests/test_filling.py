@@ -176,7 +176,9 @@ def test_lines_of_the_study_become_files_of_labels_with_their_sign(tmp_path):
         | {"forces_eV_per_A": a.get_forces().tolist(), "stress_eV_per_A3": stress[k].tolist()}
         for k, a in enumerate(atoms)
     ]
+    torn = rows[0] | {"forces_eV_per_A": [[40.0, 0.0, 0.0], [-40.0, 0.0, 0.0]]}  # more than the package learns from
     with gzip.open(tmp_path / "a.jsonl.gz", "wt") as file:
+        file.write(json.dumps(torn) + "\n")
         file.writelines(json.dumps(row) + "\n" for row in rows)
     assert "5 labelled crystals to learn from, 1 to test on" in command(
         "filling-data", tmp_path / "a.jsonl.gz", "-o", tmp_path
