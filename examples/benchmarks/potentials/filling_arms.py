@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -132,7 +133,7 @@ def naive(lesson: Lesson) -> Trained:
             adapter.core,
             data_mean=float(model.data_mean),
             data_std=float(model.data_std),
-            max_epochs=round(seen / len(aligned)),
+            max_epochs=math.ceil(seen / len(aligned)),
             accelerator="cpu",
             seed=lesson.seed,
             loader_kwargs={"num_workers": 0},
