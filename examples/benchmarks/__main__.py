@@ -17,7 +17,6 @@ from examples.benchmarks.potentials import (
     filling_data,
     frames,
     heating,
-    labels,
     physics,
     yardstick,
 )
@@ -32,7 +31,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": finetuning.finetune,
     "guard": guarding.guard_command,
     "distil": distillation.distil_command,
-    "labels": labels.labels_command,
     "filling": filling.filling,
     "filling-data": filling_data.filling_data,
     "filling-table": filling.filling_table,

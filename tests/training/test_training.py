@@ -184,7 +184,8 @@ def test_a_potential_that_is_overwritten_stays_one(pool, few, taught):
     student = mf.load_model(bundled.POTENTIAL)
     near = [p for p in few if set(p.structure.chemical_system.split("-")) <= set(student.model.element_types)]
     oracle = LennardJones(sigma=2.2, epsilon=0.05, rc=5.0) if taught else None
-    config = LENIENT | {"form": "overwrite", "steps": 4, "align_size": 20}
+    budgets = dict.fromkeys(("max_energy_shift", "max_energy_drift", "max_force_drift"), 9.0)
+    config = LENIENT | budgets | {"form": "overwrite", "steps": 4, "align_size": 20}
     result = mf.fill_tune(student, pool.subset(range(100)), proposals=near, oracle=oracle, config=config)
     assert result.accepted
     assert type(result.model) is type(student)

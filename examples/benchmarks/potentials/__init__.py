@@ -1,1 +1,1 @@
-"""Potentials: labels, distillation, heating, physics, and the calculator."""
+"""Potentials: filling, distillation, heating, physics, and the calculator."""

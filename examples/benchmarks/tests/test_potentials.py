@@ -1,23 +1,19 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
 
 import numpy as np
 import pytest
-import torch
 from ase import units
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones
-from helpers import LENIENT, csv_rows, fresh_tensornet, lennard_jones
+from helpers import csv_rows, fresh_tensornet, lennard_jones
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from typer.testing import CliRunner
 
-import matgl_fill as mf
 from examples.benchmarks.__main__ import app
-from examples.benchmarks.potentials.labels import Remembering, compare_labels
 from examples.benchmarks.potentials.physics import (
     DIMER,
     VOLUMES,
@@ -25,23 +21,12 @@ from examples.benchmarks.potentials.physics import (
     count_minima,
     count_rising,
     dimer_energies,
-    double_precision,
     drift,
     dynamics,
     force_error,
     volume_energies,
 )
 from matgl_fill.errors import InputError
-from matgl_fill.generation.moves import Rattle
-from matgl_fill.training import label
-
-ORACLE = "helpers:lennard_jones"
-WEAKLY_HELD = LENIENT | {
-    "steps": 100, "lr": 1e-2, "batch_size": 6, "replay_batch": 4, "align_size": 10, "oracle_copies": 0, "copies": 0,
-    "descriptor_weight": 0.0, "response_weight": 0.0, "replay_weight": 0.01, "prediction_weight": 1e-4,
-    "max_prediction_drift": 1e9, "max_force_drift": 1e9,
-}  # fmt: skip
-"""An untrained potential has next to no forces, over which everything is a large drift; replay is weak likewise."""
 
 
 class _Made(Calculator):
@@ -62,48 +47,6 @@ class _Made(Calculator):
 @pytest.fixture(scope="module")
 def potential():
     return fresh_tensornet()
-
-
-@pytest.fixture(scope="module")
-def rattled(pool):
-    """Twelve rattled copies each of two crystals: elemental references cannot explain what tells copies apart."""
-    rng = np.random.default_rng(0)
-    groups = ([Rattle(0.02, 0.15)(s, rng)[0] for _ in range(12)] for s in pool.structures if 2 <= len(s) <= 4)
-    moderate = (g for g in groups if all(0.2 < np.abs(f).max() < 8 for f in label(g, lennard_jones()).forces))
-    return [s for group in islice(moderate, 2) for s in group]
-
-
-@pytest.fixture(scope="module")
-def comparison(potential, pool, rattled, tmp_path_factory):
-    out = tmp_path_factory.mktemp("labels")
-    known = pool.subset(range(100))
-    return compare_labels(potential, known, rattled, ORACLE, seed=1, settings=WEAKLY_HELD, out=out), out
-
-
-def test_what_is_learnt_on_half_of_the_crystals_holds_for_the_others(comparison, rattled):
-    found, _ = comparison
-    assert (found.training, found.test) == (len(rattled) // 2, len(rattled) // 2)
-    before = found.before
-    assert before.compared == len(rattled) // 2
-    errors = found.tuned.errors
-    assert errors.energy < 0.75 * before.energy
-    assert errors.forces < 0.8 * before.forces
-    assert errors.stress < 0.9 * before.stress
-
-
-def test_replay_keeps_what_naive_tuning_loses(comparison):
-    found, _ = comparison
-    for measure in ("prediction drift", "mean energy shift", "force drift"):
-        assert found.tuned.drift(measure) < 0.5 * found.naive.drift(measure)
-
-
-def test_forces_are_gradients_after_tuning(comparison, pool):
-    _, out = comparison
-    for arm in ("tuned", "naive"):
-        model = mf.load_model(out / arm)
-        with double_precision(model) as exact:
-            assert max(force_error(s, exact) for s in pool.structures[:3]) < 1e-4
-        assert next(model.parameters()).dtype == torch.float32
 
 
 def test_forces_that_are_no_gradients_are_found(crystals):
@@ -160,16 +103,6 @@ def test_springs_keep_their_energy(crystals):
     assert np.abs(atoms.positions - sites).max() > 0.05
 
 
-def test_an_oracle_that_remembers_is_asked_once(crystals):
-    oracle = _Made(lambda a: float(a.positions.sum()))
-    remembering = Remembering(oracle)
-    first, again = label(crystals, remembering), label(crystals, remembering)
-    asked = oracle.asked
-    np.testing.assert_array_equal(first.energy, label(crystals, oracle).energy)
-    assert asked == len(crystals)
-    np.testing.assert_array_equal(first.energy, again.energy)
-
-
 def test_one_potential_twice_measures_the_same(potential, pool):
     before, after = compare_physics(potential, potential, pool, n=2, steps=5)
     assert before == after
@@ -201,26 +134,6 @@ def test_a_class_and_others_are_measured_by_matcalcs_sets(potential, tmp_path):
     assert again.output == done.output
 
 
-def test_a_property_model_is_refused(model, potential, pool, rattled):
-    with pytest.raises(InputError, match="give a MatGL Potential"):
-        compare_labels(model, pool, rattled, ORACLE)
+def test_a_property_model_is_refused(model, potential, pool):
     with pytest.raises(InputError, match="give a MatGL Potential"):
         compare_physics(potential, model, pool)
-
-
-def test_the_command_trains_and_appends_a_line(potential, pool, rattled, tmp_path):
-    potential.save(tmp_path / "potential")
-    mf.structures.write_structures(rattled[:6], tmp_path / "new.extxyz")
-    mf.structures.write_structures(pool.subset(range(40)), tmp_path / "pool.extxyz")
-    paths = [str(tmp_path / name) for name in ("potential", "pool.extxyz")]
-    command = ["labels", *paths, "--proposals", str(tmp_path / "new.extxyz"), "--oracle", ORACLE, "-o", str(tmp_path)]
-    quick = ["--set", "steps=2", "--set", "align_size=10", "--set", "copies=1", "--json", str(tmp_path / "line.jsonl")]
-    done = CliRunner().invoke(app, [*command, *quick], catch_exceptions=False)
-    assert "error of forces" in done.output
-    line = json.loads((tmp_path / "line.jsonl").read_text())
-    assert line["training"] == line["test"] == 3
-    assert line["settings"]["steps"] == "2"
-    assert f"{line['naive']['errors']['forces']:.4g}" in done.output
-    assert isinstance(mf.load_model(tmp_path / "tuned"), type(potential))
-    with pytest.raises(InputError, match="FIELD=VALUE"):
-        CliRunner().invoke(app, [*command, "--set", "steps"], catch_exceptions=False)
