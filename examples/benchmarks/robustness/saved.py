@@ -413,6 +413,7 @@ def _settings(mutate: Mutate, base: Base, seed: int, folder: Path, tell: Callabl
 
 def _means(said: Any, read: Any) -> bool:
     """Whether a setting was read as the file says it; numbers may be texts, as YAML takes 1e300 for one."""
+    read = list(read) if isinstance(read, tuple) else read
     if said == read:
         return isinstance(said, bool) == isinstance(read, bool)
     try:
