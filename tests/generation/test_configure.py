@@ -8,7 +8,7 @@ from collections import Counter
 import ase.io
 import numpy as np
 import pytest
-from helpers import NACL, csv_rows, lennard_jones, run_here
+from helpers import NACL, csv_rows, run_here
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -232,8 +232,8 @@ def test_files_say_what_each_configuration_is(potential, tmp_path, monkeypatch, 
 def test_an_oracle_labels_the_configurations_as_they_are(potential, some, tmp_path):
     """Every configuration is labelled, several of one crystal among them, and the report says what each is."""
     five = some.subset(range(25))
-    quick = {"steps": 2, "copies": 0, "oracle_copies": 0, "enlarge_pool": 0, "replay_size": 20, "align_size": 10}
-    result = mf.fill_tune(potential, five, n=30, oracle=lennard_jones(), config=quick | {"shares": QUICK})
+    quick = {"form": "add", "steps": 2, "copies": 0, "oracle_copies": 0, "enlarge_pool": 0, "replay_size": 20}
+    result = mf.fill_tune(potential, five, n=30, oracle=potential, config=quick | {"align_size": 10, "shares": QUICK})
     assert len(result.proposals) == 30
     assert max(Counter(p.parent for p in result.proposals).values()) > 1
     assert [p.kind for p in result.report.proposals] == [p.kind for p in result.proposals]
