@@ -204,8 +204,8 @@ class LabelComparison:
         return change_table(f"Errors on {len(self.before)} labelled crystals; softening slope {slopes}", self.changes)
 
 
-def change_table(title: str, changes: Sequence[ErrorChange]) -> Table:
-    """Table of changes for the terminal."""
+def change_table(title: str, changes: Sequence[Any]) -> Table:
+    """Table for the terminal of changes, or of a report's rows with the same fields."""
     table = Table(title=title)
     table.add_column("mean absolute error of")
     for name in ("crystals", "before", "after", "unit", "change %", "95 % interval"):

@@ -13,6 +13,7 @@ from torch import nn
 
 from matgl_fill.config import FillConfig, settings_toml
 from matgl_fill.evaluation import Comparison
+from matgl_fill.evaluation.potential import change_table
 from matgl_fill.generation import Proposal
 from matgl_fill.report.html import draw_thumbnails, model_card, notebook_summary, write_report
 from matgl_fill.report.model import RunReport
@@ -130,7 +131,12 @@ class FillResult:
             table.add_column(name, justify="left" if name == "measure" else "right")
         for row in self.report.roughness or []:
             table.add_row(row.measure, f"{row.before:.4g}", f"{row.after:.4g}")
-        parts: list[Any] = [Text(head, style="bold"), *(Text(r) for r in verdict.reasons), table]
+        parts: list[Any] = [Text(head, style="bold"), *(Text(r) for r in verdict.reasons)]
+        if errors := self.report.label_errors:
+            slopes = f"softening slope {errors.slope_before:.3f} before, {errors.slope_after:.3f} after"
+            parts.append(change_table(f"{errors.crystals} held-out labelled crystals; {slopes}", errors.errors))
+        if self.report.roughness:
+            parts.append(table)
         return Group(*parts, *([self.comparison] if self.comparison else []))
 
     def __str__(self) -> str:
