@@ -169,6 +169,13 @@ def salt(a=5.69, symbols=("Na", "Cl")):
     return Structure(Lattice.cubic(a), [el for el in symbols for _ in corners], np.vstack([corners, corners + 0.5]))
 
 
+def displaced(structure: Structure, distance: float) -> Structure:
+    """A crystal whose atoms are all moved by a distance (Angstrom), in directions that are the same at every call."""
+    directions = np.random.default_rng(0).normal(size=(len(structure), 3))
+    coords = structure.cart_coords + distance * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return Structure(structure.lattice, structure.species, coords, coords_are_cartesian=True)
+
+
 def line(values: list[float]) -> tuple[np.ndarray, np.ndarray]:
     return np.linspace(0, 1, len(values))[:, None], np.array(values)
 

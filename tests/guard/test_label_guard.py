@@ -14,7 +14,7 @@ from matgl_fill.guard.guard import ALPHAS
 from matgl_fill.guard.labels import FEW_LABELS
 from matgl_fill.structures import formulas_of
 from matgl_fill.training import Labels
-from tests.helpers import DGL, salt, with_noise
+from tests.helpers import DGL, displaced, salt, with_noise
 
 pytestmark = pytest.mark.skipif(DGL, reason="a potential learns from labels on PyG")
 SALTS = [(a, b) for a in ("Na", "K", "Rb", "Li") for b in ("F", "Cl", "Br", "I")]
@@ -82,7 +82,7 @@ def test_no_change_is_no_gain(potential):
 
 
 def test_the_truth_is_accepted_and_what_is_worse_is_not(potential):
-    held, elsewhere = moved(32), [salt(4.2, ("Mg", "O")).perturb(0.05), salt(4.8, ("Ca", "O"))]
+    held, elsewhere = moved(32), [displaced(salt(4.2, ("Mg", "O")), 0.05), salt(4.8, ("Ca", "O"))]
     teacher = with_noise(potential.clone(), 0.1)
     guard = LabelGuard(potential, held, labels_by(teacher, held), elsewhere, GuardConfig())
     elements = CrystalClass(potential, held).elements
@@ -104,7 +104,7 @@ def test_the_truth_is_accepted_and_what_is_worse_is_not(potential):
 
 
 def test_weights_that_act_everywhere_are_refused_where_they_move_the_rest(potential):
-    held, elsewhere = moved(32), [salt(4.2, ("Mg", "O")).perturb(0.05), salt(4.8, ("Ca", "O")).perturb(0.05)]
+    held, elsewhere = moved(32), [displaced(salt(4.2, ("Mg", "O")), 0.05), displaced(salt(4.8, ("Ca", "O")), 0.05)]
     teacher = with_noise(potential.clone(), 0.1)
     guard = LabelGuard(potential, held, labels_by(teacher, held), elsewhere, GuardConfig())
     _, found = guard.judge(potential, teacher, lambda weights: weights)

@@ -19,7 +19,7 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from torch import Tensor
 
-from matgl_fill.adapters import Adapter, get_adapter, load_model, predict
+from matgl_fill.adapters import Adapter, Predictions, get_adapter, load_model, predict
 from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import MatglFillWarning, ModelError, OracleError
 from matgl_fill.structures.elements import element_shares
@@ -46,19 +46,9 @@ MAX_FORCE = 30.0
 """Largest force (eV/Angstrom) of a crystal that is kept; beyond it no oracle is reliable."""
 
 
-@dataclass
-class Labels:
-    """Energies, forces and stresses of n crystals.
-
-    Attributes:
-        energy: Energies of the cells, (n,), eV.
-        forces: Forces, n arrays of shape (atoms, 3), eV/Angstrom.
-        stress: dE/dstrain over the volume, (n, 3, 3), eV/Angstrom^3 (positive in tension, ASE's sign).
-    """
-
-    energy: np.ndarray
-    forces: list[np.ndarray]
-    stress: np.ndarray
+@dataclass(frozen=True)
+class Labels(Predictions):
+    """Energies, forces and stresses of n crystals, as :class:`matgl_fill.adapters.Predictions`, to learn from."""
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Energy (B,), forces (N, 3) and stress (B, 3, 3) of some crystals, as float32 tensors."""

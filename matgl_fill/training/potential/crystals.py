@@ -24,8 +24,6 @@ KNOWN, MEMBERS, RELAX_STEPS, REST_ATOMS = 40, 160, 25, 24
 members of the class; steps of each relaxation; and largest number of atoms."""
 DRAWS = 3
 """Number of draws for each new member: some give a formula that is known, or twice the same."""
-MAX_FORCE = 30.0
-"""Largest force in eV/Angstrom of a crystal whose own labels are replayed."""
 
 
 def general_crystals(elements: Sequence[str], count: int, seed: int) -> list[Structure]:
@@ -98,6 +96,5 @@ def own_labels(adapter: Adapter, crystals: Sequence[Structure]) -> LabelledSet:
     """
     usable = usable_crystals(adapter, formulas_of(crystals), crystals, graphs=True)
     found = predict(adapter, usable.graphs, "labelling crystals by the potential itself")
-    kept = [i for i, f in enumerate(found.forces) if np.isfinite(f).all() and np.abs(f).max() < MAX_FORCE]
-    whole = LabelledSet([crystals[i] for i in usable.rows], Labels(found.energy, found.forces, found.stress))
-    return whole.subset(kept)
+    labels = Labels(found.energy, found.forces, found.stress)
+    return LabelledSet([crystals[i] for i in usable.rows], labels).subset(np.flatnonzero(labels.usable()))

@@ -54,13 +54,12 @@ class PotentialOutcome:
     objectives: ObjectiveSet
     guard: LabelGuard
     gate: tuple[str, ...] | None
+    correction: None = None
+    notes: tuple[str, ...] = ()
 
     def placed(self, original: Adapter, weights: Adapter) -> Adapter:
         """Put the weights of a copy to use: gated, or as they are."""
         return weights if self.gate is None else original.with_tuned_core(weights, self.gate)
-
-    correction: None = None
-    notes: tuple[str, ...] = ()
 
     def judged(self, original: Adapter, pool: Pool) -> Judgement:
         """Let the guard judge the outcome.

@@ -9,7 +9,7 @@ from matgl_fill.structures import elements_of, formulas_of
 from matgl_fill.training import LabelledSet, Labels
 from matgl_fill.training.potential import crystals as made
 from matgl_fill.training.potential.relax import relax
-from tests.helpers import DGL, pool_of, salt
+from tests.helpers import DGL, displaced, pool_of, salt
 
 pytestmark = pytest.mark.skipif(DGL, reason="a potential learns from labels on PyG")
 
@@ -42,7 +42,7 @@ def test_general_crystals_keep_to_the_elements_and_the_seed():
 
 
 def test_relaxation_lowers_forces_and_stress(potential):
-    moved = [salt(5.3, pair).perturb(0.15) for pair in (("Na", "Cl"), ("K", "Cl"), ("Na", "Br"))]
+    moved = [displaced(salt(5.3, pair), 0.15) for pair in (("Na", "Cl"), ("K", "Cl"), ("Na", "Br"))]
     done = relax(potential, moved, 25)
     before, after = (predict(potential, potential.graphs(x)) for x in (moved, done))
     assert len(done) == 3
@@ -53,8 +53,8 @@ def test_relaxation_lowers_forces_and_stress(potential):
 
 
 def test_the_class_at_rest_has_known_crystals_and_new_members(potential, monkeypatch):
-    monkeypatch.setattr(made, "MEMBERS", 12)
-    moved = [salt(5.6, pair).perturb(0.1) for pair in (("Na", "Cl"), ("K", "Br"), ("Na", "Br"))]
+    monkeypatch.setattr(made, "MEMBERS", 60)  # of each known crystal enough draws that a rare exchange comes
+    moved = [displaced(salt(5.6, pair), 0.1) for pair in (("Na", "Cl"), ("K", "Br"), ("Na", "Br"))]
     own = pool_of(potential, [salt(5.7), salt(4.2, ("Mg", "O"))])
     found = made.crystals_at_rest(potential, own, labelled_by(potential, moved), 0)
     formulas = formulas_of(found)

@@ -10,7 +10,7 @@ from matgl_fill.adapters import predict
 from matgl_fill.errors import InputError
 from matgl_fill.training import LabelledSet, Labels
 from matgl_fill.training.potential.plausible import check_labels
-from tests.helpers import DGL, salt
+from tests.helpers import DGL, displaced, salt
 
 pytestmark = pytest.mark.skipif(DGL, reason="a potential learns from labels on PyG")
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(DGL, reason="a potential learns from labels on P
 @pytest.fixture(scope="module")
 def labelled():
     adapter = mf.get_adapter(mf.load_model("potential"))
-    crystals = [salt(5.3 + 0.1 * k).perturb(0.1) for k in range(6)] + [salt(4.2, ("Mg", "O")).perturb(0.1)]
+    crystals = [displaced(salt(5.3 + 0.1 * k), 0.1) for k in range(6)] + [displaced(salt(4.2, ("Mg", "O")), 0.1)]
     found = predict(adapter, adapter.graphs(crystals))
     return adapter, LabelledSet(crystals, Labels(found.energy, found.forces, found.stress))
 
