@@ -145,7 +145,7 @@ def listening(core: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     Hooks on the shared layers record them, so that one thread at a time is in the block of a model.
     """
     with _lock_of(core):
-        if "return_all_layer_output" not in inspect.signature(core.forward).parameters:
+        if not _returns_layers(type(core)):
             with _hooked(core) as features:
                 yield core, features
             return
@@ -158,6 +158,12 @@ def listening(core: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
 
         with forwarding(core, recorded):
             yield core, found
+
+
+def _returns_layers(core_class: type[nn.Module]) -> bool:
+    """Whether a core model gives its layers when asked; a filled one hands that on."""
+    forwards = (c.forward for c in core_class.__mro__ if "forward" in vars(c))
+    return any("return_all_layer_output" in inspect.signature(forward).parameters for forward in forwards)
 
 
 @contextmanager
