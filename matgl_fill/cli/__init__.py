@@ -1,4 +1,8 @@
-"""Command line: ``matgl-fill``."""
+"""Command line: ``matgl-fill``.
+
+Modules of this room import at their top what an option needs; a command imports inside of it what it works with, so
+that help is there at once.
+"""
 
 # ruff: noqa: I001, commands are listed in the order of these imports
 from __future__ import annotations

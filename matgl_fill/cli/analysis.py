@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from matgl_fill.adapters import get_adapter, load_model
 from matgl_fill.cli.common import (
     Config,
     Model,
@@ -22,14 +21,7 @@ from matgl_fill.cli.common import (
     read,
     say,
 )
-from matgl_fill.config.config import Choice, FillConfig
-from matgl_fill.embedding import embedding_seconds
-from matgl_fill.embedding.embed import embed as embed_crystals
-from matgl_fill.generation import SearchRequest
-from matgl_fill.generation.report import CHECKPOINT, InputNames, report_proposals
-from matgl_fill.roughness.report import RoughnessRequest, report_roughness
-from matgl_fill.structures import write_embedding
-from matgl_fill.utils.files import check_writable
+from matgl_fill.config import Choice, FillConfig
 
 PANEL = "Latent space"
 
@@ -57,6 +49,12 @@ def embed(
 
     An interrupted call goes on where it stopped when it is given again.
     """
+    from matgl_fill.adapters import get_adapter, load_model
+    from matgl_fill.embedding import embedding_seconds
+    from matgl_fill.embedding.embed import embed as embed_crystals
+    from matgl_fill.structures import write_embedding
+    from matgl_fill.utils.files import check_writable
+
     check_writable(out.parent)
     loaded = load_model(model)
     adapter = get_adapter(loaded, state)
@@ -110,6 +108,10 @@ def roughness(
     and transition states (network.json), and all of the analysis for matgl_fill.roughness.RoughnessResult.load
     (roughness.npz).
     """
+    from matgl_fill.adapters import get_adapter, load_model
+    from matgl_fill.roughness.report import RoughnessRequest, report_roughness
+    from matgl_fill.utils.files import check_writable
+
     check_writable(out)
     loaded = load_model(model)
     adapter = get_adapter(loaded, state)
@@ -165,6 +167,12 @@ def propose(
 
     An interrupted call goes on from OUT/search.partial when it is given again, and ends with the same files.
     """
+    from matgl_fill.adapters import get_adapter, load_model
+    from matgl_fill.embedding import embedding_seconds
+    from matgl_fill.generation import SearchRequest
+    from matgl_fill.generation.report import CHECKPOINT, InputNames, report_proposals
+    from matgl_fill.utils.files import check_writable
+
     given = {"choice": choice, "exclude_elements": exclude, "max_atoms": max_atoms}
     changes = {name: value for name, value in given.items() if value is not None}
     settings = FillConfig.make(config).changed(**changes).search

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
-from torch import nn
 
-from matgl_fill.adapters import get_adapter, load_model
 from matgl_fill.cli.common import POOL, Model, command, console, print_skipped, say, usable
-from matgl_fill.cli.doctor import examine
 from matgl_fill.errors import InputError
-from matgl_fill.evaluation import (
-    PROBES,
-    Score,
-    Task,
-    compare,
-    compare_physics,
-    evaluate_physics,
-    read_tasks,
-    score_rows,
-)
-from matgl_fill.evaluation import evaluate as evaluate_model
-from matgl_fill.evaluation.physics import physics_rows, words
-from matgl_fill.evaluation.scores import SEEDS
-from matgl_fill.report.html import rebuild_report
-from matgl_fill.structures import Skipped, bundled, csv_text, read_structures
-from matgl_fill.utils.files import atomic_folder, atomic_write, check_writable
-from matgl_fill.utils.machine import package_facts
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from matgl_fill.evaluation import Score, Task
+    from matgl_fill.structures import Skipped
 
 PANEL = "Results and help"
 MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[dim]–[/dim]"}
@@ -55,7 +41,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="OTHER", help="Another model: say how much smaller MODEL's errors are than its."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Fold shuffles; the interval is over them.")] = SEEDS,
+    seeds: Annotated[int, typer.Option(min=1, help="Fold shuffles; the interval is over them.")] = 5,
     descriptors: Annotated[
         bool, typer.Option("--descriptors", help="Concatenate plain descriptors of the crystals to the embedding.")
     ] = False,
@@ -81,6 +67,12 @@ def evaluate(
     has a label), elastic moduli and heat capacities are calculated with matcalc. With --against, changes are of the
     mean absolute error, from OTHER's to MODEL's: negative is better. With -o an interrupted call goes on.
     """
+    from matgl_fill.adapters import load_model
+    from matgl_fill.evaluation import compare, score_rows
+    from matgl_fill.evaluation import evaluate as evaluate_model
+    from matgl_fill.structures import csv_text
+    from matgl_fill.utils.files import atomic_write, check_writable
+
     if bool(tasks) == (physics is not None):
         raise InputError("give either TASKS or --physics FILE.")
     if out is not None:
@@ -113,6 +105,8 @@ def report(
 
     No model is needed.
     """
+    from matgl_fill.report.html import rebuild_report
+
     say(f"written to {rebuild_report(out)}")
 
 
@@ -127,6 +121,10 @@ def upgrade(
     Plain MatGL refuses such files, or loads them without an error and predicts wrong values. It reads the copy; of an
     M3GNet, QET or TensorNet of DGL it does so where this package is installed.
     """
+    from matgl_fill.adapters import load_model
+    from matgl_fill.utils.files import atomic_folder, check_writable
+    from matgl_fill.utils.machine import package_facts
+
     check_writable(out)
     upgraded = load_model(model, legacy=force or None)
     facts = {"matgl_fill": package_facts()}
@@ -148,6 +146,8 @@ def doctor(
 
     The exit code is 0 if the basics work: packages that fit together, and the bundled models on the CPU.
     """
+    from matgl_fill.cli.doctor import examine
+
     findings = examine(models or [])
     table = Table("", "what", "name", "how it is", box=None, pad_edge=False)
     for one in findings:
@@ -164,6 +164,12 @@ def doctor(
 
 def _evaluate_physics(model: str, against: str | None, file: str, limit: int | None, out: Path | None) -> None:
     """Print the errors of a potential's physics, or how they differ from another's, and write them as CSV."""
+    from matgl_fill.adapters import get_adapter, load_model
+    from matgl_fill.evaluation import compare_physics, evaluate_physics
+    from matgl_fill.evaluation.physics import physics_rows, words
+    from matgl_fill.structures import Skipped, csv_text, read_structures
+    from matgl_fill.utils.files import atomic_write
+
     names = [model] if against is None else [against, model]
     models = [load_model(name) for name in names]
     references, skipped = read_structures(file), []
@@ -186,6 +192,10 @@ def _evaluate_physics(model: str, against: str | None, file: str, limit: int | N
 
 def _tasks(source: str, models: list[nn.Module]) -> tuple[list[Task], list[Skipped]]:
     """Tasks of the crystals that all models can take, and the crystals that were left out, with reasons."""
+    from matgl_fill.adapters import get_adapter
+    from matgl_fill.evaluation import read_tasks
+    from matgl_fill.structures import bundled, read_structures
+
     pool = read_structures(bundled.EVALUATION if source == POOL else source)
     skipped: list[Skipped] = []
     for model in models:
@@ -196,6 +206,8 @@ def _tasks(source: str, models: list[nn.Module]) -> tuple[list[Task], list[Skipp
 
 def _score_table(scores: list[Score], model: str) -> Table:
     """Errors of one model for the terminal."""
+    from matgl_fill.evaluation import PROBES
+
     table = Table(title=f"MAE on the embedding of {model}")
     for name in ("task", "unit"):
         table.add_column(name)

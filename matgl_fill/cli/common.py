@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 
-from matgl_fill.adapters import Adapter
-from matgl_fill.embedding import usable_crystals
+from matgl_fill import __version__
 from matgl_fill.errors import InputError
-from matgl_fill.structures import Skipped, StructureSet, bundled, read_structures
+
+if TYPE_CHECKING:
+    from matgl_fill.adapters import Adapter
+    from matgl_fill.structures import Skipped, StructureSet
 
 SHOWN = 10
 """Largest number of lines about crystals that were left out."""
@@ -64,6 +66,22 @@ Config = Annotated[
 State = Annotated[int | None, typer.Option(help="Fidelity of multi-fidelity models.")]
 
 
+def _print_version(asked: bool) -> None:
+    """Print the version and end, where it is asked for."""
+    if asked:
+        typer.echo(f"matgl-fill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the command line itself."""
+
+
 def command(panel: str, *examples: str) -> Callable[[F], F]:
     """Make a function a command of the application.
 
@@ -96,6 +114,8 @@ def read(adapter: Adapter, source: str) -> tuple[StructureSet, list[Skipped]]:
     Raises:
         InputError: None of the crystals can be used.
     """
+    from matgl_fill.structures import bundled, read_structures
+
     return usable(adapter, bundled.bundled_pool(adapter.element_types) if source == POOL else read_structures(source))
 
 
@@ -105,6 +125,8 @@ def usable(adapter: Adapter, pool: StructureSet) -> tuple[StructureSet, list[Ski
     Raises:
         InputError: None of the crystals can be used.
     """
+    from matgl_fill.embedding import usable_crystals
+
     found = usable_crystals(adapter, pool.ids, pool.structures)
     skipped = pool.skipped + found.skipped
     if not found.rows:

@@ -7,16 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from matgl_fill.adapters import load_model
 from matgl_fill.cli.common import POOL, Config, Model, Out, Seed, command, console, print_skipped, say
-from matgl_fill.config.config import FillConfig
-from matgl_fill.config.file import settings_toml
+from matgl_fill.config import FillConfig, settings_toml
 from matgl_fill.errors import InputError
-from matgl_fill.evaluation import tasks_named
-from matgl_fill.pipeline import fill_tune
-from matgl_fill.structures import bundled
-from matgl_fill.utils.files import atomic_write, check_writable
-from matgl_fill.workflows import label_locally
 
 PANEL = "Fill-tuning"
 INTERRUPTED = 130
@@ -98,6 +91,9 @@ def label(
     when it is given again, and ends with the same file. A crystal on which the oracle fails is told and left out; the
     next call tries it again. It needs the extra `workflows`.
     """
+    from matgl_fill.utils.files import check_writable
+    from matgl_fill.workflows import label_locally
+
     folder = out.with_suffix(".jobs")
     check_writable(folder)
     try:
@@ -170,6 +166,8 @@ def config(
     if write is None:
         typer.echo(text, nl=False)
         return
+    from matgl_fill.utils.files import atomic_write
+
     if write.exists():
         raise InputError(f"'{write}' is there already; give another name.")
     atomic_write(write, text)
@@ -178,6 +176,11 @@ def config(
 
 def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] | None, **settings: Any) -> None:
     """Fill-tune, write the result and print its summary."""
+    from matgl_fill.adapters import load_model
+    from matgl_fill.evaluation import tasks_named
+    from matgl_fill.pipeline import fill_tune
+    from matgl_fill.structures import bundled
+
     chosen = [t for source in tasks or [] for t in tasks_named(source)] or None
     loaded = load_model(model)
     if model in bundled.MODELS and chosen is None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pymatgen.core import Element
 
 from matgl_fill.config.file import check_names, read_settings
 from matgl_fill.errors import InputError
@@ -63,6 +62,8 @@ class SearchConfig(_Settings):
     @classmethod
     def _symbols(cls, value: Any) -> Any:
         """Symbols of elements, from a list or a text."""
+        from pymatgen.core import Element  # here, for the help of the command line takes only names of settings
+
         symbols = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         if isinstance(symbols, list | tuple) and (bad := [s for s in symbols if not Element.is_valid_symbol(str(s))]):
             raise ValueError(f"{bad[0]!r} is no element; give symbols such as Tc")
