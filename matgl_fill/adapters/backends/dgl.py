@@ -162,7 +162,7 @@ def listening(core: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 def _returns_layers(core_class: type[nn.Module]) -> bool:
     """Whether a core model gives its layers when asked; a filled one hands that on."""
-    forwards = (c.forward for c in core_class.__mro__ if "forward" in vars(c))
+    forwards = (vars(c)["forward"] for c in core_class.__mro__ if "forward" in vars(c))
     return any("return_all_layer_output" in inspect.signature(forward).parameters for forward in forwards)
 
 
