@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matgl_fill.calculator import FillCalculator, Watcher
     from matgl_fill.config import FillConfig
     from matgl_fill.embedding.embed import embed
+    from matgl_fill.embedding.featurizer import FillFeaturizer
     from matgl_fill.evaluation import compare, evaluate
     from matgl_fill.generation.propose import propose
     from matgl_fill.pipeline import fill_tune
@@ -30,6 +31,7 @@ __all__ = [
     "Adapter",
     "FillCalculator",
     "FillConfig",
+    "FillFeaturizer",
     "FillResult",
     "Watcher",
     "analyze_roughness",
@@ -49,6 +51,7 @@ _PLACES = {
     "calculator": ("FillCalculator", "Watcher"),
     "config": ("FillConfig",),
     "embedding.embed": ("embed",),
+    "embedding.featurizer": ("FillFeaturizer",),
     "evaluation": ("compare", "evaluate"),
     "generation.propose": ("propose",),
     "pipeline": ("fill_tune",),

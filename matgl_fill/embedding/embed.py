@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -66,8 +66,8 @@ def embed(
             means their mean).
         state: Fidelity index of multi-fidelity models.
         descriptors: Append the columns of :func:`matgl_fill.describe` (structure level only).
-        cache: SQLite file of embeddings keyed by weights, settings and structure; made if missing. What it holds is
-            not computed again, and a call that was interrupted goes on from it.
+        cache: SQLite file of embeddings keyed by weights, settings and structure, and of descriptors; made if missing.
+            What it holds is not computed again, and a call that was interrupted goes on from it.
 
     Returns:
         Embedding (n, dim) or (total atoms, dim_atom), float32; more columns with ``layers="all"``.
@@ -83,10 +83,28 @@ def embed(
     if batch_size != "auto" and as_int("batch_size", batch_size) < 1:
         raise InputError(f"batch_size is {batch_size}; give at least 1, or 'auto'.")
     reading = _Reading(level, pooling, layers, None if batch_size == "auto" else batch_size)
-    with EmbeddingCache(cache) if cache else nullcontext() as store:
+    with opened(cache) as store:
         rows = _rows(adapter, pool.structures, reading, store, progress)
-    Z = np.concatenate(rows) if level == "atom" else np.stack(rows)
-    return np.hstack([Z, describe_structures(pool.structures).astype(np.float32)]) if descriptors else Z
+        Z = np.concatenate(rows) if level == "atom" else np.stack(rows)
+        return np.hstack([Z, described(pool.structures, store)]) if descriptors else Z
+
+
+def opened(cache: str | Path | None) -> AbstractContextManager[EmbeddingCache | None]:
+    """The cache of a file, to be used in a ``with`` statement; None where no file is given."""
+    return EmbeddingCache(cache) if cache else nullcontext()
+
+
+def described(structures: Sequence[Structure], store: EmbeddingCache | None) -> np.ndarray:
+    """Descriptors (n, k) in float32: what the cache holds from there, the rest computed and put there."""
+    if store is None:
+        return describe_structures(structures).astype(np.float32)
+    keys = [hash_structure(s, f"{version('matgl_fill')} descriptors") for s in structures]
+    stored = store.get(keys)
+    missing = {k: s for k, s in zip(keys, structures, strict=True) if k not in stored}
+    new = describe_structures(list(missing.values())).astype(np.float32)
+    store.put(dict(zip(missing, new, strict=True)))
+    rows = stored | dict(zip(missing, new, strict=True))
+    return np.stack([rows[k] for k in keys])
 
 
 def _check_words(**given: str) -> None:

@@ -7,7 +7,7 @@ from matgl_fill.structures.elements import electronegativity, elements_of, formu
 from matgl_fill.structures.geometry import rattled, rebuilt
 from matgl_fill.structures.neighbours import neighbour_pairs
 from matgl_fill.structures.read import read_aligned, read_each, read_frames, read_structures
-from matgl_fill.structures.sets import Skipped, StructureSet, unique
+from matgl_fill.structures.sets import Skipped, StructureSet, first_of, unique
 from matgl_fill.structures.write import csv_text, file_names, write_cifs, write_embedding, write_structures
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "electronegativity",
     "elements_of",
     "file_names",
+    "first_of",
     "formulas_of",
     "fully_periodic",
     "neighbour_pairs",

@@ -16,7 +16,7 @@ from matgl_fill.errors import InputError, MatglFillWarning
 from matgl_fill.structures.containers import is_crystal, rows_in
 from matgl_fill.structures.convert import convert
 from matgl_fill.structures.formats import frames_of_db, frames_of_xyz, items_in
-from matgl_fill.structures.sets import Remark, Skipped, StructureSet, reason_of, unique
+from matgl_fill.structures.sets import Remark, Skipped, StructureSet, first_of, reason_of, unique
 
 
 def read_structures(source: Any) -> StructureSet:
@@ -70,19 +70,14 @@ def read_structures(source: Any) -> StructureSet:
         names.append(name or where.rsplit("/", 1)[-1])
         rows.append(labels)
     if not structures:
-        first = _first([f"{s.where}: {s.reason}" for s in skipped]) or "it holds none"
+        first = first_of([f"{s.where}: {s.reason}" for s in skipped]) or "it holds none"
         what = source if isinstance(source, str | Path) else f"the given {type(source).__name__}"
         raise InputError(f"no usable structure in {what}: {first}. Fix these or give other structures.")
     if remarks:
-        warnings.warn(f"read with remarks: {_first(remarks)}.", MatglFillWarning, stacklevel=2)
+        warnings.warn(f"read with remarks: {first_of(remarks)}.", MatglFillWarning, stacklevel=2)
     keys = dict.fromkeys(key for row in rows for key in row)
     labels_by_key = {key: np.array([row.get(key, np.nan) for row in rows], dtype=np.float64) for key in keys}
     return StructureSet(structures, unique(names), labels_by_key, skipped)
-
-
-def _first(texts: Sequence[str]) -> str:
-    """The first three of several texts, and how many more there are."""
-    return "; ".join(texts[:3]) + (f" (and {len(texts) - 3} more)" if len(texts) > 3 else "")
 
 
 def read_aligned(source: Any) -> StructureSet:

@@ -33,6 +33,11 @@ def reason_of(error: Exception) -> str:
     return (kind + " ".join(str(error).split()))[:300] or type(error).__name__
 
 
+def first_of(texts: Sequence[str]) -> str:
+    """The first three of several texts, and how many more there are."""
+    return "; ".join(texts[:3]) + (f" (and {len(texts) - 3} more)" if len(texts) > 3 else "")
+
+
 @dataclass(frozen=True, eq=False)
 class StructureSet:
     """Clean, ordered, fully periodic structures with their ids and labels.
