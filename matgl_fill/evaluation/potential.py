@@ -76,6 +76,22 @@ class LabelErrors:
         """Number of crystals."""
         return len(self.formulas)
 
+    @classmethod
+    def joined(cls, parts: Sequence[LabelErrors]) -> LabelErrors:
+        """Join errors on several lists of crystals, in which rows count on."""
+        sizes = [len(part) for part in parts]
+        first = np.cumsum([0, *sizes[:-1]])
+        return cls(
+            rows=np.concatenate([part.rows + k for part, k in zip(parts, first, strict=True)]),
+            formulas=[formula for part in parts for formula in part.formulas],
+            crystal=np.concatenate([part.crystal + k for part, k in zip(parts, first, strict=True)]),
+            energy=np.concatenate([part.energy for part in parts], axis=1),
+            forces=np.concatenate([part.forces for part in parts], axis=1),
+            stress=np.concatenate([part.stress for part in parts], axis=1),
+            at_rest=np.concatenate([part.at_rest for part in parts]),
+            skipped=[left for part in parts for left in part.skipped],
+        )
+
     def sums(self, measure: str) -> tuple[np.ndarray, np.ndarray]:
         """Sum of the absolute errors of each crystal (n,) and the number of labels (n,) that it is over.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,4 +123,13 @@ def interpolate(original: Adapter, tuned: Adapter, alpha: float) -> Adapter:
     with torch.no_grad():
         for name, p in new.core.named_parameters():
             p.copy_(weights[name] if alpha == 1 else torch.lerp(p, weights[name], alpha))
+    return new
+
+
+def averaged(copies: Sequence[Adapter]) -> Adapter:
+    """Make a new model whose weights are the means of those of copies of one model, which stay as they are."""
+    new = copies[0].clone()
+    with torch.no_grad():
+        for p, *weights in zip(new.core.parameters(), *(copy.core.parameters() for copy in copies), strict=True):
+            p.copy_(torch.stack(weights).mean(dim=0))
     return new

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from pymatgen.core import Structure
+from sklearn.model_selection import GroupKFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
@@ -16,16 +18,17 @@ from matgl_fill.config import GuardConfig
 from matgl_fill.evaluation import LabelComparison, LabelErrors, compare_errors, potential_errors
 from matgl_fill.evaluation.potential import LabelArrays
 from matgl_fill.guard.checks import Check
-from matgl_fill.guard.guard import ALPHAS, Verdict, interpolate
+from matgl_fill.guard.guard import ALPHAS, Verdict, averaged, interpolate
 from matgl_fill.structures import elements_of, formulas_of
 from matgl_fill.structures.elements import element_shares
 
 FEW_LABELS = 20
-"""Number of labelled crystals below which none is held out: what is left could neither teach nor judge."""
-HELD_OUT = 0.2
-"""Share of the labelled crystals that is held out."""
+"""Number of labelled crystals below which none judges: what is left could neither teach nor judge."""
+FOLDS = 3
+"""Number of parts of the labels: as many copies learn, each from all parts but one, on which it is judged."""
 FEW_FORMULAS = 8
-"""Number of formulas held out below which the bootstrap draws single crystals: so few formulas give no interval."""
+"""Number of formulas that judge below which the bootstrap draws single crystals: so few formulas give no interval.
+As many crystals have to judge at least."""
 NEAR = 0.9
 """Quantile of the latent distances between labelled crystals of different formulas, up to which a crystal of the
 class's elements belongs to the class."""
@@ -33,32 +36,58 @@ SHIFT_RIDGE = 0.1
 """Ridge of the elemental shifts that are taken out of a drift of energies; rare elements would explain all."""
 
 
-def held_out_by_formula(structures: Sequence[Structure], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that are held out for the guard, whole formulas, and those to learn from.
+class LabelledCrystals(Protocol):
+    """Crystals with labels."""
 
-    Every element of a formula that is held out stays in other formulas: nothing is learnt of an element that no label
-    shows. Where too few formulas can be spared, as in a class of elemental crystals, single crystals are held out.
+    @property
+    def structures(self) -> Sequence[Structure]:
+        """The n crystals."""
+
+    @property
+    def labels(self) -> LabelArrays:
+        """Their labels."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Part of the labelled crystals that judges a copy of a potential, which learns from the others.
+
+    Attributes:
+        taught: Rows that the copy learns from.
+        judged: Rows that it is judged on.
+    """
+
+    taught: np.ndarray
+    judged: np.ndarray
+
+
+def folds_by_formula(structures: Sequence[Structure], seed: int) -> list[Fold]:
+    """Folds of labelled crystals, whole formulas; none where too few crystals could judge.
+
+    A crystal judges a copy only if the copy learnt of all its elements: crystals of a formula that alone shows an
+    element, as in a class of elemental crystals, are shared out one by one, and where there is one crystal of it, this
+    judges nothing. Where there are fewer formulas than folds, all crystals are shared out one by one.
 
     Args:
         structures: The n labelled crystals.
-        rng: Generator that draws them.
+        seed: Seed of the shares.
     """
     n = len(structures)
     if n < FEW_LABELS:
-        return np.empty(0, dtype=int), np.arange(n)
-    wanted = HELD_OUT * n
-    formulas = np.array(formulas_of(structures))
-    elements = {f: {e.symbol for e in s.elements} for f, s in zip(formulas, structures, strict=True)}
-    left = Counter(symbol for symbols in elements.values() for symbol in symbols)
-    held = np.zeros(n, dtype=bool)
-    for name in rng.permutation(sorted(elements)):
-        if held.sum() < wanted and all(left[symbol] > 1 for symbol in elements[name]):
-            held |= formulas == name
-            left.subtract(elements[name])
-    if held.sum() < wanted:
-        held = np.zeros(n, dtype=bool)
-        held[rng.permutation(n)[: round(wanted)]] = True
-    return np.flatnonzero(held), np.flatnonzero(~held)
+        return []
+    formulas, elements = formulas_of(structures), [{e.symbol for e in s.elements} for s in structures]
+    shown = Counter(symbol for symbols in dict(zip(formulas, elements, strict=True)).values() for symbol in symbols)
+    single = len(set(formulas)) < FOLDS
+    groups = [
+        f"{formula} {i}" if single or any(shown[symbol] == 1 for symbol in symbols) else formula
+        for i, (formula, symbols) in enumerate(zip(formulas, elements, strict=True))
+    ]
+    folds = []
+    for rest, held in GroupKFold(FOLDS, shuffle=True, random_state=seed).split(groups, groups=groups):
+        learnt = set().union(*(elements[i] for i in rest))
+        judged = np.array([i for i in held if elements[i] <= learnt], dtype=int)
+        folds.append(Fold(np.setdiff1d(np.arange(n), judged), judged))
+    return folds if sum(len(fold.judged) for fold in folds) >= FEW_FORMULAS else []
 
 
 class CrystalClass:
@@ -121,7 +150,8 @@ class LabelVerdict:
 
     Attributes:
         verdict: Decision, weight and checks.
-        comparison: Errors on the labels held out before and after, at that weight; None where none was held out.
+        comparison: Errors on labels before and after, at that weight, of each crystal by a copy that had not learnt
+            from its formula; None where none judged.
         unjudged: What could not be judged, in words.
     """
 
@@ -131,16 +161,19 @@ class LabelVerdict:
 
 
 class LabelGuard:
-    """Judge of a potential that learnt from labels.
+    """Judge of a potential that learnt from labels, by cross-validation.
 
-    Errors on labels held out have to fall: those of forces significantly (by a bootstrap over formulas), those of
-    energies too; none of energy, forces, large forces, stress and forces at rest may be significantly worse. Outside of
-    the class nothing but elemental shifts may move beyond the budgets. Otherwise the weights are interpolated back.
+    The potential that is handed over is the mean of the weights of several copies. Each has learnt from all labels but
+    those of one fold, on which it is judged: every label judges, by weights that have not seen its formula. Their mean
+    has learnt from all labels, and errs less than they do.
+
+    Errors have to fall: those of forces significantly (by a bootstrap over formulas), those of energies too; none of
+    energy, forces, large forces, stress and forces at rest may be significantly worse. Outside of the class nothing but
+    elemental shifts may move beyond the budgets. Otherwise the weights are interpolated back.
 
     Args:
         original: Adapter of the original potential.
-        structures: Labelled crystals that are held out; there may be none.
-        labels: Their labels, at the potential's level of theory.
+        parts: What each copy is judged on, with labels at the potential's level of theory; there may be none.
         elsewhere: Crystals outside of the class.
         budgets: Changes that are allowed there.
     """
@@ -148,34 +181,34 @@ class LabelGuard:
     def __init__(
         self,
         original: Adapter,
-        structures: Sequence[Structure],
-        labels: LabelArrays,
+        parts: Sequence[LabelledCrystals],
         elsewhere: Sequence[Structure],
         budgets: GuardConfig,
     ) -> None:
-        self._structures, self._labels, self._budgets = structures, labels, budgets
-        self._before: LabelErrors | None = self._errors(original) if structures else None
+        self._parts, self._budgets = parts, budgets
+        self._before: LabelErrors | None = self._errors([original] * len(parts)) if parts else None
         self._elsewhere = list(elsewhere)
         self._graphs = original.graphs(self._elsewhere)
         self._predicted = predict(original, self._graphs, "predicting crystals outside of the class")
 
     def judge(
-        self, original: Adapter, tuned: Adapter, placed: Callable[[Adapter], Adapter]
+        self, original: Adapter, copies: Sequence[Adapter], placed: Callable[[Adapter], Adapter]
     ) -> tuple[Adapter, LabelVerdict]:
         """Interpolate from the tuned weights towards the original ones until every check passes.
 
         Args:
             original: Adapter of the original potential.
-            tuned: Adapter of the trained copy.
+            copies: Adapters of the trained copies, one for each part, or one alone where there is none.
             placed: Function that puts a copy's weights to use: as they are, or gated by the class's elements.
 
         Returns:
             The adapter of the accepted potential (a copy of the original if none passed) and the verdict.
         """
         tried: dict[float, tuple[str, ...]] = {}
+        whole = averaged(copies)
         for alpha in ALPHAS:
-            candidate = placed(interpolate(original, tuned, alpha))
-            checks, comparison = self._measured(candidate)
+            candidate = placed(interpolate(original, whole, alpha))
+            checks, comparison = self._measured(candidate, [placed(interpolate(original, c, alpha)) for c in copies])
             tried[alpha] = tuple(c.measure for c in checks if not c.passed)
             if not tried[alpha]:
                 verdict = Verdict(True, alpha, checks, tried)
@@ -183,19 +216,22 @@ class LabelGuard:
         verdict = Verdict(False, 0.0, checks, tried)
         return original.clone(), LabelVerdict(verdict, comparison, self._unjudged(comparison))
 
-    def _errors(self, adapter: Adapter) -> LabelErrors:
-        """Errors on the labels held out; where these are of few formulas, each crystal counts as one of its own."""
-        found = potential_errors(adapter, self._structures, self._labels)
+    def _errors(self, copies: Sequence[Adapter]) -> LabelErrors:
+        """Errors of copies on their parts; where these are of few formulas, each crystal counts as one of its own."""
+        pairs = zip(copies, self._parts, strict=True)
+        found = LabelErrors.joined([potential_errors(copy, part.structures, part.labels) for copy, part in pairs])
         if len(set(found.formulas)) >= FEW_FORMULAS:
             return found
         return replace(found, formulas=[f"{formula} {k}" for k, formula in enumerate(found.formulas)])
 
-    def _measured(self, candidate: Adapter) -> tuple[tuple[Check, ...], LabelComparison | None]:
-        """Every measure of one candidate, and its errors on the labels held out."""
+    def _measured(
+        self, candidate: Adapter, copies: Sequence[Adapter]
+    ) -> tuple[tuple[Check, ...], LabelComparison | None]:
+        """Every measure of one candidate, and the errors of the copies that it is the mean of."""
         comparison = None
         checks: list[Check] = []
         if self._before is not None:
-            comparison = compare_errors(self._before, self._errors(candidate))
+            comparison = compare_errors(self._before, self._errors(copies))
             checks = _label_checks(comparison)
         if self._elsewhere:
             drift = Drift.of(self._elsewhere, self._predicted, predict(candidate, self._graphs, "the same, tuned"))
@@ -209,8 +245,8 @@ class LabelGuard:
         """What the labels held out cannot say."""
         if comparison is None:
             return (
-                f"fewer than {FEW_LABELS} labelled crystals: none was held out, and errors may have grown; "
-                "measure them on labels of your own",
+                f"fewer than {FEW_LABELS} labelled crystals, or each of elements of its own: none judged, and errors "
+                "may have grown; measure them on labels of your own",
             )
         missing = [name for name in ("energy", "forces", "stress", "forces at rest") if not comparison.change(name)]
         return (f"no labels held out for: {', '.join(missing)}; not judged",) if missing else ()
@@ -230,13 +266,13 @@ def _label_checks(comparison: LabelComparison) -> list[Check]:
         led = led or name in ("forces", "energy")
         falls = certain or name == "energy"
         if change.before == 0:  # nothing can become better, and anything is worse
-            value, what = (np.inf if change.after > 0 else 0.0), f"{name} of held-out labels, right before"
+            value, what = (np.inf if change.after > 0 else 0.0), f"{name} of labels unseen, right before"
         elif certain:
-            value, what = change.high, f"{name} of held-out labels, upper end of the change"
+            value, what = change.high, f"{name} of labels unseen, upper end of the change"
         elif name == "energy":
-            value, what = change.change_percent, "energy of held-out labels, change"
+            value, what = change.change_percent, "energy of labels unseen, change"
         else:
             value = change.change_percent if np.isnan(change.low) else change.low
-            what = f"{name} of held-out labels, lower end of the change"
+            what = f"{name} of labels unseen, lower end of the change"
         checks.append(Check(what, float(value), 0.0, "%", bool(value < 0 if falls else value <= 0)))
     return checks

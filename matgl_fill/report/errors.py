@@ -21,7 +21,7 @@ PARITY_POINTS = 1000
 
 
 def label_errors_section(before: LabelErrors, after: LabelErrors) -> LabelErrorsSection:
-    """Make the section on held-out labels, from the errors of both models on the same crystals.
+    """Make the section on labels, from the errors of both models on the same crystals.
 
     Raises:
         InputError: They are not of the same crystals.

@@ -226,7 +226,7 @@ class RunReport(_Section):
         config: Every setting.
         verdict: Verdict of the guard, in words.
         tasks: Errors on downstream tasks before and after.
-        label_errors: Errors on held-out labels before and after, of potentials.
+        label_errors: Errors of potentials on labels, before and after, by weights that had not seen them.
         physics: Errors of properties of crystals before and after, of potentials.
         guard: Every measure of the guard with its budget.
         alignment: Alignment of an oracle's level of theory.

@@ -134,7 +134,12 @@ class FillResult:
         parts: list[Any] = [Text(head, style="bold"), *(Text(r) for r in verdict.reasons)]
         if errors := self.report.label_errors:
             slopes = f"softening slope {errors.slope_before:.3f} before, {errors.slope_after:.3f} after"
-            parts.append(change_table(f"{errors.crystals} held-out labelled crystals; {slopes}", errors.errors))
+            parts.append(
+                change_table(
+                    f"{errors.crystals} labelled crystals, each by weights that had not seen it; {slopes}",
+                    errors.errors,
+                )
+            )
         if self.report.roughness:
             parts.append(table)
         return Group(*parts, *([self.comparison] if self.comparison else []))

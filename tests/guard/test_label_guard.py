@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Composition, Element, Lattice, Structure
 
 import matgl_fill as mf
 from matgl_fill.adapters import predict
 from matgl_fill.config import GuardConfig
-from matgl_fill.guard import CrystalClass, Drift, LabelGuard, held_out_by_formula
+from matgl_fill.guard import CrystalClass, Drift, LabelGuard, folds_by_formula
 from matgl_fill.guard.guard import ALPHAS
-from matgl_fill.guard.labels import FEW_LABELS
+from matgl_fill.guard.labels import FEW_LABELS, FOLDS
 from matgl_fill.structures import formulas_of
-from matgl_fill.training import Labels
+from matgl_fill.training import LabelledSet, Labels
 from tests.helpers import DGL, displaced, salt, with_noise
 
 pytestmark = pytest.mark.skipif(DGL, reason="a potential learns from labels on PyG")
@@ -49,34 +52,46 @@ def labels_by(adapter, structures) -> Labels:
     return Labels(found.energy, found.forces, found.stress)
 
 
+def parts_by(adapter, structures) -> list[LabelledSet]:
+    """All labelled crystals as one part, which judges one copy."""
+    return [LabelledSet(structures, labels_by(adapter, structures))]
+
+
 @given(st.lists(st.integers(0, 15), min_size=1, max_size=60), st.integers(0, 9))
-def test_a_fifth_is_held_out_and_no_formula_is_on_both_sides(kinds, seed):
+def test_every_label_judges_at_most_once_and_no_copy_learns_from_what_judges_it(kinds, seed):
     structures = [salt(5.5, SALTS[k]) for k in kinds]
-    held, rest = held_out_by_formula(structures, np.random.default_rng(seed))
-    assert sorted([*held, *rest]) == list(range(len(structures)))
+    folds = folds_by_formula(structures, seed)
     if len(structures) < FEW_LABELS:
-        assert len(held) == 0
+        assert not folds
         return
-    assert len(held) >= 0.2 * len(structures) - 0.5
+    judged = [i for fold in folds for i in fold.judged]
+    assert len(judged) == len(set(judged))
     formulas = np.array(formulas_of(structures))
-    if set(formulas[held]) & set(formulas[rest]):  # too few formulas can be spared: single crystals
-        assert len(held) == round(0.2 * len(structures))
-    else:
-        shown = {e.symbol for i in rest for e in structures[i].elements}
-        assert {e.symbol for i in held for e in structures[i].elements} <= shown
+    shown = Counter(e.symbol for name in set(formulas) for e in Composition(name).elements)
+    for fold in folds:
+        assert sorted([*fold.taught, *fold.judged]) == list(range(len(structures)))
+        learnt = {e.symbol for i in fold.taught for e in structures[i].elements}
+        assert {e.symbol for i in fold.judged for e in structures[i].elements} <= learnt
+        for name in set(formulas[fold.taught]) & set(formulas[fold.judged]):  # shared out crystal by crystal
+            assert len(set(formulas)) < FOLDS or any(shown[e.symbol] == 1 for e in Composition(name).elements)
 
 
-def test_of_elemental_crystals_no_element_is_held_out_whole():
+def test_elemental_crystals_judge_one_by_one():
     metals = [Structure(Lattice.cubic(3.0 + 0.01 * k), [("Cu", "Ni", "Li")[k % 3]], [[0, 0, 0]]) for k in range(30)]
-    held, rest = held_out_by_formula(metals, np.random.default_rng(0))
-    assert len(held) == 6
-    assert {metals[i].species[0].symbol for i in rest} == {"Cu", "Ni", "Li"}
+    folds = folds_by_formula(metals, 0)
+    assert sorted(i for fold in folds for i in fold.judged) == list(range(30))
+    assert all({metals[i].species[0].symbol for i in fold.taught} == {"Cu", "Ni", "Li"} for fold in folds)
+
+
+def test_crystals_of_elements_of_their_own_judge_nothing():
+    symbols = [e.symbol for e in Element if e.Z <= 30]
+    assert folds_by_formula([Structure(Lattice.cubic(3), [x], [[0, 0, 0]]) for x in symbols], 0) == []
 
 
 def test_no_change_is_no_gain(potential):
     held = moved(32)
-    guard = LabelGuard(potential, held, labels_by(stiff(potential), held), [], GuardConfig())
-    _, found = guard.judge(potential, potential.clone(), lambda weights: weights)
+    guard = LabelGuard(potential, parts_by(stiff(potential), held), [], GuardConfig())
+    _, found = guard.judge(potential, [potential.clone()], lambda weights: weights)
     assert not found.verdict.accepted
     assert len(found.verdict.tried) == len(ALPHAS)
 
@@ -84,13 +99,13 @@ def test_no_change_is_no_gain(potential):
 def test_the_truth_is_accepted_and_what_is_worse_is_not(potential):
     held, elsewhere = moved(32), [displaced(salt(4.2, ("Mg", "O")), 0.05), salt(4.8, ("Ca", "O"))]
     teacher = with_noise(potential.clone(), 0.1)
-    guard = LabelGuard(potential, held, labels_by(teacher, held), elsewhere, GuardConfig())
+    guard = LabelGuard(potential, parts_by(teacher, held), elsewhere, GuardConfig())
     elements = CrystalClass(potential, held).elements
 
     def placed(weights):
         return potential.with_tuned_core(weights, elements)
 
-    accepted, found = guard.judge(potential, teacher, placed)
+    accepted, found = guard.judge(potential, [teacher], placed)
     assert found.verdict.accepted
     assert found.verdict.alpha == 1.0
     assert all(c.after < 1e-3 * c.before for c in found.comparison.changes)
@@ -98,24 +113,37 @@ def test_the_truth_is_accepted_and_what_is_worse_is_not(potential):
     assert np.array_equal(
         accepted.embed_graphs(accepted.graphs(elsewhere))[1], potential.embed_graphs(potential.graphs(elsewhere))[1]
     )
-    _, refused = guard.judge(potential, with_noise(teacher.clone(), -0.5), placed)
+    _, refused = guard.judge(potential, [with_noise(teacher.clone(), -0.5)], placed)
     assert not refused.verdict.accepted
     assert refused.verdict.tried[1.0]
+
+
+def test_each_copy_is_judged_on_its_own_part_and_their_mean_is_handed_over(potential):
+    crystals = moved(32)
+    teacher = with_noise(potential.clone(), 0.1)
+    whole = LabelledSet(crystals, labels_by(teacher, crystals))
+    parts = [whole.subset(range(16)), whole.subset(range(16, 32))]
+    guard = LabelGuard(potential, parts, [], GuardConfig())
+    accepted, found = guard.judge(potential, [teacher, potential.clone()], lambda weights: weights)
+    errors = found.comparison.after.crystal_errors("forces")
+    assert errors[:16].max() < 1e-3 * errors[16:].max()
+    np.testing.assert_array_equal(errors[16:], found.comparison.before.crystal_errors("forces")[16:])
+    name, p = next(iter(accepted.core.named_parameters()))
+    both = [dict(a.core.named_parameters())[name] for a in (teacher, potential)]
+    torch.testing.assert_close(p, (both[0] + both[1]) / 2)
 
 
 def test_weights_that_act_everywhere_are_refused_where_they_move_the_rest(potential):
     held, elsewhere = moved(32), [displaced(salt(4.2, ("Mg", "O")), 0.05), displaced(salt(4.8, ("Ca", "O")), 0.05)]
     teacher = with_noise(potential.clone(), 0.1)
-    guard = LabelGuard(potential, held, labels_by(teacher, held), elsewhere, GuardConfig())
-    _, found = guard.judge(potential, teacher, lambda weights: weights)
+    guard = LabelGuard(potential, parts_by(teacher, held), elsewhere, GuardConfig())
+    _, found = guard.judge(potential, [teacher], lambda weights: weights)
     assert "forces outside of the class" in found.verdict.tried[1.0]
 
 
 def test_a_few_labels_judge_nothing_and_that_is_said(potential):
-    guard = LabelGuard(
-        potential, [], Labels(np.empty(0), [], np.empty((0, 3, 3))), [salt(4.2, ("Mg", "O"))], GuardConfig()
-    )
-    _, found = guard.judge(potential, potential.clone(), lambda weights: weights)
+    guard = LabelGuard(potential, [], [salt(4.2, ("Mg", "O"))], GuardConfig())
+    _, found = guard.judge(potential, [potential.clone()], lambda weights: weights)
     assert found.comparison is None
     assert "fewer than 20" in found.unjudged[0]
 

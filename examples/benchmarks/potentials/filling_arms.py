@@ -26,12 +26,12 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.config.config import ResolvedTraining
 from matgl_fill.embedding import prepare_pool
 from matgl_fill.errors import InputError
-from matgl_fill.guard import CrystalClass, held_out_by_formula
+from matgl_fill.guard import CrystalClass, folds_by_formula
 from matgl_fill.structures import bundled_pool
 from matgl_fill.training import LabelledSet, Objective, elemental_shifts, fit
 from matgl_fill.training.potential import tune
 from matgl_fill.training.potential.crystals import crystals_at_rest, general_crystals, own_labels
-from matgl_fill.training.potential.objective import EVEN, PotentialObjective
+from matgl_fill.training.potential.objective import PotentialObjective
 
 L2SP = 0.1
 """Weight of L2-SP."""
@@ -95,6 +95,11 @@ class Lesson:
         return config.resolved(a.is_potential, a.training_replay, a.label_rate, on_labels=True).training
 
     @property
+    def steps(self) -> int:
+        """Steps of all copies of the package's training together."""
+        return self.training.steps * max(1, len(folds_by_formula(self.crystals.structures, self.seed)))
+
+    @property
     def batch(self) -> int:
         """Labelled crystals in a step of the package's training."""
         atoms = float(np.mean([len(s) for s in self.crystals.structures]))
@@ -125,7 +130,7 @@ def naive(lesson: Lesson) -> Trained:
     options: dict[str, Any] = {"stress_weight": 0.0}
     if np.isfinite(aligned.labels.stress).all():
         labels["stresses"], options = aligned.labels.stress / GPa, {}
-    seen = settings.steps * (lesson.batch + 2 * settings.replay_batch)
+    seen = lesson.steps * (lesson.batch + 2 * settings.replay_batch)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
@@ -151,30 +156,31 @@ def naive(lesson: Lesson) -> Trained:
 
 
 def replayed(lesson: Lesson, at_rest: bool = True, outside: bool = True, l2sp: float = 0.0) -> Trained:
-    """The package's training without gate and guard: the trained weights themselves, everywhere.
+    """One training without gate, folds and guard: the trained weights themselves, everywhere.
+
+    It makes as many steps as all copies of the package's own together.
 
     Args:
-        lesson: the labels; a fifth is left out as in the package's own training.
+        lesson: the labels, all of which are learnt from.
         at_rest: replay crystals of the class at rest.
         outside: replay general crystals outside of the class, of all elements of the potential.
         l2sp: weight of L2-SP.
     """
     adapter, settings, seed = lesson.adapter, lesson.training, lesson.seed
-    _, rest = held_out_by_formula(lesson.crystals.structures, np.random.default_rng(seed))
-    taught = lesson.aligned.subset(rest)
+    taught = lesson.aligned
     weight, size = settings.force_replay_weight, settings.replay_batch
-    terms: list[Objective] = [PotentialObjective("labels", taught, 1.0, lesson.batch, EVEN)]
+    terms: list[Objective] = [PotentialObjective("labels", taught, 1.0, lesson.batch)]
     if at_rest:
         pool = prepare_pool(adapter, bundled_pool(adapter.element_types))
         resting = own_labels(adapter, crystals_at_rest(adapter, pool, taught, seed))
         terms.append(PotentialObjective("class at rest", resting, weight, size, tune.AT_REST))
     if outside:
         others = own_labels(adapter, _outside(adapter, taught.structures, seed))
-        terms.append(PotentialObjective("outside of the class", others, weight, size, EVEN))
+        terms.append(PotentialObjective("outside of the class", others, weight, size))
     copy = adapter.clone()
     if l2sp:
         terms.append(StartingPoint(copy, taught.structures[:1], l2sp))
-    fit(copy, terms, None, settings, seed)
+    fit(copy, terms, None, settings.model_copy(update={"steps": lesson.steps}), seed)
     return Trained(copy.model)
 
 

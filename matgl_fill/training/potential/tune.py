@@ -13,7 +13,7 @@ from matgl_fill.adapters import Adapter
 from matgl_fill.embedding import Pool, usable_crystals
 from matgl_fill.errors import OracleError
 from matgl_fill.generation import Proposal
-from matgl_fill.guard import CrystalClass, LabelGuard, held_out_by_formula
+from matgl_fill.guard import CrystalClass, LabelGuard, folds_by_formula
 from matgl_fill.structures import formulas_of
 from matgl_fill.training.build import SUPPLIED, Alignment, ObjectiveSet, usable_answers
 from matgl_fill.training.judgement import Judgement
@@ -21,7 +21,7 @@ from matgl_fill.training.labels import LabelledSet, Labels, elemental_shifts
 from matgl_fill.training.module import fit
 from matgl_fill.training.objectives import Objective
 from matgl_fill.training.potential.crystals import crystals_at_rest, general_crystals, own_labels
-from matgl_fill.training.potential.objective import EVEN, PotentialObjective, Shares
+from matgl_fill.training.potential.objective import PotentialObjective, Shares
 from matgl_fill.training.potential.plausible import check_labels
 from matgl_fill.training.request import FillRequest
 from matgl_fill.training.run_state import TRAINING, RunState
@@ -40,8 +40,9 @@ class PotentialOutcome:
     """Outcome of training a potential on labels, before the guard judges it.
 
     Attributes:
-        tuned: Adapter of the trained copy.
-        history: Losses of the training, by term.
+        copies: Adapters of the trained copies, each of which lacks one fold of the labels; one alone where there are
+            too few labels for folds. Their mean is what is handed over.
+        history: Losses of the training, by term, mean over the copies.
         objectives: Terms of the loss, alignment, and the labels that were learnt from.
         guard: Guard that is to judge the outcome.
         gate: Elements among whose atoms alone the trained weights act; None if they replace the original's.
@@ -49,7 +50,7 @@ class PotentialOutcome:
         notes: None.
     """
 
-    tuned: Adapter
+    copies: tuple[Adapter, ...]
     history: dict[str, list[float]]
     objectives: ObjectiveSet
     guard: LabelGuard
@@ -68,7 +69,7 @@ class PotentialOutcome:
             original: Adapter of the original potential.
             pool: Pool of the run.
         """
-        accepted, found = self.guard.judge(original, self.tuned, partial(self.placed, original))
+        accepted, found = self.guard.judge(original, self.copies, partial(self.placed, original))
         kept = self.gate is not None or not found.verdict.accepted
         Z = pool.Z if kept else accepted.embed_graphs(pool.graphs)[0]
         return Judgement(accepted, found.verdict, Z, found.comparison, found.unjudged)
@@ -77,11 +78,13 @@ class PotentialOutcome:
 def tune_potential(
     request: FillRequest, pool: Pool, proposals: list[Proposal], labels: Labels | None, state: RunState
 ) -> PotentialOutcome:
-    """Train a copy of a potential on labelled crystals, and hold it to itself where it should stay as it was.
+    """Train copies of a potential on labelled crystals, and hold them to it where it should stay as it was.
 
-    Energies are moved to the potential's own elemental references first (ridge regression). The original's own
-    energies, forces and stresses are replayed on crystals of the class at rest and on crystals outside of the class:
-    those made of its elements, and of all elements where the trained weights replace the original's.
+    Each of :data:`~matgl_fill.guard.labels.FOLDS` copies learns from all labels but those of one fold, which judges it,
+    and the mean of their weights is handed over (bagging): it has learnt from all labels, and varies less than one
+    training. Energies are moved to the potential's own elemental references first (ridge regression). The original's
+    own energies, forces and stresses are replayed on crystals of the class at rest and on crystals outside of the
+    class: those made of its elements, and of all elements where the trained weights replace the original's.
 
     Args:
         request: Checked request of the run.
@@ -94,36 +97,58 @@ def tune_potential(
         InputError: The labels are in other units, have another sign, or are one crystal's results on all.
         OracleError: The oracle fails on too many crystals.
     """
-    adapter, settings, rng = request.adapter, request.settings.training, np.random.default_rng(request.seed)
+    adapter, settings = request.adapter, request.settings.training
     name, labelled = _labelled(request, [p.structure for p in proposals], labels, state)
     if labels is not None:
         check_labels(adapter, labelled, name)
-    held, rest = held_out_by_formula(labelled.structures, rng)
-    alignment, aligned = _aligned(adapter, labelled, rest)
-    taught, kept = aligned.subset(rest), aligned.subset(held)
-    kind = CrystalClass(adapter, taught.structures)
+    folds = folds_by_formula(labelled.structures, request.seed)
+    alignment, aligned = _aligned(adapter, labelled)
+    kind = CrystalClass(adapter, aligned.structures)
     gate = kind.elements if settings.form == "add" else None
-    general = general_crystals(gate or adapter.element_types, GENERAL, request.seed)
-    general = _outside(adapter, kind, general)
+    general = _outside(adapter, kind, general_crystals(gate or adapter.element_types, GENERAL, request.seed))
     judged = _outside(adapter, kind, general_crystals(adapter.element_types, ELSEWHERE, request.seed + 1))
     known = set(formulas_of(judged))
     replayed = [s for s, formula in zip(general, formulas_of(general), strict=True) if formula not in known]
-    at_rest = crystals_at_rest(adapter, pool, taught, request.seed)
+    at_rest = crystals_at_rest(adapter, pool, aligned, request.seed)
     weight, size = settings.force_replay_weight, settings.replay_batch
-    atoms = float(np.mean([len(s) for s in taught.structures]))
-    batch = max(1, min(settings.batch_size, round(BATCH_ATOMS / atoms)))
-    terms = [
-        ("labels", taught, 1.0, batch, EVEN),
-        ("class at rest", own_labels(adapter, at_rest), weight, size, AT_REST),
-        ("outside of the class", own_labels(adapter, replayed), weight, size, EVEN),
+    held = [
+        PotentialObjective("class at rest", own_labels(adapter, at_rest), weight, size, AT_REST),
+        PotentialObjective("outside of the class", own_labels(adapter, replayed), weight, size),
     ]
-    objectives: list[Objective] = [PotentialObjective(*term) for term in terms if len(term[1])]
-    guard = LabelGuard(adapter, kept.structures, kept.labels, judged, request.settings.guard)
-    tuned = adapter.clone()
-    seconds = _seconds(pool, objectives, settings.steps)
-    console.print(f"training for {settings.steps} steps, about {seconds:.0f} s", highlight=False)
-    history = fit(tuned, objectives, None, settings, request.seed, state.file(TRAINING))
-    return PotentialOutcome(tuned, history, ObjectiveSet(objectives, name, alignment, taught), guard, gate)
+    held = [term for term in held if len(term.structures)]
+    parts = [aligned.subset(fold.judged) for fold in folds]
+    guard = LabelGuard(adapter, parts, judged, request.settings.guard)
+    batch = _batch(aligned, settings.batch_size)
+    taught = [aligned.subset(fold.taught) for fold in folds] or [aligned]
+    lessons: list[list[Objective]] = [[PotentialObjective("labels", x, 1.0, batch), *held] for x in taught]
+    copies, history = _trained(request, pool, lessons, state)
+    whole = ObjectiveSet([PotentialObjective("labels", aligned, 1.0, batch), *held], name, alignment, aligned)
+    return PotentialOutcome(copies, history, whole, guard, gate)
+
+
+def _trained(
+    request: FillRequest, pool: Pool, lessons: Sequence[list[Objective]], state: RunState
+) -> tuple[tuple[Adapter, ...], dict[str, list[float]]]:
+    """One trained copy for each lesson, and the mean of their losses."""
+    settings = request.settings.training
+    seconds = len(lessons) * _seconds(pool, lessons[0], settings.steps)
+    what = (
+        f"{len(lessons)} copies for {settings.steps} steps each" if len(lessons) > 1 else f"for {settings.steps} steps"
+    )
+    console.print(f"training {what}, about {seconds:.0f} s", highlight=False)
+    copies, histories = [], []
+    for k, lesson in enumerate(lessons):
+        copy = request.adapter.clone()
+        histories.append(fit(copy, lesson, None, settings, request.seed + k, state.file(f"{k}-{TRAINING}")))
+        copies.append(copy)
+    means = {name: np.mean([history[name] for history in histories], axis=0).tolist() for name in histories[0]}
+    return tuple(copies), means
+
+
+def _batch(labelled: LabelledSet, largest: int) -> int:
+    """Number of labelled crystals in a step."""
+    atoms = float(np.mean([len(s) for s in labelled.structures]))
+    return max(1, min(largest, round(BATCH_ATOMS / atoms)))
 
 
 def _labelled(
@@ -139,9 +164,9 @@ def _labelled(
     return oracle.name, LabelledSet([crystals[i] for i in rows], answers.labels)
 
 
-def _aligned(adapter: Adapter, labelled: LabelledSet, rows: np.ndarray) -> tuple[Alignment, LabelledSet]:
-    """Elemental shifts fitted to the crystals of some rows, and all crystals with energies that lack them."""
-    fitted = [i for i in rows if np.isfinite(labelled.labels.energy[i])]
+def _aligned(adapter: Adapter, labelled: LabelledSet) -> tuple[Alignment, LabelledSet]:
+    """Elemental shifts fitted to the crystals that have energies, and all crystals with energies that lack them."""
+    fitted = np.flatnonzero(np.isfinite(labelled.labels.energy))
     known = labelled.subset(fitted)
     own = adapter.embed_graphs(adapter.graphs(known.structures))[1]
     shifts, rest = elemental_shifts(known.structures, known.labels.energy - own, adapter.element_types)

@@ -89,9 +89,9 @@ def test_energies_alone_are_enough(quick):
         atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy())
     result = mf.fill_tune(quick.model, labelled=frames, config={"steps": 2})
     report = result.report
-    assert report.guard[0].measure.startswith("energy of held-out labels")
+    assert report.guard[0].measure.startswith("energy of labels unseen")
     assert [e.measure for e in report.label_errors.errors] == ["energy"]
-    assert "held-out labelled crystals" in str(result)
+    assert "each by weights that had not seen it" in str(result)
 
 
 def test_few_labels_are_learnt_and_what_was_not_judged_is_told(quick):
