@@ -21,6 +21,7 @@ from matgl_fill.roughness.plots import house_style
 
 ORDER = (
     "drop_in",
+    "features_for_random_forest",
     "roughness_of_your_model",
     "propose_for_dft",
     "tune_on_real_dft",

@@ -47,6 +47,17 @@ class TestExamples:
         assert "gives the caller's own model back: True" in text
         assert "read by plain MatGL, same embedding: True" in text
 
+    def test_features_for_random_forest(self, tmp_path):
+        text = run("features_for_random_forest", tmp_path)
+        deviation = values(rf"mean deviation {NUMBER}", text)[0]
+        ways = ("descriptors", "original", "tuned", r"tuned \+ descriptors", "joined with a potential")
+        curves = np.array([[values(rf"^{way} +.*\b{n}: {NUMBER}", text)[0] for n in (50, 100, 200)] for way in ways])
+        assert (curves[:, 0] < deviation).all()
+        assert (np.diff(curves) < 0).all()
+        assert curves[:, -1].argmin() == 0, "its text says that descriptors are best"
+        assert values(rf"^best of 8: .* error {NUMBER}$", text)[0] < curves[:, 1].max()
+        assert list(tmp_path.rglob("curves.png"))
+
     def test_roughness_of_your_model(self, tmp_path):
         text = run("roughness_of_your_model", tmp_path)
         assert len(values(rf"frustration {NUMBER}", text)) == 3

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from examples.benchmarks.embedding import checkpoints, throughput
+from examples.benchmarks.embedding import checkpoints, features, throughput
 from examples.benchmarks.evidence import commands as evidence
 from examples.benchmarks.evidence import finetuning, guarding
 from examples.benchmarks.generation import decoding, moves, relaxation
@@ -27,6 +27,7 @@ from examples.benchmarks.roughness import measures
 app = typer.Typer(no_args_is_help=True, help="Measurements that the documentation quotes.")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(measures.app, name="measures")
+app.add_typer(features.app, name="features")
 COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": finetuning.finetune,
     "guard": guarding.guard_command,
