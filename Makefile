@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 VENV_DGL ?= .venv-dgl
 TORCH ?= torch==2.13.0
-EXTRAS ?= dev,docs,physics,workflows
+EXTRAS ?= dev,docs,physics,workflows,scale
 # A file's tests in one process: its fixtures are made once. (loadgroup does nothing with pytest 9.2 and xdist 3.8.)
 PYTEST := -n 2 --dist loadfile --no-loadscope-reorder --durations=40
 

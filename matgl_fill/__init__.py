@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matgl_fill.config import FillConfig
     from matgl_fill.embedding.embed import embed
     from matgl_fill.embedding.featurizer import FillFeaturizer
+    from matgl_fill.embedding.shards import embed_shards
     from matgl_fill.evaluation import compare, evaluate
     from matgl_fill.generation.propose import propose
     from matgl_fill.pipeline import fill_tune
@@ -38,6 +39,7 @@ __all__ = [
     "compare",
     "describe",
     "embed",
+    "embed_shards",
     "evaluate",
     "fill_tune",
     "get_adapter",
@@ -52,6 +54,7 @@ _PLACES = {
     "config": ("FillConfig",),
     "embedding.embed": ("embed",),
     "embedding.featurizer": ("FillFeaturizer",),
+    "embedding.shards": ("embed_shards",),
     "evaluation": ("compare", "evaluate"),
     "generation.propose": ("propose",),
     "pipeline": ("fill_tune",),

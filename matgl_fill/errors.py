@@ -42,5 +42,11 @@ class OracleError(MatglFillError, RuntimeError):
     exit_code = 5
 
 
+class ExecutorError(MatglFillError, RuntimeError):
+    """Error about an executor that is not there, or whose workers or scheduler were lost."""
+
+    exit_code = 6
+
+
 class MatglFillWarning(UserWarning):
     """Warning that something was skipped or adjusted; the message says what and why."""

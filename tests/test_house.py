@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "matgl_fill"
 MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 CONTRIBUTING = (ROOT / "docs" / "CONTRIBUTING.md").read_text()
-PUBLIC = {"fill_tune", "propose", "embed", "analyze_roughness", "Watcher.__init__"}
+PUBLIC = {"fill_tune", "propose", "embed", "embed_shards", "analyze_roughness", "Watcher.__init__"}
 """Functions with more arguments, which users call by name; commands of the command line are others."""
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from matgl_fill.cli.common import (
+    POOL,
     Config,
     Model,
     Out,
@@ -30,11 +31,15 @@ PANEL = "Latent space"
     PANEL,
     "matgl-fill embed default crystals/ -o Z.parquet  # one row a crystal",
     "matgl-fill embed my_model/ md.extxyz --level atom -o Z.parquet  # one row an atom",
+    "matgl-fill embed my_model/ big.jsonl.gz -o Z --executor processes  # any size, on all cores, into a folder",
+    "matgl-fill embed my_model/ big.parquet -o Z --executor dask://10.0.0.1:8786  # on a cluster",
 )
 def embed(
     model: Model,
     structures: Structures,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file: id, (atom,) z0, z1, ...")] = Path("Z.parquet"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Parquet file: id, (atom,) z0, z1, ...; with --executor a folder.")
+    ] = Path("Z.parquet"),
     level: Annotated[Literal["structure", "atom"], typer.Option(help="One row a crystal, or an atom.")] = "structure",
     pooling: Annotated[
         Literal["model", "mean", "sum", "max"], typer.Option(help="The model's own embedding, or atoms pooled.")
@@ -44,11 +49,29 @@ def embed(
         Path | None,
         typer.Option(help="Keep embeddings here for later calls; default OUT.partial, until OUT is there."),
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="For JSONL(.gz) and Parquet of any size: read while it is embedded, into a folder. 'here': this "
+            "process; 'processes' or 'processes:N': of this machine; 'dask://HOST:PORT': a cluster (extra scale).",
+        ),
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=256, help="Rows of a shard, a multiple of 256.")] = 4096,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="cpu")] = None,
 ) -> None:
     """Embed STRUCTURES by MODEL.
 
-    An interrupted call goes on where it stopped when it is given again.
+    An interrupted call goes on where it stopped when it is given again. With --executor OUT is a folder of shards
+    (shard-000000.parquet, ...), which `roughness` and `propose` take as STRUCTURES. Their rows have the same bits
+    whatever the workers, and one that dies loses nothing. A row that cannot be used has the reason in its column
+    `skipped`.
     """
+    if executor is not None:
+        if level != "structure" or cache is not None:
+            raise typer.BadParameter("--executor goes with rows of crystals, and keeps its own state.")
+        _embed_shards(model, structures, out, executor, shard_size, pooling, state, device)
+        return
     from matgl_fill.adapters import get_adapter, load_model
     from matgl_fill.embedding import embedding_seconds
     from matgl_fill.embedding.embed import embed as embed_crystals
@@ -68,6 +91,31 @@ def embed(
         store.unlink(missing_ok=True)  # another call with the same OUT may have removed it
     print_skipped(skipped)
     say(f"{Z.shape[0]} rows of {Z.shape[1]} written to {out}")
+
+
+def _embed_shards(
+    model: str,
+    structures: str,
+    out: Path,
+    executor: str,
+    shard_size: int,
+    pooling: Literal["model", "mean", "sum", "max"],
+    state: int | None,
+    device: str | None,
+) -> None:
+    """Embed a file of any size into a folder, after saying what it will cost."""
+    from matgl_fill.adapters import get_adapter, load_model
+    from matgl_fill.embedding.cost import shards_cost
+    from matgl_fill.embedding.shards import embed_shards
+    from matgl_fill.structures import bundled
+
+    source = bundled.POOL if structures == POOL else Path(structures)
+    loaded = load_model(model)
+    adapter = get_adapter(loaded, state)
+    say(f"{adapter.name}: {shards_cost(adapter, source)}; by {executor}")
+    made = embed_shards(loaded, source, out, executor, shard_size, pooling, "last", state, device, progress=True)
+    print_skipped(made.skipped, f", all in the column 'skipped' of {out}")
+    say(f"{len(made)} rows of {made.width} in {made.shards} shards in {out}")
 
 
 @command(

@@ -30,6 +30,7 @@ CODES = """**Exit codes**
 - 3: a model that cannot be used
 - 4: no crystal could be generated
 - 5: an oracle that is missing or fails
+- 6: workers or a scheduler that are not there or were lost; the same call goes on
 - 130: interrupted; the same call goes on, `run` and `tune` with `--resume`
 """
 app = typer.Typer(
@@ -55,7 +56,7 @@ Structures = Annotated[
     str,
     typer.Argument(
         metavar="STRUCTURES",
-        help="CIF, POSCAR, extxyz, JSON(L)(.gz), ase.db or folder; 'default': the bundled crystals.",
+        help="CIF, POSCAR, extxyz, JSON(L)(.gz), Parquet, ase.db or folder; 'default': the bundled crystals.",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")]

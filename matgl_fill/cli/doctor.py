@@ -40,6 +40,7 @@ ORACLES = {"sevennet": "sevenn", "chgnet": "chgnet"}
 EXTRAS = {
     "umap-learn": ("umap", "plots", "maps by UMAP: roughness --projection umap"),
     "jobflow": ("jobflow", "workflows", "labelling by jobs that resume: label"),
+    "distributed": ("distributed", "scale", "embedding on a dask cluster: embed --executor dask://HOST:PORT"),
     "matcalc": ("matcalc", "physics", "potentials against DFT: evaluate --physics"),
 }
 AGREE = 1e-3

@@ -76,15 +76,15 @@ def embed(
         InputError: A structure could not be read or holds an element that the model does not support, an option is
             none of its choices, or ``cache`` is a file of another kind.
     """
-    _check_words(level=level, pooling=pooling, layers=layers)
+    check_words(level=level, pooling=pooling, layers=layers)
     adapter = get_adapter(model, state)
     pool = read_aligned(structures)
     check_usable(adapter, pool.ids, pool.structures, "remove it or use a model that covers it")
     if batch_size != "auto" and as_int("batch_size", batch_size) < 1:
         raise InputError(f"batch_size is {batch_size}; give at least 1, or 'auto'.")
-    reading = _Reading(level, pooling, layers, None if batch_size == "auto" else batch_size)
+    reading = Reading(level, pooling, layers, None if batch_size == "auto" else batch_size)
     with opened(cache) as store:
-        rows = _rows(adapter, pool.structures, reading, store, progress)
+        rows = rows_of(adapter, pool.structures, reading, store, progress)
         Z = np.concatenate(rows) if level == "atom" else np.stack(rows)
         return np.hstack([Z, described(pool.structures, store)]) if descriptors else Z
 
@@ -107,21 +107,22 @@ def described(structures: Sequence[Structure], store: EmbeddingCache | None) -> 
     return np.stack([rows[k] for k in keys])
 
 
-def _check_words(**given: str) -> None:
+def check_words(**given: str) -> None:
     """Refuse a word that none of the choices is."""
-    for name, kind in (("level", Level), ("pooling", Pooling), ("layers", Layers)):
-        if given[name] not in get_args(kind):
-            raise InputError(f"{name} is '{given[name]}'; there are {', '.join(map(repr, get_args(kind)))}.")
+    kinds = {"level": Level, "pooling": Pooling, "layers": Layers}
+    for name, word in given.items():
+        if word not in get_args(kinds[name]):
+            raise InputError(f"{name} is '{word}'; there are {', '.join(map(repr, get_args(kinds[name])))}.")
 
 
 @dataclass(frozen=True)
-class _Reading:
+class Reading:
     """What is read from a model, see :func:`embed`."""
 
     level: Level
     pooling: Pooling
     layers: Layers
-    batch_size: int | None
+    batch_size: int | None = None
 
     def __call__(self, adapter: Adapter, structures: Sequence[Structure]) -> list[np.ndarray]:
         """One array for each crystal: (k,), or (atoms, k) at atom level."""
@@ -148,8 +149,12 @@ class _Reading:
         return atoms.sum(dim=0) if self.pooling == "sum" else atoms.mean(dim=0)
 
 
-def _rows(
-    adapter: Adapter, structures: Sequence[Structure], reading: _Reading, store: EmbeddingCache | None, progress: bool
+def rows_of(
+    adapter: Adapter,
+    structures: Sequence[Structure],
+    reading: Reading,
+    store: EmbeddingCache | None = None,
+    progress: bool = False,
 ) -> list[np.ndarray]:
     """Arrays of all crystals in order: what the cache holds from there, the rest computed and put there."""
     rows: dict[int, np.ndarray] = {}

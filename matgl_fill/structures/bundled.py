@@ -17,6 +17,8 @@ POTENTIAL = ASSETS / "potential"
 """Small TensorNet potential trained on SevenNet labels of altered pool crystals, made by examples/make_assets."""
 MODELS = {"default": MODEL, "potential": POTENTIAL}
 """Names of the bundled models for :func:`matgl_fill.load_model` and the command line."""
+POOL = ASSETS / "crystals_pool.jsonl.gz"
+"""Unlabelled crystals."""
 EVALUATION = ASSETS / "crystals_eval.jsonl.gz"
 """Crystals with three downstream labels, formula-disjoint from the pool."""
 TASKS = ("volume_per_atom_A3", "bulk_modulus_GPa", "max_phonon_frequency_THz")
@@ -29,7 +31,7 @@ def bundled_pool(element_types: Sequence[str]) -> StructureSet:
     Raises:
         InputError: No crystal is left.
     """
-    pool = read_structures(ASSETS / "crystals_pool.jsonl.gz")
+    pool = read_structures(POOL)
     covered = set(element_types)
     keep = [i for i, s in enumerate(pool.structures) if {e.symbol for e in s.elements} <= covered]
     if not keep:

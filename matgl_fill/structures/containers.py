@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,10 @@ from pymatgen.core import IMolecule, IStructure
 
 ID_KEYS = ("id", "material_id", "entry_id", "mp_id", "mpid")
 """Names under which rows have their id, the first that is there."""
+CRYSTAL_KEYS = ("structure", "cif", "poscar")
+"""Names under which rows have their crystal, the first that is there."""
+FLAT_KEYS = ("lattice", "species", "frac_coords")
+"""Names of the parts of a crystal in a row that has it under no other."""
 LISTS = ("data", "response", "entries")
 """Names under which an answer of a database has its rows: the Materials Project's REST interfaces, new and old."""
 
@@ -49,6 +54,14 @@ def _rows_of_table(table: Mapping[str, Any], rows: list[Any]) -> list[Any]:
     if isinstance(schema, Mapping) and schema.get("primaryKey") and all(isinstance(row, Mapping) for row in rows):
         return _named([row.get(schema["primaryKey"][0]) for row in rows], rows)  # orient="table"
     return rows
+
+
+def read_line(text: str) -> Any:
+    """The object of one line of JSON, or the exception that stands for it."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return ValueError(f"unreadable JSON: {error}")
 
 
 def is_crystal(item: Any) -> bool:

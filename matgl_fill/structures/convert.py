@@ -14,10 +14,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from pymatgen.core import Composition, DummySpecies, Element, IMolecule, IStructure, Lattice, Molecule, Structure
 from pymatgen.core.periodic_table import get_el_sp
 
-from matgl_fill.structures.containers import ID_KEYS
+from matgl_fill.structures.cif import parse_cif
+from matgl_fill.structures.containers import CRYSTAL_KEYS, ID_KEYS
 from matgl_fill.structures.placement import MIN_VOLUME, SAME_PLACE, Placement, cell_volume, with_vacuum
+from matgl_fill.structures.poscar import parse_poscar
+from matgl_fill.structures.sets import Remark
 
-_NOT_LABELS = {*ID_KEYS, "structure"}
+_NOT_LABELS = {*ID_KEYS, *CRYSTAL_KEYS}
 
 
 def convert(item: Any) -> tuple[Structure, str | None, dict[str, float]]:
@@ -38,9 +41,8 @@ def convert(item: Any) -> tuple[Structure, str | None, dict[str, float]]:
         facts = item.info | (item.calc.results if fresh else {})
     elif isinstance(item, Mapping):
         facts = {} if "sites" in item else dict(item)
-        item = item.get("structure", item)
-        if isinstance(item, str) and item.startswith("{"):  # made by a crystal's to_json
-            item = json.loads(item)
+        item = next((item[key] for key in CRYSTAL_KEYS if key in item), item)
+        item = _of_text(item) if isinstance(item, str) else item
     if hasattr(item, "structure"):  # an entry of pymatgen, a document of the Materials Project's client
         facts = (item.as_dict() if hasattr(item, "as_dict") else vars(item)) | facts
         item = item.structure
@@ -80,6 +82,20 @@ def volume_ratio(atoms: Atoms, cell: Any) -> float:
     """
     own = cell_volume(atoms.cell)
     return cell_volume(cell) / own if own >= MIN_VOLUME else float("nan")
+
+
+def _of_text(text: str) -> Any:
+    """What a text in a row stands for: JSON that a crystal's ``to_json`` made, a CIF, or a POSCAR; else the text."""
+    if text.lstrip().startswith("{"):
+        return json.loads(text)
+    if "\n" not in text.strip():
+        return text
+    crystals = [
+        one for one in (parse_cif if "_atom_site_" in text else parse_poscar)(text) if not isinstance(one, Remark)
+    ]
+    if len(crystals) > 1:
+        raise ValueError(f"a CIF of {len(crystals)} crystals; give each a row of its own")
+    return crystals[0]
 
 
 def _to_structure(item: Any) -> Structure:

@@ -14,12 +14,15 @@ from ase import Atoms
 
 from matgl_fill.errors import InputError
 from matgl_fill.structures.cif import parse_cif
-from matgl_fill.structures.containers import rows_in
+from matgl_fill.structures.containers import read_line, rows_in
 from matgl_fill.structures.poscar import parse_poscar
 from matgl_fill.structures.sets import Remark
+from matgl_fill.structures.streams import sections
 from matgl_fill.structures.xyz import parse_xyz
 
-READABLE = ".cif, POSCAR*/CONTCAR*/.vasp/.poscar, .xyz/.extxyz, .json, .jsonl (each also .gz) or ase .db"
+READABLE = ".cif, POSCAR*/CONTCAR*/.vasp/.poscar, .xyz/.extxyz, .json, .jsonl (each also .gz), .parquet or ase .db"
+SECTION = 1024
+"""Number of rows of a Parquet file that are read at a time."""
 
 
 def items_in(path: Path, name: str) -> Iterator[tuple[str, Any]]:
@@ -95,10 +98,13 @@ def _parse_json(path: Path) -> Iterator[Any]:
 def _parse_jsonl(path: Path) -> Iterator[Any]:
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                yield ValueError(f"line {number}: unreadable JSON: {error}")
+            item = read_line(line)
+            yield ValueError(f"line {number}: {item}") if isinstance(item, ValueError) else item
+
+
+def _parse_parquet(path: Path) -> Iterator[Any]:
+    for section in sections(path, SECTION):
+        yield from (item for _, item in section.items())
 
 
 def frames_of_xyz(path: Path) -> Iterator[Atoms]:
@@ -128,7 +134,8 @@ def _parser(path: Path) -> Callable[[Path], Iterator[Any]] | None:
     name = re.sub(r"\.gz$", "", path.name.lower())
     by_suffix = {".cif": _parse_cif, ".vasp": _parse_poscar, ".xyz": _parse_xyz, ".extxyz": _parse_xyz}
     by_suffix |= {".json": _parse_json, ".jsonl": _parse_jsonl}
-    if path.suffix.lower() == ".db":
-        return frames_of_db
+    whole = {".db": frames_of_db, ".parquet": _parse_parquet}
+    if path.suffix.lower() in whole:
+        return whole[path.suffix.lower()]
     is_poscar = re.match("poscar|contcar", name) or re.search("[._-](poscar|contcar)$", name)
     return by_suffix.get(Path(name).suffix, _parse_poscar if is_poscar else None)

@@ -33,9 +33,11 @@ def read_structures(source: Any) -> StructureSet:
         source: A pymatgen ``Structure``, ``Molecule`` or ``ComputedStructureEntry``, ``ase.Atoms``, ``StructureSet``
             (returned as is), a dict row, an iterable of any of these or of paths; a table or dictionary of many; or
             the path of a CIF, POSCAR/CONTCAR/``.vasp``, ``.xyz``/``.extxyz`` (all frames), ``.json``, ``.jsonl``
-            (each also ``.gz``), ase ``.db``, or a folder of such files (recursive, sorted; a warning names other
-            files). A row is a ``Structure.as_dict()``, or ``{"id": ..., "structure": <as_dict, or {"lattice": 3x3
-            Angstrom, "species": [...], "frac_coords": (atoms, 3)}>, ...}`` whose other scalar numbers are labels.
+            (each also ``.gz``), ``.parquet``, ase ``.db``, or a folder of such files (recursive, sorted; a warning
+            names other files). A row is a ``Structure.as_dict()``, or ``{"id": ..., "structure": <as_dict, or
+            {"lattice": 3x3 Angstrom, "species": [...], "frac_coords": (atoms, 3)}, or the text of its JSON, of a CIF or
+            of a POSCAR>, ...}`` whose other scalar numbers are labels; the crystal may be under ``"cif"`` or
+            ``"poscar"`` as well.
             Tables are pandas' ``DataFrame`` and what its ``to_json`` writes (matbench, matminer); dictionaries are
             ``{id: row}``, and ``{"data": [rows]}`` of the Materials Project's REST interface. For ``ase.Atoms`` the
             labels are the scalars of ``info`` and of the results stored with the frame (extended XYZ ``energy``, in
