@@ -10,9 +10,10 @@ import numpy as np
 from torch import nn
 
 from matgl_fill.errors import InputError
-from matgl_fill.roughness.graph import NEIGHBOURS, graph_network, nearest_neighbours, refined_network
+from matgl_fill.roughness.graph import graph_network, refined_network
 from matgl_fill.roughness.landscape.explore import landscape_network
 from matgl_fill.roughness.local import LocalRoughness
+from matgl_fill.roughness.neighbours import NEIGHBOURS, nearest_neighbours
 from matgl_fill.roughness.network import LENGTHSCALE, StationaryNetwork
 from matgl_fill.roughness.responses import ResponseFunction, make_response
 from matgl_fill.roughness.result import RoughnessResult
@@ -81,9 +82,10 @@ def graph_roughness(
 ) -> RoughnessResult:
     """Roughness of a response over latent points, in graph mode.
 
-    Neighbours are exact at any size (:func:`~matgl_fill.roughness.graph.nearest_neighbours`); 100,000 points of 128
-    dimensions take one to two minutes on two cores and under 2 GB, with ``local`` at all of them and 100 maxima
-    (``python -m examples.benchmarks roughness``). Nothing is drawn at random unless the network is refined.
+    Neighbours are exact at any size (:func:`~matgl_fill.roughness.neighbours.nearest_neighbours`), as are the network
+    and the frustration. Where points times vectors exceed some hundred millions, ``local`` runs in single precision, as
+    does the first part of the climb to the maxima (:class:`~matgl_fill.roughness.LocalRoughness`). Nothing is drawn at
+    random unless the network is refined.
 
     Args:
         Z: Latent points (n, d), finite.

@@ -16,7 +16,7 @@ from scipy.spatial.distance import pdist
 
 from matgl_fill.errors import InputError
 from matgl_fill.roughness.analysis import graph_roughness
-from matgl_fill.roughness.graph import NEIGHBOURS, nearest_neighbours
+from matgl_fill.roughness.neighbours import NEIGHBOURS, nearest_neighbours
 from matgl_fill.roughness.similarity import standardise
 from matgl_fill.utils.console import track
 from matgl_fill.utils.scaling import Scaling

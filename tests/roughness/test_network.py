@@ -13,7 +13,8 @@ from scipy.sparse.csgraph import connected_components
 
 from matgl_fill.errors import InputError
 from matgl_fill.roughness import StationaryNetwork, persistence
-from matgl_fill.roughness.graph import graph_network, nearest_neighbours
+from matgl_fill.roughness.graph import graph_network
+from matgl_fill.roughness.neighbours import nearest_neighbours
 
 PUBLISHED = 1e-5
 """Relative: frustration of the published networks."""

@@ -23,8 +23,8 @@ from matgl_fill.evaluation import Task
 from matgl_fill.evaluation.probes import folds, kernel_ridge, ridge
 from matgl_fill.evaluation.tasks import read_tasks
 from matgl_fill.roughness import RoughnessResult, graph_roughness
-from matgl_fill.roughness.graph import NEIGHBOURS
 from matgl_fill.roughness.measures import OF_RESPONSE, Measure, measure
+from matgl_fill.roughness.neighbours import NEIGHBOURS
 from matgl_fill.roughness.responses import NAMES, sensitivity
 from matgl_fill.roughness.similarity import standardise
 from matgl_fill.structures import describe_structures

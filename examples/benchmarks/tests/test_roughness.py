@@ -18,7 +18,7 @@ from examples.benchmarks.roughness.analysis import (
     synthetic_embedding,
 )
 from matgl_fill.errors import InputError
-from matgl_fill.roughness.graph import nearest_neighbours
+from matgl_fill.roughness.neighbours import nearest_neighbours
 
 
 def test_random_field_has_unit_variance_and_the_stated_length():
