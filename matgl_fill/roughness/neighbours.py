@@ -118,8 +118,8 @@ class Cells:
         used, cell = np.unique(nearest, return_inverse=True)
         centre, order = means[used], np.argsort(cell, kind="stable")
         start = np.searchsorted(cell[order], np.arange(len(used) + 1))
-        square = ((X - centre[cell]) ** 2).sum(axis=1)
-        radius = np.sqrt(np.maximum.reduceat(square[order], start[:-1]))
+        ends = zip(start[:-1].tolist(), start[1:].tolist(), centre, strict=True)
+        radius = np.sqrt([((X[order[a:b]] - c) ** 2).sum(axis=1).max() for a, b, c in ends])
         norm = (centre**2).sum(axis=1)
         between = norm[:, None] + norm - 2 * centre @ centre.T
         between += rounding(np.float64, X.shape[1]) * 4 * norm.max()
@@ -133,17 +133,17 @@ def rounding(dtype: DTypeLike, d: int) -> float:
 
 def _columns(X: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     """The right side (y, 1, |y|²) of the products that are squared distances to points y (n, d)."""
-    return np.column_stack([X, np.ones(len(X)), (X**2).sum(axis=1)]).astype(dtype)
+    columns = np.ones((len(X), X.shape[1] + 2), dtype)
+    columns[:, :-2], columns[:, -1] = X, np.einsum("nd,nd->n", X, X)
+    return columns
 
 
 def _nearest_centre(X: np.ndarray, centre: np.ndarray, part: slice) -> tuple[np.ndarray]:
-    """Nearest of the centres (c, d) for some of the points (n, d), by single precision."""
-    return (
-        (
-            _columns(X[part], np.float32)[:, :-1]
-            @ np.column_stack([-2 * centre, (centre**2).sum(axis=1)]).astype(np.float32).T
-        ).argmin(axis=1),
-    )
+    """Nearest of the centres (c, d) for some of the points (n, d), in single precision."""
+    x, c = X[part].astype(np.float32), centre.astype(np.float32)
+    square = -2 * x @ c.T
+    square += (c**2).sum(axis=1)
+    return (square.argmin(axis=1),)
 
 
 class _Search:
@@ -162,8 +162,9 @@ class _Search:
     def __init__(self, cells: Cells, X: np.ndarray, dtype: type[np.floating[Any]], rows: np.ndarray, k: int) -> None:
         self.cells, self.X, self.rows, self.k = cells, X, rows, k
         self.double = dtype is np.float64
-        self.norm = (X**2).sum(axis=1)
-        self.left = np.column_stack([-2 * X, self.norm, np.ones(len(X))]).astype(dtype)
+        self.norm = np.einsum("nd,nd->n", X, X)
+        self.left = _columns(X, dtype)[:, [*range(X.shape[1]), -1, -2]]
+        self.left[:, :-2] *= -2
         self.right = _columns(X[cells.order], dtype)
         self.centres = _columns(cells.centre, dtype)
         self.unit = rounding(dtype, X.shape[1])
