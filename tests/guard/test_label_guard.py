@@ -118,6 +118,18 @@ def test_the_truth_is_accepted_and_what_is_worse_is_not(potential):
     assert refused.verdict.tried[1.0]
 
 
+def test_a_handful_of_crystals_at_rest_refuses_nothing_and_is_told(potential):
+    crystals, rest = moved(32), [salt(5.7, ("Na", "Cl")), salt(6.3, ("K", "Cl")), salt(5.2, ("Li", "Cl"))]
+    teacher = with_noise(potential.clone(), 0.1)
+    known = [LabelledSet(crystals, labels_by(teacher, crystals)), LabelledSet(rest, labels_by(potential, rest))]
+    assert all(np.abs(f).max() < 0.05 for f in known[1].labels.forces)
+    guard = LabelGuard(potential, known, [], GuardConfig())
+    _, found = guard.judge(potential, [teacher, teacher], lambda weights: weights)
+    assert found.verdict.accepted
+    assert found.comparison.change("forces at rest").n == 3
+    assert "fewer than 8 crystals for forces at rest" in found.unjudged[0]
+
+
 def test_each_copy_is_judged_on_its_own_part_and_their_mean_is_handed_over(potential):
     crystals = moved(32)
     teacher = with_noise(potential.clone(), 0.1)

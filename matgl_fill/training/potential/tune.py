@@ -102,7 +102,7 @@ def tune_potential(
     if labels is not None:
         check_labels(adapter, labelled, name)
     folds = folds_by_formula(labelled.structures, request.seed)
-    alignment, aligned = _aligned(adapter, labelled)
+    alignment, aligned = _aligned(adapter, labelled, np.arange(len(labelled)))
     kind = CrystalClass(adapter, aligned.structures)
     gate = kind.elements if settings.form == "add" else None
     general = _outside(adapter, kind, general_crystals(gate or adapter.element_types, GENERAL, request.seed))
@@ -116,10 +116,11 @@ def tune_potential(
         PotentialObjective("outside of the class", own_labels(adapter, replayed), weight, size),
     ]
     held = [term for term in held if len(term.structures)]
-    parts = [aligned.subset(fold.judged) for fold in folds]
-    guard = LabelGuard(adapter, parts, judged, request.settings.guard)
+    # what judges must not have fitted the elemental shifts by which it is judged
+    apart = [(fold, _aligned(adapter, labelled, fold.taught)[1]) for fold in folds]
+    guard = LabelGuard(adapter, [known.subset(fold.judged) for fold, known in apart], judged, request.settings.guard)
     batch = _batch(aligned, settings.batch_size)
-    taught = [aligned.subset(fold.taught) for fold in folds] or [aligned]
+    taught = [known.subset(fold.taught) for fold, known in apart] or [aligned]
     lessons: list[list[Objective]] = [[PotentialObjective("labels", x, 1.0, batch), *held] for x in taught]
     copies, history = _trained(request, pool, lessons, state)
     whole = ObjectiveSet([PotentialObjective("labels", aligned, 1.0, batch), *held], name, alignment, aligned)
@@ -164,9 +165,9 @@ def _labelled(
     return oracle.name, LabelledSet([crystals[i] for i in rows], answers.labels)
 
 
-def _aligned(adapter: Adapter, labelled: LabelledSet) -> tuple[Alignment, LabelledSet]:
-    """Elemental shifts fitted to the crystals that have energies, and all crystals with energies that lack them."""
-    fitted = np.flatnonzero(np.isfinite(labelled.labels.energy))
+def _aligned(adapter: Adapter, labelled: LabelledSet, rows: np.ndarray) -> tuple[Alignment, LabelledSet]:
+    """Elemental shifts fitted to the crystals of some rows, and all crystals with energies that lack them."""
+    fitted = [i for i in rows if np.isfinite(labelled.labels.energy[i])]
     known = labelled.subset(fitted)
     own = adapter.embed_graphs(adapter.graphs(known.structures))[1]
     shifts, rest = elemental_shifts(known.structures, known.labels.energy - own, adapter.element_types)
