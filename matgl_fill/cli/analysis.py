@@ -151,21 +151,27 @@ def roughness(
 ) -> None:
     """Find where MODEL's embedding of STRUCTURES is rough, without any label.
 
+    STRUCTURES may be a folder of shards that `embed --executor` wrote, of any size.
+
     OUT holds frustration, measures and settings (summary.json), every crystal and the roughest points (crystals.csv,
     maxima.csv), pictures of the map, the disconnectivity graph and the origin of the frustration (PNG, SVG), minima
     and transition states (network.json), and all of the analysis for matgl_fill.roughness.RoughnessResult.load
     (roughness.npz).
     """
     from matgl_fill.adapters import get_adapter, load_model
-    from matgl_fill.roughness.report import RoughnessRequest, report_roughness
+    from matgl_fill.embedding.shards import ShardFolder
+    from matgl_fill.roughness.report import RoughnessRequest, report_roughness, report_shards
     from matgl_fill.utils.files import check_writable
 
     check_writable(out)
     loaded = load_model(model)
     adapter = get_adapter(loaded, state)
-    pool, skipped = read(adapter, structures)
     request = RoughnessRequest(response, method, state, seed, maxima, projection, model, structures)
-    report = report_roughness(loaded, replace(pool, skipped=skipped), request)
+    if ShardFolder.is_one(structures):
+        report = report_shards(loaded, ShardFolder(structures), request)
+    else:
+        pool, skipped = read(adapter, structures)
+        report = report_roughness(loaded, replace(pool, skipped=skipped), request)
     report.save(out)
     console.print(report)
     print_skipped(report.skipped, ", all in summary.json")

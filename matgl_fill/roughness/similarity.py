@@ -14,6 +14,9 @@ from matgl_fill.utils.scaling import Scaling
 PERTURBATIONS = 10
 """Number of perturbations of each crystal."""
 
+BLOCK = 2**22
+"""Number of descriptors of neighbours held in memory (32 MB)."""
+
 Item = TypeVar("Item")
 Features = Callable[[Sequence[Item]], np.ndarray]
 """A function of n items to an (n, k) array."""
@@ -44,7 +47,9 @@ def neighbour_similarity(D: np.ndarray, index: np.ndarray) -> np.ndarray:
     """
     X = standardise(D)
     X = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
-    return np.einsum("nd,nkd->nk", X, X[index]).mean(axis=1)
+    size = max(1, BLOCK // max(1, index.shape[1] * X.shape[1]))
+    parts = [slice(first, first + size) for first in range(0, len(X), size)]
+    return np.concatenate([np.einsum("nd,nkd->nk", X[part], X[index[part]]).mean(axis=1) for part in parts])
 
 
 def perturbation_sensitivity(

@@ -10,7 +10,7 @@ from helpers import csv_rows, run_here
 from pymatgen.core import Lattice, Structure
 
 import matgl_fill as mf
-from matgl_fill.roughness import RoughnessResult, StationaryNetwork
+from matgl_fill.roughness import RoughnessResult, StationaryNetwork, report
 
 FILES = {"summary.json", "crystals.csv", "maxima.csv", "network.json", "roughness.npz"} | {
     f"{name}.{kind}" for name in ("map", "disconnectivity", "contributions") for kind in ("png", "svg")
@@ -178,3 +178,51 @@ def test_help_names_every_file_and_response(monkeypatch, capsys):
     words = " ".join(text.replace("│", " ").split())
     for expected in ("summary.json", "crystals.csv", "roughness.npz", "perturbation_sensitivity", "landscape", "umap"):
         assert expected in words
+
+
+@pytest.fixture(scope="module")
+def shards(some, model, tmp_path_factory):
+    """The same crystals with a label and a bad one, embedded into a folder of shards."""
+    folder = tmp_path_factory.mktemp("shards")
+    rows = [{"id": i, "structure": s.as_dict()} for i, s in zip(some.ids, some.structures, strict=True)]
+    rows = [row | ({"gap": k / 7} if k else {}) for k, row in enumerate(rows)] + [{"id": "none", "structure": None}]
+    (folder / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return mf.embed_shards(model, folder / "in.jsonl", folder / "Z")
+
+
+@pytest.mark.parametrize("response", ["neighbour_similarity", "gap"])
+def test_a_folder_of_shards_gives_what_its_crystals_give(shards, response, tmp_path, monkeypatch, capsys):
+    source = shards.path.parent / "in.jsonl"
+    for name, structures in (("a", source), ("b", shards.path)):
+        run_here(monkeypatch, capsys, "roughness", "default", structures, "-o", tmp_path / name, "--response", response)
+    one, other = (RoughnessResult.load(tmp_path / name / "roughness.npz") for name in "ab")
+    assert one.frustration == pytest.approx(other.frustration, rel=1e-4)
+    np.testing.assert_allclose(one.response, other.response, rtol=1e-4, atol=1e-5)
+    facts = [json.loads((tmp_path / name / "summary.json").read_text()) for name in "ab"]
+    assert [f["crystals"] for f in facts] == [N - (response == "gap")] * 2
+    assert len(facts[0]["skipped"]) == len(facts[1]["skipped"]) == 1 + (response == "gap")
+    ids = [{row["id"]: row["formula"] for row in csv_rows(tmp_path / name / "crystals.csv")} for name in "ab"]
+    assert ids[0] == ids[1]
+
+
+def test_a_folder_of_another_model_or_a_response_that_needs_crystals_is_refused(shards, tmp_path, monkeypatch, capsys):
+    words = "roughness", "default", shards.path, "-o", tmp_path, "--response", "prediction"
+    code, _, error = run_here(monkeypatch, capsys, *words)
+    assert (code, "there are neighbour_similarity, gap" in error) == (2, True)
+    code, _, error = run_here(monkeypatch, capsys, "roughness", "potential", shards.path, "-o", tmp_path)
+    assert (code, "was embedded by another model" in error) == (2, True)
+
+
+def test_large_pools_are_measured_and_drawn_on_a_part(some, model, monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "MEASURED", 30)
+    monkeypatch.setattr(report, "DRAWN", 25)
+    drawn = []
+    plot = RoughnessResult.plot_map
+    monkeypatch.setattr(
+        RoughnessResult, "plot_map", lambda self, *args: drawn.append(len(args[0])) or plot(self, *args)
+    )
+    found = report.report_roughness(model, some, report.RoughnessRequest())
+    found.save(tmp_path)
+    facts = json.loads((tmp_path / "summary.json").read_text())
+    assert (drawn, facts["measured_on"], facts["crystals"]) == ([25], 30, N)
+    assert len(csv_rows(tmp_path / "crystals.csv")) == N

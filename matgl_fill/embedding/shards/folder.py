@@ -12,12 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pymatgen.core import Lattice, Structure
+from torch import nn
 
 from matgl_fill.embedding.shards.manifest import SUMMARY, Manifest, shard_path
 from matgl_fill.embedding.shards.work import LABEL
 from matgl_fill.errors import InputError
 from matgl_fill.structures import Skipped, unique
 from matgl_fill.structures.descriptors import names
+from matgl_fill.utils.hashing import hash_model
 
 
 class ShardFolder:
@@ -50,6 +52,19 @@ class ShardFolder:
             raise InputError(
                 f"'{folder}' is not finished; give the same call of embed again, which goes on."
             ) from error
+
+    def check_model(self, model: nn.Module, state: int | None) -> None:
+        """Check that a model is the one that embedded the crystals.
+
+        Raises:
+            InputError: It is another, or of another fidelity.
+        """
+        if hash_model(model) != self.manifest.model:
+            raise InputError(f"'{self.path}' was embedded by another model; give that one, or embed by this one.")
+        if state != self.manifest.state:
+            raise InputError(
+                f"'{self.path}' was embedded with state {self.manifest.state}, not {state}; give the same."
+            )
 
     @staticmethod
     def is_one(folder: object) -> bool:
