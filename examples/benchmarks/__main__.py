@@ -8,7 +8,7 @@ import typer
 
 from examples.benchmarks.embedding import checkpoints, features, throughput
 from examples.benchmarks.evidence import commands as evidence
-from examples.benchmarks.evidence import finetuning, guarding
+from examples.benchmarks.evidence import finetuning, guarding, overview
 from examples.benchmarks.generation import decoding, moves, relaxation
 from examples.benchmarks.potentials import (
     calculator,
@@ -29,6 +29,7 @@ app.add_typer(evidence.app, name="evidence")
 app.add_typer(measures.app, name="measures")
 app.add_typer(features.app, name="features")
 COMMANDS: dict[str, Callable[..., None]] = {
+    "picture": overview.picture,
     "finetune": finetuning.finetune,
     "guard": guarding.guard_command,
     "distil": distillation.distil_command,

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from examples.benchmarks.__main__ import app
 from examples.benchmarks.common.rows import Lines, read_rows
-from examples.benchmarks.evidence import measurement
+from examples.benchmarks.evidence import measurement, overview
 from examples.benchmarks.evidence.page import _learnable
 from examples.benchmarks.evidence.pairs import pairs_of_arms, pairs_of_settings
 from examples.benchmarks.evidence.sections import crystals_table, curves, learnable_table
@@ -329,15 +329,31 @@ def test_the_tables_of_the_documentation_say_what_was_measured(regenerated):
     assert not [row["commit"] for row in read_rows(KEPT) if "+" in row["commit"]]
 
 
-@pytest.mark.parametrize(("file", "least"), [("README.md", 8), ("docs/results/index.md", 21)])
-def test_pages_repeat_rows_of_the_summary(regenerated, file, least):
+def test_the_results_repeat_rows_of_the_summary(regenerated):
     page = (regenerated / "benchmarks.md").read_text().splitlines()
-    shown = (ROOT / file).read_text().splitlines()
+    shown = (ROOT / "docs/results/index.md").read_text().splitlines()
     first = next(i for i, line in enumerate(shown) if line.startswith("| model | pool |"))
     rows = list(takewhile(lambda line: line.startswith("|"), shown[first + 2 :]))
     assert any(line.startswith(shown[first]) for line in page)
-    assert len(rows) >= least
+    assert len(rows) >= 16
     assert [row for row in rows if not any(line.startswith(row) for line in page)] == []
+
+
+def test_the_readme_says_what_the_tables_say(tmp_path):
+    """The figures of its rows on features and on filled potentials, and its picture, are those of docs/results."""
+    readme = (ROOT / "README.md").read_text()
+    summary, filling = (overview.read(ROOT / "docs/results" / name) for name in ("summary.csv", "filling.csv"))
+    gains = [
+        row["mean"].split()[0][1:] for row in summary if (row["pool"], row["crystals"]) == ("mp_pool", overview.ARM)
+    ]
+    lowest, highest = (f"{f(float(gain) for gain in gains):.0f}" for f in (min, max))
+    assert f"error −{lowest} to −{highest} %" in readme
+    inside, outside = overview.potential(filling, "default")
+    said = ", ".join(f"{measure} −{abs(bar.value - 100):.0f}" for measure, bar in inside.items())
+    assert f"{said} %" in readme
+    assert all(bar.high == 0 for bar in outside.values())
+    command("picture", "-o", tmp_path / "overview.svg")
+    assert (tmp_path / "overview.svg").read_bytes() == (ROOT / "docs/results/overview.svg").read_bytes()
 
 
 def test_calls_that_cannot_be_run_say_why(tmp_path):
