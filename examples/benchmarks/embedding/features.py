@@ -13,6 +13,7 @@ import typer
 from pymatgen.core import Structure
 from sklearn.preprocessing import StandardScaler
 
+from examples.benchmarks.common.options import numbers
 from examples.benchmarks.common.printing import print_table
 from examples.benchmarks.common.rows import Lines, Row, read_rows
 from examples.benchmarks.evidence.finetuning import split
@@ -25,12 +26,13 @@ from matgl_fill.evaluation.probes import FITS, PROBES, cross_validated_mae
 from matgl_fill.structures import csv_text, write_structures
 from matgl_fill.utils.console import track
 from matgl_fill.utils.files import atomic_write
+from matgl_fill.utils.hashing import hash_structure
 
 app = typer.Typer(no_args_is_help=True, help="Features of this package beside what a user would install instead.")
 CURVES = ("log bulk_modulus_vrh_GPa", "log last_phdos_peak_per_cm", "heat_of_formation_eV")
 """Tasks of the learning curves: those with most labels, of each file one."""
-LABELS = (50, 100, 200, 400, 800, 1200)
-"""Numbers of labels of a curve; the largest file has 1,529, and 200 are left to test on."""
+LABELS = "50,100,200,400,800,1200"
+"""Numbers of labels of a curve."""
 LEFT = 200
 """Crystals that a curve leaves to test on at least."""
 SEEDS = 5
@@ -95,21 +97,25 @@ def folded_errors(Z: np.ndarray, task: Task, seed: int) -> float:
     return float(np.mean(list(cross_validated_mae(Z, task.y, task.groups, seed).values())))
 
 
-def measure(found: Features, lines: Lines) -> None:
-    """Measure what the file does not have yet: every way on every curve and on every standing task."""
+def measure(found: Features, labels: Sequence[int], lines: Lines) -> None:
+    """Measure what the file does not have yet: all standing tasks by every way, then the learning curves.
+
+    Args:
+        found: What is compared.
+        labels: Numbers of labels of the curves; those that leave too few crystals to test on are passed over.
+        lines: File of rows.
+    """
     done = {(r["way"], r["task"], r["labels"], r["seed"]) for r in lines.rows}
-    jobs: list[tuple[Task, int | str, int]] = [(task, FOLDED, 0) for task in found.tasks]
-    for task in found.curves:
-        jobs += [(task, n, seed) for n in LABELS if n + LEFT <= len(task) for seed in range(SEEDS)]
-    for way, features in found.ways.items():
-        left = [(t, n, s) for t, n, s in jobs if (way, t.name, n, s) not in done]
-        if not left:
-            continue
-        Z = features().astype(float)
-        for task, labels, seed in track(left, way):
-            own = Z[found.rows_of(task)]
-            error = folded_errors(own, task, seed) if isinstance(labels, str) else curve_errors(own, task, labels, seed)
-            lines.append({"way": way, "task": task.name, "labels": labels, "seed": seed, "error": error})
+    curves = [(t, n, s) for t in found.curves for n in labels if n + LEFT <= len(t) for s in range(SEEDS)]
+    jobs: Sequence[Sequence[tuple[Task, int | str, int]]] = ([(task, FOLDED, 0) for task in found.tasks], curves)
+    for part in jobs:
+        for way, features in found.ways.items():
+            left = [(t, n, s) for t, n, s in part if (way, t.name, n, s) not in done]
+            Z = features().astype(float) if left else np.empty(0)
+            for task, n, seed in track(left, way) if left else ():
+                own = Z[found.rows_of(task)]
+                error = folded_errors(own, task, seed) if isinstance(n, str) else curve_errors(own, task, n, seed)
+                lines.append({"way": way, "task": task.name, "labels": n, "seed": seed, "error": error})
 
 
 def ways_of(
@@ -145,16 +151,21 @@ def ways_of(
 
 
 def rival(path: Path, crystals: Sequence[Structure]) -> np.ndarray:
-    """Features (n, k) that ``rivals.py`` wrote for these crystals.
+    """Features (n, k) that ``rivals.py`` wrote for these crystals, among others.
 
     Raises:
-        InputError: They are of other crystals.
+        InputError: A crystal is not among them.
     """
     with np.load(path) as kept:
-        formulas, features = kept["formulas"].tolist(), kept["features"]
-    if formulas != [s.to_ase_atoms().get_chemical_formula() for s in crystals]:
-        raise InputError(f"{path} has features of other crystals; make it again from what 'features crystals' writes.")
-    return features
+        rows = dict(zip(kept["ids"].tolist(), kept["features"], strict=True))
+    if missing := [s.formula for s in crystals if _id(s) not in rows]:
+        raise InputError(f"{path} lacks {len(missing)} crystals, the first {missing[0]}; make it of all of them.")
+    return np.array([rows[_id(s)] for s in crystals])
+
+
+def _id(structure: Structure) -> str:
+    """Name of a crystal in the files of rivals."""
+    return hash_structure(structure).hex()
 
 
 def table(rows: Sequence[Row]) -> list[dict[str, str]]:
@@ -210,7 +221,8 @@ def crystals(
     out: Annotated[Path, typer.Option("-o", "--out", help="Extended XYZ to write.")], data: DATA, rows: ROWS = 800
 ) -> None:
     """Write the crystals of all tasks, for rivals.py in environments of their own."""
-    write_structures(crystals_of(*read(data, rows)), out)
+    found = crystals_of(*read(data, rows))
+    write_structures(found, out, [{"id": _id(s)} for s in found])
 
 
 @app.command()
@@ -220,13 +232,16 @@ def run(
     model: Annotated[list[str], typer.Option(help="NAME=DIRECTORY of a filled model; several are joined too.")],
     rivals: Annotated[list[str] | None, typer.Option("--rival", help="NAME=FILE.npz that rivals.py wrote.")] = None,
     cache: Annotated[Path | None, typer.Option(help="File in which embeddings are kept.")] = None,
+    labels: Annotated[str, typer.Option(help="Numbers of labels of the curves; the largest task has 1,529.")] = LABELS,
     rows: ROWS = 800,
 ) -> None:
-    """Errors of ridge and kernel ridge by every way: learning curves of three tasks, five folds of all tasks."""
+    """Errors of ridge and kernel ridge by every way: five folds of all tasks, learning curves of three."""
     tasks, curves = read(data, rows)
+    sizes = numbers(labels)
+    curves = curves if sizes else []
     known = crystals_of(tasks, curves)
     ways = {name: partial(rival, Path(path), known) for name, path in named(rivals or []).items()}
-    measure(Features(tasks, curves, ways | ways_of(named(model), known, cache)), Lines(out))
+    measure(Features(tasks, curves, ways | ways_of(named(model), known, cache)), sizes, Lines(out))
 
 
 @app.command("table")

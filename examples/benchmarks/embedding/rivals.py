@@ -1,7 +1,7 @@
 """Features that a user would install instead, for ``features run --rival``: each runs in an environment of its own.
 
 ``python rivals.py magpie|chgnet|sevennet CRYSTALS.extxyz OUT.npz``, with matminer, chgnet or sevenn installed. matminer
-keeps pandas below version 3, so that it is no extra of this package. Rows are in the order of the crystals.
+keeps pandas below version 3, so that it is no extra of this package.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ WAYS: dict[str, Callable[[], Features]] = {"magpie": magpie, "chgnet": chgnet, "
 
 
 def main(way: str, crystals: str, out: str) -> None:
-    """Write the features of a file of crystals, with their formulas to tell that they belong to it."""
+    """Write the features of the crystals that ``features crystals`` wrote, with their ids."""
     frames = ase.io.read(crystals, index=":")
     features, start, rows = WAYS[way](), time.process_time(), []
     for k in range(0, len(frames), CHUNK):
         rows.append(features(frames[k : k + CHUNK]))
     print(f"{way}: {len(frames)} crystals, {time.process_time() - start:.0f} s of CPU")
-    np.savez(out, features=np.vstack(rows), formulas=[f.get_chemical_formula() for f in frames])
+    np.savez(out, features=np.vstack(rows), ids=[f.info["id"] for f in frames])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 
+import ase.io
 import numpy as np
 import pytest
 from helpers import SAVED
@@ -37,15 +38,15 @@ def folder(pool, tmp_path_factory):
 
 
 def test_short_form(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "LABELS", (20,))
     monkeypatch.setattr(features, "LEFT", 20)
     monkeypatch.setattr(features, "SEEDS", 2)
     written, rival, rows, table = (tmp_path / name for name in ("all.xyz", "rival.npz", "rows.jsonl", "table.csv"))
     command("features", "crystals", "--data", folder, "-o", written, "--rows", 60)
     crystals = read_structures(written).structures
-    formulas = [s.to_ase_atoms().get_chemical_formula() for s in crystals]
-    np.savez(rival, features=np.array([[s.volume / len(s)] for s in crystals]), formulas=formulas)
-    words = ["--data", folder, "-o", rows, "--rows", 60, "--cache", tmp_path / "kept.sqlite"]
+    ids = [frame.info["id"] for frame in ase.io.read(written, index=":")]
+    assert 3 * len(set(ids)) == len(crystals) == 180, "three files of the same crystals"
+    np.savez(rival, features=np.array([[s.volume / len(s)] for s in crystals])[::-1], ids=ids[::-1])
+    words = ["--data", folder, "-o", rows, "--rows", 60, "--labels", "20,50", "--cache", tmp_path / "kept.sqlite"]
     words += ["--rival", f"volume={rival}", "--model", f"A={FILLED}", "--model", "B=potential"]
     command("features", "run", *words)
     measured = rows.read_text()
@@ -65,11 +66,11 @@ def test_short_form(folder, tmp_path, monkeypatch):
     assert all("[" in line["volume"] for line in lines if line["labels"] == "20")
 
 
-def test_features_of_other_crystals_are_refused(pool, tmp_path):
-    formulas = [s.to_ase_atoms().get_chemical_formula() for s in pool.structures[:3]]
-    np.savez(tmp_path / "rival.npz", features=np.zeros((3, 2)), formulas=formulas)
-    assert features.rival(tmp_path / "rival.npz", pool.structures[:3]).shape == (3, 2)
-    with pytest.raises(InputError, match="has features of other crystals"):
+def test_crystals_without_features_are_refused(pool, tmp_path):
+    ids = [features._id(s) for s in pool.structures[:3]]
+    np.savez(tmp_path / "rival.npz", features=np.arange(3)[:, None], ids=ids)
+    assert features.rival(tmp_path / "rival.npz", pool.structures[2:0:-1]).tolist() == [[2], [1]]
+    with pytest.raises(InputError, match="lacks 1 crystals"):
         features.rival(tmp_path / "rival.npz", pool.structures[1:4])
 
 
