@@ -132,7 +132,7 @@ class FillFeaturizer(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Features of crystals.
+        """Features of crystals; before ``fit`` there is scikit-learn's ``NotFittedError``.
 
         Args:
             X: The n crystals.
@@ -144,7 +144,6 @@ class FillFeaturizer(TransformerMixin, BaseEstimator):
         Raises:
             InputError: ``X`` is no list of crystals; or with ``on_error="raise"`` a crystal cannot be read, or holds an
                 element that a model does not support.
-            NotFittedError: ``fit`` was not called.
         """
         check_is_fitted(self)
         items = _items(X)
@@ -160,13 +159,10 @@ class FillFeaturizer(TransformerMixin, BaseEstimator):
         """Names (k,) of the features: the model's, the part's and a number, such as ``MEGNet_tuned_0``.
 
         Those of descriptors are the names of :func:`matgl_fill.structures.descriptors.names`. With ``layers="all"`` the
-        names say so, because they are other features.
+        names say so, because they are other features. Before ``fit`` there is scikit-learn's ``NotFittedError``.
 
         Args:
             input_features: Ignored; the features do not depend on the name of the column of crystals.
-
-        Raises:
-            NotFittedError: ``fit`` was not called.
         """
         check_is_fitted(self)
         return np.array(self._features, dtype=object)
