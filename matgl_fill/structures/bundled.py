@@ -25,13 +25,15 @@ TASKS = ("volume_per_atom_A3", "bulk_modulus_GPa", "max_phonon_frequency_THz")
 """The downstream labels of :data:`EVALUATION`; the model's own target is not among them."""
 
 
-def bundled_pool(element_types: Sequence[str]) -> StructureSet:
-    """Unlabelled crystals of the package that hold only ``element_types``.
+def bundled_pool(element_types: Sequence[str] | None = None) -> StructureSet:
+    """Unlabelled crystals of the package: all of them, or those that hold only ``element_types``.
 
     Raises:
         InputError: No crystal is left.
     """
     pool = read_structures(POOL)
+    if element_types is None:
+        return pool
     covered = set(element_types)
     keep = [i for i, s in enumerate(pool.structures) if {e.symbol for e in s.elements} <= covered]
     if not keep:
