@@ -10,6 +10,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from matgl_fill.adapters import Adapter
+from matgl_fill.config.config import ResolvedTraining
 from matgl_fill.embedding import Pool, usable_crystals
 from matgl_fill.errors import OracleError
 from matgl_fill.generation import Proposal
@@ -21,7 +22,7 @@ from matgl_fill.training.labels import LabelledSet, Labels, elemental_shifts
 from matgl_fill.training.module import fit
 from matgl_fill.training.objectives import Objective
 from matgl_fill.training.potential.crystals import crystals_at_rest, general_crystals, own_labels
-from matgl_fill.training.potential.objective import PotentialObjective, Shares
+from matgl_fill.training.potential.objective import EVEN, PotentialObjective, Shares
 from matgl_fill.training.potential.plausible import check_labels
 from matgl_fill.training.request import FillRequest
 from matgl_fill.training.run_state import TRAINING, RunState
@@ -33,6 +34,9 @@ BATCH_ATOMS = 100
 """Number of atoms of the labelled crystals in a step, about, at most: large crystals are taken one at a time."""
 GENERAL, ELSEWHERE = 1000, 200
 """Number of general crystals among which those to replay are found, and number of those that the guard judges on."""
+
+OPEN = 0.1
+"""Share of general crystals made of the class's elements alone, up to which no general crystals are replayed."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ def tune_potential(
     Each of :data:`~matgl_fill.guard.labels.FOLDS` copies learns from all labels but those of one fold, which judges it,
     and the mean of their weights is handed over (bagging): it has learnt from all labels, and varies less than one
     training. Energies are moved to the potential's own elemental references first (ridge regression). The original's
-    own energies, forces and stresses are replayed on crystals of the class at rest and on crystals outside of the
-    class: those made of its elements, and of all elements where the trained weights replace the original's.
+    own energies, forces and stresses are replayed on crystals of the class at rest, and on crystals outside of the
+    class too where the trained weights act on these: where they replace the original's, or the class has many elements.
 
     Args:
         request: Checked request of the run.
@@ -105,16 +109,13 @@ def tune_potential(
     alignment, aligned = _aligned(adapter, labelled, np.arange(len(labelled)))
     kind = CrystalClass(adapter, aligned.structures)
     gate = kind.elements if settings.form == "add" else None
-    general = _outside(adapter, kind, general_crystals(gate or adapter.element_types, GENERAL, request.seed))
     judged = _outside(adapter, kind, general_crystals(adapter.element_types, ELSEWHERE, request.seed + 1))
-    known = set(formulas_of(judged))
-    replayed = [s for s, formula in zip(general, formulas_of(general), strict=True) if formula not in known]
-    at_rest = crystals_at_rest(adapter, pool, aligned, request.seed)
-    weight, size = settings.force_replay_weight, settings.replay_batch
-    held = [
-        PotentialObjective("class at rest", own_labels(adapter, at_rest), weight, size, AT_REST),
-        PotentialObjective("outside of the class", own_labels(adapter, replayed), weight, size),
-    ]
+    held = [_held("class at rest", adapter, crystals_at_rest(adapter, pool, aligned, request.seed), settings, AT_REST)]
+    if gate is None or sum(kind.has_elements_of(s) for s in judged) > OPEN * len(judged):
+        general = _outside(adapter, kind, general_crystals(adapter.element_types, GENERAL, request.seed))
+        known = set(formulas_of(judged))
+        replayed = [s for s, formula in zip(general, formulas_of(general), strict=True) if formula not in known]
+        held.append(_held("outside of the class", adapter, replayed, settings))
     held = [term for term in held if len(term.structures)]
     # what judges must not have fitted the elemental shifts by which it is judged
     apart = [(fold, _aligned(adapter, labelled, fold.taught)[1]) for fold in folds]
@@ -125,6 +126,14 @@ def tune_potential(
     copies, history = _trained(request, pool, lessons, state)
     whole = ObjectiveSet([PotentialObjective("labels", aligned, 1.0, batch), *held], name, alignment, aligned)
     return PotentialOutcome(copies, history, whole, guard, gate)
+
+
+def _held(
+    name: str, adapter: Adapter, crystals: list[Structure], settings: ResolvedTraining, shares: Shares = EVEN
+) -> PotentialObjective:
+    """Term that holds a potential to its own energies, forces and stresses on crystals."""
+    known = own_labels(adapter, crystals)
+    return PotentialObjective(name, known, settings.force_replay_weight, settings.replay_batch, shares)
 
 
 def _trained(
