@@ -342,6 +342,11 @@ class Adapter(ABC):
             for hook in hooks:
                 hook.remove()
 
+    def predict_batch(self, batch: Batch) -> Tensor:
+        """Prediction (B,) of the model, as :meth:`forward` gives it, without what only the embedding needs."""
+        graph = batch.placed()
+        return scale_prediction(self.model, backend.call(self.core, graph, batch.state)[0], graph)
+
     def embed_batch(self, batch: Batch) -> Tensor:
         """Structure embedding (B, dim), differentiable."""
         return self.forward(batch).embedding

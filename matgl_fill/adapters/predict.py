@@ -53,7 +53,7 @@ def predict(
         batch = worker.collate([graphs[i] for i in group]).movable()
         assert batch.displacement is not None
         assert batch.strain is not None
-        energy = worker.forward(batch).prediction
+        energy = worker.predict_batch(batch)
         down, strain = torch.autograd.grad(energy.sum(), [batch.displacement, batch.strain])
         forces = [part.cpu().numpy() for part in torch.split(-down, batch.n_atoms.tolist())]
         return energy.detach().cpu().numpy(), forces, (strain / batch.volume[:, None, None]).cpu().numpy()
