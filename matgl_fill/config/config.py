@@ -117,7 +117,7 @@ class TrainingConfig(_Settings):
     strain: float = Field(default=0.01, ge=0)
     """Standard deviation of the augmentations' strain components."""
     steps: int | None = Field(default=None, ge=0)
-    """Number of optimiser steps, by default 400; where a potential learns from labels, of each of three copies."""
+    """Number of optimiser steps, by default 400, and 350 of each copy where a potential learns from labels."""
     batch_size: int | None = Field(default=None, ge=1)
     """Number of generated crystals per step and objective; by default 25. Where a potential learns from labels it is 5,
     and fewer if these are large."""
@@ -191,8 +191,9 @@ class GuardConfig(_Settings):
 
 
 POTENTIAL_DEFAULTS = {
+    "steps": 350,
     "batch_size": 5,
-    "replay_batch": 4,
+    "replay_batch": 6,
     "force_replay_weight": 1.0,
     "replay_weight": 0.0,
     "prediction_weight": 0.0,

@@ -24,7 +24,7 @@ from matgl_fill.structures.elements import element_shares
 
 FEW_LABELS = 20
 """Number of labelled crystals below which none judges: what is left could neither teach nor judge."""
-FOLDS = 3
+FOLDS = 4
 """Number of parts of the labels: as many copies learn, each from all parts but one, on which it is judged."""
 FEW_FORMULAS = 8
 """Number of formulas that judge below which the bootstrap draws single crystals: so few formulas give no interval.
