@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.stress import full_3x3_to_voigt_6_stress
-from pymatgen.core import Structure
+from pymatgen.core import Composition, Structure
 
 from examples.benchmarks.common.printing import console
 from matgl_fill import describe
@@ -28,8 +28,9 @@ from matgl_fill.training.labels.oracle import MAX_FORCE
 from matgl_fill.utils.files import atomic_folder
 from matgl_fill.utils.scaling import Scaling
 
-TEST_SEED = 7
-"""Seed by which configurations are held out where a file does not say which are to test."""
+TEST_SEED, TEST_SHARE = 7, 1 / 3
+"""Seed by which configurations are held out where a file does not say which are to test, and share of the formulas of
+a file of extended XYZ that are held out."""
 
 
 @dataclass(frozen=True)
@@ -155,24 +156,17 @@ def _frame(row: dict[str, Any]) -> Atoms:
 
 
 def filling_data(
-    source: Annotated[Path, typer.Argument(help="Labelled crystals as JSON lines (alloys_7net, pes_elements_eval).")],
+    source: Annotated[Path, typer.Argument(help="Labelled crystals: JSON lines of the study, or extended XYZ.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of train.extxyz and test.extxyz.")],
     max_atoms: Annotated[int, typer.Option(min=1, help="Largest number of atoms of a crystal.")] = 64,
     test: Annotated[int, typer.Option(min=1, help="Configurations to test on, where the file names none.")] = 80,
 ) -> None:
-    """Labelled crystals of the study as extended XYZ, to learn from and to test on: as the file says, or by a seed.
+    """Labelled crystals of the study as extended XYZ, to learn from and to test on.
 
+    The study's files say which are to test, or they are drawn by a seed; of extended XYZ a third of the formulas is.
     Crystals with a force on which the package does not rely are left out.
     """
-    with gzip.open(source, "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    rows = [row for row in rows if len(row["forces_eV_per_A"]) <= max_atoms]
-    rows = [row for row in rows if np.abs(row["forces_eV_per_A"]).max() <= MAX_FORCE]
-    if rows and "split" not in rows[0]:
-        order = np.random.default_rng(TEST_SEED).permutation(len(rows)).tolist()
-        tested = set(order[: min(test, len(rows) // 2)])
-        rows = [row | {"split": "test" if i in tested else "train"} for i, row in enumerate(rows)]
-    parts = {name: [_frame(row) for row in rows if row["split"] == name] for name in ("train", "test")}
+    parts = _by_formula(source, max_atoms) if source.suffix == ".extxyz" else _by_row(source, test, max_atoms)
     if not all(parts.values()):
         raise InputError(f"{source} does not hold crystals of up to {max_atoms} atoms to learn from and to test on.")
 
@@ -183,3 +177,27 @@ def filling_data(
 
     atomic_folder(out, save)
     console.print(f"{len(parts['train'])} labelled crystals to learn from, {len(parts['test'])} to test on")
+
+
+def _by_formula(source: Path, max_atoms: int) -> dict[str, list[Atoms]]:
+    """Frames to learn from and to test on, of different formulas."""
+    read = [atoms for atoms in read_frames(source) if isinstance(atoms, Atoms)]
+    frames = [a for a in read if len(a) <= max_atoms and np.abs(a.get_forces()).max() <= MAX_FORCE]
+    formulas = [Composition(atoms.get_chemical_formula()).reduced_formula for atoms in frames]
+    names = np.random.default_rng(TEST_SEED).permutation(sorted(set(formulas)))
+    tested = set(names[: int(len(names) * TEST_SHARE)])
+    pairs = list(zip(frames, formulas, strict=True))
+    return {"train": [a for a, f in pairs if f not in tested], "test": [a for a, f in pairs if f in tested]}
+
+
+def _by_row(source: Path, test: int, max_atoms: int) -> dict[str, list[Atoms]]:
+    """Frames to learn from and to test on, as the rows of a file say or by a seed."""
+    with gzip.open(source, "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    rows = [row for row in rows if len(row["forces_eV_per_A"]) <= max_atoms]
+    rows = [row for row in rows if np.abs(row["forces_eV_per_A"]).max() <= MAX_FORCE]
+    if rows and "split" not in rows[0]:
+        order = np.random.default_rng(TEST_SEED).permutation(len(rows)).tolist()
+        tested = set(order[: min(test, len(rows) // 2)])
+        rows = [row | {"split": "test" if i in tested else "train"} for i, row in enumerate(rows)]
+    return {name: [_frame(row) for row in rows if row["split"] == name] for name in ("train", "test")}

@@ -201,3 +201,12 @@ def test_lines_of_the_study_become_files_of_labels_with_their_sign(tmp_path):
     )
     assert len(read(tmp_path / "b" / "test.extxyz", ":")) == 2
     assert all(math.isnan(s) for s in mf.training.read_labelled(tmp_path / "b" / "test.extxyz").labels.stress.ravel())
+
+
+def test_of_extended_xyz_whole_formulas_are_held_out(tmp_path):
+    write(tmp_path / "labelled.extxyz", alloys(12, 2))
+    command("filling-data", tmp_path / "labelled.extxyz", "-o", tmp_path / "parts")
+    train, test = (read(tmp_path / "parts" / f"{name}.extxyz", ":") for name in ("train", "test"))
+    assert len(train) + len(test) == 12
+    assert test
+    assert not {str(a.symbols) for a in train} & {str(a.symbols) for a in test}
