@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from examples.benchmarks.embedding import checkpoints, features, throughput
+from examples.benchmarks.embedding.scale import scale
 from examples.benchmarks.evidence import commands as evidence
 from examples.benchmarks.evidence import finetuning, guarding, overview
 from examples.benchmarks.generation import decoding, moves, relaxation
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "draws": moves.draws,
     "roughness": roughness.roughness_command,
     "embed": throughput.embed_command,
+    "scale": scale,
     "legacy": checkpoints.legacy,
     "robustness": robustness.robustness,
 }
