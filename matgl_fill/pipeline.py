@@ -7,15 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from matgl_fill.adapters import get_adapter, make_savable
+from matgl_fill.adapters import get_adapter, make_savable, on_device
 from matgl_fill.config import FillConfig
 from matgl_fill.embedding import Pool, embedding_seconds, prepare_pool
 from matgl_fill.embedding.pool import MIN_POOL
 from matgl_fill.evaluation import read_tasks, usable_tasks
 from matgl_fill.generation import Proposal, SearchRequest, propose_from
-from matgl_fill.generation.propose import least_pool, pool_roughness
+from matgl_fill.generation.start import SearchStart, least_pool, pool_roughness
 from matgl_fill.report.build import Findings, build_report, compared
 from matgl_fill.report.model import CallSection
 from matgl_fill.report.result import FillResult
@@ -46,6 +47,7 @@ def fill_tune(
     name: str = "",
     proposals: Sequence[Proposal] | None = None,
     labelled: Any = None,
+    device: str | torch.device | None = None,
 ) -> FillResult:
     """Fill-tune a pretrained MatGL model (method: arXiv 2502.13886).
 
@@ -74,6 +76,9 @@ def fill_tune(
         labelled: Crystals that come with energies, forces and stresses, from DFT for example, as
             :func:`matgl_fill.training.read_labelled` takes them. They need neither proposals nor an oracle.
 
+        device: Device to compute on, for example ``"cuda"``; the model's own if not given. The result is where the
+            model is.
+
     Raises:
         InputError: An argument cannot be used or excludes another, or ``out`` holds the unfinished run of another
             model, pool, oracle, seed or settings.
@@ -83,7 +88,7 @@ def fill_tune(
     """
     check_arguments(out, resume, oracle, proposals, labelled)
     given = {"structures": structures, "proposals": proposals, "labelled": labelled, "oracle": oracle}
-    clock, adapter = Clock(), get_adapter(model)
+    clock, adapter = Clock(), get_adapter(model).on(device)
     request = FillRequest.checked(adapter, n, objective, oracle, seed, config, labelled is not None)
     chosen, unusable = (None, []) if tasks is None else usable_tasks(adapter, read_tasks(tasks))
     with clock.stage("embed pool"):
@@ -100,14 +105,15 @@ def fill_tune(
         outcome = train(request, pool, fill, supplied.labels if supplied else None, state)
     with clock.stage("guard"):
         judgement = outcome.judged(adapter, pool)
-    make_savable(judgement.adapter.model)
+    tuned = on_device(judgement.adapter.model, get_adapter(model).device)
+    make_savable(tuned)
     with clock.stage("evaluate"):
         skipped = [*pool.skipped, *(supplied.skipped if supplied else []), *unusable]
         comparison = compared(model, judgement, chosen)
         findings = Findings(request, pool, roughness, fill, outcome, judgement, comparison, skipped)
         call = CallSection.of(request.n, request.seed, objective, model=name or model, **given)
         report = build_report(findings, call, name or type(model).__name__)
-    result = FillResult(judgement.adapter.model, model, report.timed(clock.stages), fill, comparison)
+    result = FillResult(tuned, model, report.timed(clock.stages), fill, comparison)
     if out is not None:
         result.save(out)
         state.remove()
@@ -120,4 +126,4 @@ def _search(request: FillRequest, pool: Pool, roughness: RoughnessResult | None,
     search = SearchRequest(request.n, request.seed, request.settings.search, state.file(SEARCH), configurations)
     seconds = search.seconds(request.adapter, embedding_seconds(request.adapter, pool.structures))
     console.print(f"searching {request.n} crystals, about {seconds:.0f} s", highlight=False)
-    return propose_from(request.adapter, pool, roughness, search).proposals
+    return propose_from(request.adapter, SearchStart.of(pool, roughness), search).proposals

@@ -15,7 +15,7 @@ from matgl_fill.adapters.loading import load_model, make_savable
 from matgl_fill.adapters.modes import evaluation_mode
 from matgl_fill.adapters.predict import Predictions, predict
 from matgl_fill.adapters.registry import get_adapter, register_adapter
-from matgl_fill.adapters.wrappers import core_of
+from matgl_fill.adapters.wrappers import core_of, on_device
 
 __all__ = [
     "Adapter",
@@ -37,6 +37,7 @@ __all__ = [
     "in_threads",
     "load_model",
     "make_savable",
+    "on_device",
     "packed",
     "predict",
     "register_adapter",

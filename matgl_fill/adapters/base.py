@@ -28,7 +28,7 @@ from matgl_fill.adapters.correction import KernelCorrection
 from matgl_fill.adapters.filled import Filled, attached, bound, with_tuned_core
 from matgl_fill.adapters.graphs import Batch, Graph, Output
 from matgl_fill.adapters.modes import evaluation_mode
-from matgl_fill.adapters.wrappers import copied, core_of, is_potential, scale_prediction
+from matgl_fill.adapters.wrappers import copied, core_of, is_potential, on_device, scale_prediction
 from matgl_fill.utils.machine import memory_bytes
 from matgl_fill.utils.modes import usual_autograd
 
@@ -156,6 +156,15 @@ class Adapter(ABC):
         """Copy the adapter and its model; the copy is independent."""
         return self._on(copied(self.model))
 
+    def on(self, device: str | torch.device | None) -> Adapter:
+        """The adapter on a device: on a copy of its model there, or itself where it is there already or none is named.
+
+        Raises:
+            InputError: There is no such device.
+        """
+        there = on_device(self.model, device)
+        return self if there is self.model else self._on(there)
+
     def _on(self, model: nn.Module) -> Adapter:
         """The same adapter on another model of the same architecture."""
         other = type(self)(model, self.fidelity)
@@ -183,7 +192,7 @@ class Adapter(ABC):
         """Adapter on a copy of the model with a branch, and a correction of its energies in eV, attached."""
         if correction is not None:
             model: Any = self.model
-            correction = correction.scaled(1 / float(model.data_std))
+            correction = correction.scaled(1 / float(model.data_std)).to(self.device)
         core = None if branch is None else branch.core
         return type(self)(attached(self.model, self.filled_class, core, correction), self.fidelity)
 

@@ -68,7 +68,9 @@ def add_correction(core: Any, args: tuple[Any, ...], given: dict[str, Any], outp
     graph = given["g"] if "g" in given else args[0]
     energy = output[0] if isinstance(output, tuple) else output
     total = each.new_zeros(energy.numel())
-    owner = graph.batch if getattr(graph, "batch", None) is not None else torch.zeros(len(each), dtype=torch.long)
-    change = total.index_add(0, owner.to(each.device), each).reshape(energy.shape)
+    owner = getattr(graph, "batch", None)
+    if owner is None:
+        owner = torch.zeros(len(each), dtype=torch.long, device=each.device)
+    change = total.index_add(0, owner, each).reshape(energy.shape)
     corrected = (energy + change).to(energy.dtype)
     return (corrected, *output[1:]) if isinstance(output, tuple) else corrected

@@ -173,7 +173,8 @@ def attach(core: Any, branch: nn.Module | None, correction: KernelCorrection | N
 
 def attach_tuned_core(core: Any, tuned: nn.Module, elements: Sequence[str]) -> None:
     """Attach a tuned core to a core model of a :class:`Filled` class, for crystals of some elements."""
-    inside = torch.tensor([symbol in elements for symbol in core.element_types])
+    device = next(core.parameters()).device
+    inside = torch.tensor([symbol in elements for symbol in core.element_types], device=device)
     core.tuned_core, core.gate = tuned, ElementGate(inside, float(core.cutoff))
 
 

@@ -12,6 +12,8 @@ from matgl.apps.pes import Potential
 from matgl.models import TransformedTargetModel
 from torch import Tensor, nn
 
+from matgl_fill.errors import InputError
+
 
 def core_of(model: nn.Module) -> Any:
     """Graph network inside a ``Potential`` or ``TransformedTargetModel``, or ``model`` itself."""
@@ -27,6 +29,24 @@ def copied(model: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
     """
     memo: dict[int, Any] = {id(m.feature_dict): {} for m in model.modules() if hasattr(m, "feature_dict")}
     return copy.deepcopy(model, memo | {id(t): t for t in shared})
+
+
+def on_device(model: nn.Module, device: str | torch.device | None) -> nn.Module:
+    """Copy of a model on a device; the model itself where it is there already, or no device is named.
+
+    Raises:
+        InputError: There is no such device.
+    """
+    if device is None:
+        return model
+    try:
+        wanted = torch.empty(0, device=device).device
+        return model if next(model.parameters()).device == wanted else copied(model).to(wanted)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:  # as PyTorch's builds have it
+        raise InputError(
+            f"device is {str(device)!r}, which cannot be used ({str(error).splitlines()[0]}); 'matgl-fill doctor' says "
+            "which can."
+        ) from error
 
 
 @contextmanager

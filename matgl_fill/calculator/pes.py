@@ -20,7 +20,7 @@ from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 
 from matgl_fill.adapters import Adapter, Batch, backend, get_adapter
-from matgl_fill.adapters.wrappers import forwarding
+from matgl_fill.adapters.wrappers import forwarding, on_device
 from matgl_fill.calculator.learn import FrameSet, OracleResults
 from matgl_fill.calculator.reference import LatentReference, embed_atoms
 from matgl_fill.calculator.watch import Watcher
@@ -65,6 +65,7 @@ class FillCalculator(PESCalculator):
         pool: Known crystals by which roughness and novelty are measured, and which are held when the calculator
             learns: anything :func:`matgl_fill.read_structures` takes; the package's own pool if not given. Give the
             pool that the roughness was analysed on.
+        device: Device to compute on, for example ``"cuda"``, by a copy of the potential; its own if not given.
         settings: Settings of ``PESCalculator``: ``stress_unit``, ``use_voigt``, ``state_attr``, ``total_charge``, ...
 
     Raises:
@@ -86,10 +87,16 @@ class FillCalculator(PESCalculator):
     implemented_properties: list[str]
 
     def __init__(
-        self, potential: Potential, roughness: RoughnessResult | None = None, pool: Any = None, **settings: Any
+        self,
+        potential: Potential,
+        roughness: RoughnessResult | None = None,
+        pool: Any = None,
+        device: str | torch.device | None = None,
+        **settings: Any,
     ) -> None:
         if not isinstance(potential, Potential):
             raise InputError(f"{type(potential).__name__} predicts no energies and forces; give a MatGL Potential.")
+        potential = on_device(potential, device)
         super().__init__(potential, **settings)
         self.implemented_properties = [*self.implemented_properties, *LATENT]
         self.lock = threading.RLock()

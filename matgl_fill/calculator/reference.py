@@ -72,7 +72,7 @@ class ReferenceSet:
             others: Standardised points to which distances are measured instead of those of the set.
         """
         return (
-            torch.cdist(self.standard(Z), self.points if others is None else others).min(dim=1).values.numpy()
+            torch.cdist(self.standard(Z), self.points if others is None else others).min(dim=1).values.cpu().numpy()
             / self.unit
         )
 
@@ -148,5 +148,5 @@ def embed_atoms(adapter: Adapter, graphs: Sequence[Graph]) -> tuple[np.ndarray, 
         for index, batch in adapter.batches(graphs):
             atoms = adapter.forward(batch).atoms.cpu()
             for i, part in zip(index, torch.split(atoms, batch.n_atoms.tolist()), strict=True):
-                parts[i] = part.numpy()
+                parts[i] = part.cpu().numpy()
     return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(p) for p in parts])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from matgl_fill.cli.common import (
     POOL,
     Config,
+    Device,
     Model,
     Out,
     Seed,
@@ -23,6 +24,10 @@ from matgl_fill.cli.common import (
     say,
 )
 from matgl_fill.config import Choice, FillConfig
+
+if TYPE_CHECKING:
+    from matgl_fill.embedding.shards import ShardFolder
+    from matgl_fill.structures import StructureSet
 
 PANEL = "Latent space"
 
@@ -58,7 +63,7 @@ def embed(
         ),
     ] = None,
     shard_size: Annotated[int, typer.Option(min=256, help="Rows of a shard, a multiple of 256.")] = 4096,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="cpu")] = None,
+    device: Device = None,
 ) -> None:
     """Embed STRUCTURES by MODEL.
 
@@ -72,14 +77,14 @@ def embed(
             raise typer.BadParameter("--executor goes with rows of crystals, and keeps its own state.")
         _embed_shards(model, structures, out, executor, shard_size, pooling, state, device)
         return
-    from matgl_fill.adapters import get_adapter, load_model
+    from matgl_fill.adapters import get_adapter, load_model, on_device
     from matgl_fill.embedding import embedding_seconds
     from matgl_fill.embedding.embed import embed as embed_crystals
     from matgl_fill.structures import write_embedding
     from matgl_fill.utils.files import check_writable
 
     check_writable(out.parent)
-    loaded = load_model(model)
+    loaded = on_device(load_model(model), device)
     adapter = get_adapter(loaded, state)
     pool, skipped = read(adapter, structures)
     store = cache or out.with_name(out.name + ".partial")
@@ -148,6 +153,7 @@ def roughness(
     projection: Annotated[
         Literal["pca", "umap"], typer.Option(help="Of the map; umap shows clusters better and needs umap-learn.")
     ] = "pca",
+    device: Device = None,
 ) -> None:
     """Find where MODEL's embedding of STRUCTURES is rough, without any label.
 
@@ -158,13 +164,13 @@ def roughness(
     and transition states (network.json), and all of the analysis for matgl_fill.roughness.RoughnessResult.load
     (roughness.npz).
     """
-    from matgl_fill.adapters import get_adapter, load_model
+    from matgl_fill.adapters import get_adapter, load_model, on_device
     from matgl_fill.embedding.shards import ShardFolder
     from matgl_fill.roughness.report import RoughnessRequest, report_roughness, report_shards
     from matgl_fill.utils.files import check_writable
 
     check_writable(out)
-    loaded = load_model(model)
+    loaded = on_device(load_model(model), device)
     adapter = get_adapter(loaded, state)
     request = RoughnessRequest(response, method, state, seed, maxima, projection, model, structures)
     if ShardFolder.is_one(structures):
@@ -208,6 +214,7 @@ def propose(
     ] = None,
     config: Config = None,
     state: State = None,
+    device: Device = None,
 ) -> None:
     """Propose crystals for your own DFT calculations.
 
@@ -219,30 +226,43 @@ def propose(
     table of them (proposals.csv), the latent points that they fill (targets.csv), a latent map (PNG, SVG), and
     settings, versions, counts of refused crystals and the skipped crystals (summary.json).
 
+    STRUCTURES may be a folder of shards that `embed --executor` wrote, of any size: targets are chosen among all its
+    crystals, and the search reads those around the targets.
+
     An interrupted call goes on from OUT/search.partial when it is given again, and ends with the same files.
     """
-    from matgl_fill.adapters import get_adapter, load_model
+    from matgl_fill.adapters import get_adapter, load_model, on_device
     from matgl_fill.embedding import embedding_seconds
+    from matgl_fill.embedding.cost import SAMPLE
+    from matgl_fill.embedding.shards import ShardFolder
     from matgl_fill.generation import SearchRequest
     from matgl_fill.generation.report import CHECKPOINT, InputNames, report_proposals
+    from matgl_fill.generation.start import AROUND, DRAWN
     from matgl_fill.utils.files import check_writable
 
     given = {"choice": choice, "exclude_elements": exclude, "max_atoms": max_atoms}
     changes = {name: value for name, value in given.items() if value is not None}
     settings = FillConfig.make(config).changed(**changes).search
     check_writable(out)
-    adapter = get_adapter(load_model(model), state)
-    pool, skipped = read(adapter, structures)
+    adapter = get_adapter(on_device(load_model(model), device), state)
+    pool: StructureSet | ShardFolder
+    if ShardFolder.is_one(structures):
+        pool = ShardFolder(structures)
+        embedded, some = min(len(pool), AROUND + DRAWN), pool.structures(range(min(len(pool), SAMPLE)))
+    else:
+        usable, skipped = read(adapter, structures)
+        pool = replace(usable, skipped=skipped)
+        embedded, some = len(pool), pool.structures
     request = SearchRequest(n, seed, settings, out / CHECKPOINT, adapter.is_potential)
-    seconds = embedding_seconds(adapter, pool.structures)
-    embedding, search = seconds * len(pool), request.seconds(adapter, seconds)
+    seconds = embedding_seconds(adapter, some)
+    embedding, search = seconds * embedded, request.seconds(adapter, seconds)
     say(f"{len(pool)} crystals by {adapter.name}: embedding about {embedding:.0f} s, search about {search:.0f} s")
     partial = [file for file in (request.checkpoint, request.configurations_file) if file is not None]
     for file in partial:
         if file.exists():
             say(f"going on from {file}")
     names = InputNames(model, structures, state)
-    report = report_proposals(adapter, replace(pool, skipped=skipped), request, names)
+    report = report_proposals(adapter, pool, request, names)
     report.save(out)
     for file in partial:
         file.unlink(missing_ok=True)

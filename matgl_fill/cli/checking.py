@@ -136,10 +136,14 @@ def upgrade(
     PANEL,
     "matgl-fill doctor",
     "matgl-fill doctor my_model/ other_model/  # tries these as well",
+    "matgl-fill doctor --device cuda:1  # speed, and agreement with the CPU",
 )
 def doctor(
     models: Annotated[
         list[str] | None, typer.Argument(metavar="MODELS", help="Models to try beside the bundled ones.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Another device to try: cuda:1. It is an error if it does not work.")
     ] = None,
 ) -> None:
     """Try backends, devices, models and oracles on a small crystal, and say how to get what is missing.
@@ -148,7 +152,7 @@ def doctor(
     """
     from matgl_fill.cli.doctor import examine
 
-    findings = examine(models or [])
+    findings = examine(models or [], device)
     table = Table("", "what", "name", "how it is", box=None, pad_edge=False)
     for one in findings:
         table.add_row(MARKS[one.works], one.group, one.name, one.detail)
@@ -157,7 +161,7 @@ def doctor(
         console.print("\n[bold]To get what is missing[/bold]")
     for one in missing:
         console.print(f"  {one.name}: {one.remedy}", highlight=False, markup=False, soft_wrap=True)
-    bad = [one.name for one in findings if one.needed and not one.works]
+    bad = [one.name for one in findings if (one.needed or one.name == device) and not one.works]
     say(f"\n{'basics do not work: ' + ', '.join(bad) if bad else 'the basics work'}")
     raise typer.Exit(1 if bad else 0)
 

@@ -64,6 +64,10 @@ Seed = Annotated[int, typer.Option(min=0, help="Of all random choices; one seed 
 Config = Annotated[
     Path | None, typer.Option(help="TOML or YAML file of settings; `matgl-fill config` prints them all.")
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Device to compute on: cpu, cuda, cuda:1, mps; `doctor` tries them.", show_default="cpu"),
+]
 State = Annotated[int | None, typer.Option(help="Fidelity of multi-fidelity models.")]
 
 

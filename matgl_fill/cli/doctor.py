@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import platform
 import sys
@@ -17,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from matgl_fill.adapters import backend, get_adapter, load_model
+from matgl_fill.adapters import backend, get_adapter, load_model, on_device
 from matgl_fill.embedding.embed import embed
 from matgl_fill.structures import bundled
 from matgl_fill.training.labels.oracle import label, resolve
@@ -44,7 +42,9 @@ EXTRAS = {
     "matcalc": ("matcalc", "physics", "potentials against DFT: evaluate --physics"),
 }
 AGREE = 1e-3
-"""Largest difference of an embedding on a device from that on the CPU, over its largest value."""
+"""Largest difference of embeddings and forces on a device from those on the CPU, over the largest value."""
+SPEED = 128
+"""Number of crystals by which the speed of a device is measured."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,12 @@ class Finding:
     needed: bool = False
 
 
-def examine(models: Sequence[str | Path] = ()) -> list[Finding]:
+def examine(models: Sequence[str | Path] = (), device: str | None = None) -> list[Finding]:
     """Try everything; a failure is a finding, not an error.
 
     Args:
         models: Directories or hub names of models to try beside the bundled ones.
+        device: Device to try beside those that this system can have, for example ``"cuda:1"``.
 
     Returns:
         Findings by group: package, backend, model, device, oracle, extra.
@@ -81,7 +82,8 @@ def examine(models: Sequence[str | Path] = ()) -> list[Finding]:
     steps += [partial(_model, "default", bundled.MODEL, True)]
     steps += [partial(_model, "potential", bundled.POTENTIAL, True)] if backend.NAME != "DGL" else []  # saved on PyG
     steps += [partial(_model, str(path), path) for path in models]
-    steps += [partial(_device, name) for name in ("cpu", "cuda", "mps") if name != "mps" or sys.platform == "darwin"]
+    usual = [name for name in ("cpu", "cuda", "mps") if name != "mps" or sys.platform == "darwin"]
+    steps += [partial(_device, name) for name in dict.fromkeys([*usual, *([device] if device else [])])]
     steps += [partial(_oracle, name) for name in ORACLES]
     return [*_packages(), *(step() for step in track(steps, "trying")), *_extras()]
 
@@ -120,7 +122,7 @@ def _model(name: str, path: str | Path, needed: bool = False) -> Finding:
 
 def _device(name: str) -> Finding:
     if name == "cpu":
-        return Finding("device", name, True, f"threads: {torch.get_num_threads()}")
+        return _tried("device", name, lambda: f"threads: {torch.get_num_threads()}; {_speed('cpu')}")
     if name == "cuda" and not torch.cuda.is_available():
         if torch.version.cuda:
             return Finding("device", name, None, f"PyTorch has CUDA {torch.version.cuda}, but no GPU is found")
@@ -180,16 +182,35 @@ def _embed_one(path: str | Path) -> str:
 
 
 def _on_device(name: str) -> str:
-    """Embed on a device and compare with the CPU."""
+    """Embed on a device, calculate forces there, and compare both with the CPU."""
     model = load_model(bundled.MODEL)
     crystals = bundled.bundled_pool(get_adapter(model).element_types).structures[:8]
-    moved: nn.Module = copy.deepcopy(model).to(name)
-    Z, there = embed(model, crystals), embed(moved, crystals)
-    difference = float(np.abs(there - Z).max() / np.abs(Z).max())
-    if difference > AGREE:
-        raise ValueError(f"an embedding differs by {difference:.1e} from the CPU's")
-    what = torch.cuda.get_device_name() if name == "cuda" else "Apple GPU"
-    return f"{what}; embedding agrees with the CPU's to {difference:.1e}"
+    differences = [_difference(embed(model, crystals, device=name), embed(model, crystals))]
+    if backend.NAME != "DGL":
+        here = get_adapter(load_model(bundled.POTENTIAL))
+        there = here.on(name)
+        differences.append(_difference(*(one.forces(one.graphs(crystals)) for one in (there, here))))
+    for what, difference in zip(("an embedding", "a force"), differences, strict=False):
+        if difference > AGREE:
+            raise ValueError(f"{what} differs by {difference:.1e} from the CPU's")
+    named = torch.cuda.get_device_name(name) if name.startswith("cuda") else name
+    agree = " and forces to ".join(f"{difference:.1e}" for difference in differences)
+    return f"{named}; embedding agrees with the CPU's to {agree}; {_speed(name)}"
+
+
+def _difference(there: np.ndarray, here: np.ndarray) -> float:
+    """Largest difference over the largest value."""
+    return float(np.abs(there - here).max() / np.abs(here).max())
+
+
+def _speed(device: str) -> str:
+    """How many of the package's crystals the bundled model embeds in a second."""
+    model = on_device(load_model(bundled.MODEL), device)
+    crystals = bundled.bundled_pool(get_adapter(model).element_types).structures[:SPEED]
+    embed(model, crystals[:32])
+    start = time.perf_counter()
+    embed(model, crystals)
+    return f"{len(crystals) / (time.perf_counter() - start):.0f} crystals/s"
 
 
 def _version(package: str) -> str:

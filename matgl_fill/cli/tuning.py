@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from matgl_fill.cli.common import POOL, Config, Model, Out, Seed, command, console, print_skipped, say
+from matgl_fill.cli.common import POOL, Config, Device, Model, Out, Seed, command, console, print_skipped, say
 from matgl_fill.config import FillConfig, settings_toml
 from matgl_fill.errors import InputError
 
@@ -56,6 +56,7 @@ def run(
     tasks: Tasks = None,
     config: Config = None,
     resume: Resume = False,
+    device: Device = None,
 ) -> None:
     """Fill-tune MODEL on STRUCTURES and write the result to OUT.
 
@@ -67,6 +68,7 @@ def run(
     same crystals, weights and report.
     """
     settings = {"n": n, "objective": objective, "oracle": oracle, "seed": seed, "config": config, "resume": resume}
+    settings["device"] = device
     _fill_tune(model, structures, out, tasks, **settings)
 
 
@@ -135,6 +137,7 @@ def tune(
     tasks: Tasks = None,
     config: Config = None,
     resume: Resume = False,
+    device: Device = None,
 ) -> None:
     """Fill-tune MODEL on energies, forces and stresses from DFT or from an oracle.
 
@@ -146,6 +149,7 @@ def tune(
     keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
     said = FillConfig.make(config).changed(**{name: key for name, key in keys.items() if key is not None})
     settings = {"n": n, "oracle": oracle, "labelled": labelled, "seed": seed, "config": said, "resume": resume}
+    settings["device"] = device
     _fill_tune(model, structures, out, tasks, **settings)
 
 

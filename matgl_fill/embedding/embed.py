@@ -44,10 +44,11 @@ def embed(
     state: int | None = None,
     descriptors: bool = False,
     cache: str | Path | None = None,
+    device: str | torch.device | None = None,
 ) -> np.ndarray:
     """Invariant embedding of crystals by a MatGL model.
 
-    The model is used in evaluation mode without gradients, on the device it is on, and is left exactly as it was.
+    The model is used in evaluation mode without gradients, on its device or another, and is left exactly as it was.
     Graphs are built beside the computation, on as many threads as ``torch.get_num_threads()``; the result does not
     depend on their number, and no more than a few hundred graphs are held at a time.
 
@@ -69,6 +70,8 @@ def embed(
         cache: SQLite file of embeddings keyed by weights, settings and structure, and of descriptors; made if missing.
             What it holds is not computed again, and a call that was interrupted goes on from it.
 
+        device: Device to compute on, for example ``"cuda"``; the model's own if not given.
+
     Returns:
         Embedding (n, dim) or (total atoms, dim_atom), float32; more columns with ``layers="all"``.
 
@@ -77,7 +80,7 @@ def embed(
             none of its choices, or ``cache`` is a file of another kind.
     """
     check_words(level=level, pooling=pooling, layers=layers)
-    adapter = get_adapter(model, state)
+    adapter = get_adapter(model, state).on(device)
     pool = read_aligned(structures)
     check_usable(adapter, pool.ids, pool.structures, "remove it or use a model that covers it")
     if batch_size != "auto" and as_int("batch_size", batch_size) < 1:
@@ -137,7 +140,7 @@ class Reading:
                 atoms = torch.cat(out.layers, dim=1) if self.layers == "all" else out.atoms
                 parts = [self._pooled(a) for a in torch.split(atoms.cpu(), batch.n_atoms.tolist())]
             for i, part in zip(index, parts, strict=True):
-                rows[i] = part.float().numpy()
+                rows[i] = part.float().cpu().numpy()
         return rows
 
     def _pooled(self, atoms: torch.Tensor) -> torch.Tensor:

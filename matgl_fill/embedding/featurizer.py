@@ -17,7 +17,7 @@ from torch import nn
 
 from matgl_fill.adapters import get_adapter, load_model
 from matgl_fill.adapters.batching import probe_crystal
-from matgl_fill.adapters.wrappers import copied
+from matgl_fill.adapters.wrappers import copied, on_device
 from matgl_fill.embedding.embed import Layers, described, embed, opened
 from matgl_fill.embedding.usable import usable_crystals
 from matgl_fill.errors import InputError, MatglFillWarning, ModelError
@@ -182,15 +182,7 @@ class FillFeaturizer(TransformerMixin, BaseEstimator):
     def _loaded(self, given: Model) -> nn.Module:
         """A model that is in no other hands, on the device that was asked for."""
         model = copied(given) if isinstance(given, nn.Module) else load_model(given)
-        if self.device is None:
-            return model
-        try:
-            return model.to(self.device)
-        except (RuntimeError, AssertionError) as error:  # an unknown name, or a device that is not there
-            raise InputError(
-                f"device is {str(self.device)!r}, which cannot be used ({str(error).splitlines()[0]}); 'matgl-fill "
-                "doctor' says which can."
-            ) from error
+        return on_device(model, self.device)
 
     def _source(self, name: str, model: nn.Module) -> _Source:
         """The features that a model of that name gives, found by embedding a small crystal."""

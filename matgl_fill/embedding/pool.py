@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,8 @@ class Pool:
         D: Descriptors (n, k), see :func:`matgl_fill.describe`.
         skipped: Crystals that were left out while reading or refused by the model, each with the reason.
         seconds_per_edge: Time in seconds that embedding took per edge.
+        others: Function of a reduced formula to the crystals of it that are known besides, where the pool is a part of
+            a larger one; None where it is all.
     """
 
     structures: list[Structure]
@@ -43,6 +45,7 @@ class Pool:
     D: np.ndarray
     skipped: list[Skipped]
     seconds_per_edge: float
+    others: Callable[[str], Sequence[Structure]] | None = None
 
     def __len__(self) -> int:
         """Number of crystals."""

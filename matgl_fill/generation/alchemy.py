@@ -63,7 +63,7 @@ class Mixture:
             rng: Generator of the draws.
         """
         present = symbols(self.structure)
-        shares = torch.softmax(self.logits.double(), dim=1).numpy()
+        shares = torch.softmax(self.logits.double(), dim=1).cpu().numpy()
         picks = [shares.argmax(axis=1).tolist()]
         picks += [[int(rng.choice(len(row), p=row / row.sum())) for row in shares] for _ in range(draws)]
         made = []
@@ -159,7 +159,7 @@ def _descend_batch(
     scaled = scaling.tensors(like.dtype, like.device)
     site = torch.as_tensor(_sites(mixtures), device=like.device)
     logits = torch.cat([m.logits for m in mixtures]).to(like).requires_grad_(True)
-    stretch = torch.tensor([m.stretch for m in mixtures], dtype=like.dtype, device=like.device, requires_grad=True)
+    stretch = torch.tensor([m.stretch for m in mixtures], dtype=like.dtype).to(like).requires_grad_(True)
     eye = torch.eye(3, dtype=like.dtype, device=like.device)
     optimiser = torch.optim.Adam([{"params": [logits], "lr": RATE}, {"params": [stretch], "lr": VOLUME_RATE}])
     shares = apart = like.new_empty(0)

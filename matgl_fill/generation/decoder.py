@@ -112,7 +112,7 @@ class Decoder:
         self.scaling = Scaling.of(pool.Z)
         self.X = self.scaling(pool.Z)
         most, excluded = self.settings.max_atoms, self.settings.exclude_elements
-        self.filters = Filters(adapter, pool.structures, max_atoms=most, excluded=excluded)
+        self.filters = Filters(adapter, pool.structures, max_atoms=most, excluded=excluded, others=pool.others)
         self.refused: Counter[str] = Counter()
         self.parents = np.flatnonzero(pool.n_atoms <= most)
         if len(self.parents) == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -84,6 +84,7 @@ class Filters:
             (:func:`~matgl_fill.generation.charge.charge_balanced` gives None: elements, alloys). It holds after every
             :meth:`accept`, so also for the final set, whatever its size.
         excluded: Elements that no crystal may hold.
+        others: Function of a reduced formula to known crystals of it that are not in the pool; they count for novelty.
 
     Attributes:
         packing: Bounds of the covalent spheres' share of the volume.
@@ -98,6 +99,7 @@ class Filters:
     max_atoms: int = MAX_ATOMS
     unassignable: float = 1.0
     excluded: tuple[str, ...] = ()
+    others: Callable[[str], Sequence[Structure]] | None = None
     packing: tuple[float, float] = field(init=False)
     density: tuple[float, float] = field(init=False)
 
@@ -110,6 +112,7 @@ class Filters:
         self.density = _bounds([density(s) for s in self.pool])
         self._known: dict[str, list[Structure]] = {}
         self._reduced: dict[str, list[Structure]] = {}
+        self._asked: set[str] = set()
         for s in self.pool:
             self._known.setdefault(s.composition.reduced_formula, []).append(s)
         self._accepted = self._unassigned = 0
@@ -206,7 +209,10 @@ class Filters:
         if x is not None and self.latent_duplicates(x)[0]:
             return True
         formula = structure.composition.reduced_formula
-        if formula not in self._known:
+        if self.others is not None and formula not in self._asked:
+            self._asked.add(formula)
+            self._known.setdefault(formula, []).extend(self.others(formula))
+        if not self._known.get(formula):
             return False
         reduced = _reduced(structure)
         return any(

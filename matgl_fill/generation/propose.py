@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
+import torch
 from torch import nn
 
 from matgl_fill.adapters import Adapter, get_adapter
 from matgl_fill.config.config import Choice, FillConfig, Kind, SearchConfig
-from matgl_fill.embedding import Pool, prepare_pool, search_seconds
+from matgl_fill.embedding import search_seconds
 from matgl_fill.embedding.pool import MIN_POOL
 from matgl_fill.errors import GenerationError, InputError, MatglFillWarning
 from matgl_fill.generation.assemble import assembled, displaced_members
@@ -21,8 +21,8 @@ from matgl_fill.generation.configurations.langevin import STEPS
 from matgl_fill.generation.configure import base_rows, counts_of, make_configurations
 from matgl_fill.generation.decoder import Decoder
 from matgl_fill.generation.select import Proposal, Selection, select
-from matgl_fill.generation.targets import choose_targets
-from matgl_fill.roughness import RoughnessResult, graph_roughness
+from matgl_fill.generation.start import SearchStart, search_start
+from matgl_fill.roughness import RoughnessResult
 from matgl_fill.utils.modes import usual_autograd
 from matgl_fill.utils.validation import as_int, check_seed
 
@@ -75,6 +75,7 @@ def propose(
     choice: Choice | None = None,
     checkpoint: str | Path | None = None,
     config: FillConfig | dict[str, Any] | str | Path | None = None,
+    device: str | torch.device | None = None,
 ) -> list[Proposal]:
     """Propose crystals to compute: new ones for a property model, and configurations for a potential.
 
@@ -87,7 +88,8 @@ def propose(
     Args:
         model: Any MatGL model that :func:`matgl_fill.get_adapter` serves; it is left as it was.
         structures: Pool of known crystals, anything :func:`matgl_fill.read_structures` takes; 20 at least, but for a
-            potential one is enough.
+            potential one is enough. A folder of shards that :func:`matgl_fill.embed_shards` made is taken too, of any
+            size.
         roughness: Roughness of the pool's embedding; analysed here if not given.
         n: Number of crystals wanted.
         seed: Seed of all random choices.
@@ -97,42 +99,29 @@ def propose(
         config: :class:`FillConfig`, dictionary of changes, or TOML or YAML file; only its group ``search`` counts here:
             ``{"exclude_elements": ["Tc"], "max_atoms": 16}``.
 
+        device: Device to compute on, for example ``"cuda"``; the model's own if not given.
+
     Raises:
         InputError: There are too few usable crystals, there is no such choice or setting, the seed is negative, or the
             checkpoint is of another search.
         GenerationError: No valid crystal could be made.
     """
-    adapter = get_adapter(model)
+    adapter = get_adapter(model).on(device)
     settings = FillConfig.make(config).search
     if choice is not None:
         settings = settings.model_copy(update={"choice": choice})
-    pool = prepare_pool(adapter, structures, least_pool(adapter))
-    if roughness is None:
-        roughness = pool_roughness(pool, settings)
-    else:
-        roughness.check_width(pool.Z.shape[1])
     file = None if checkpoint is None else Path(checkpoint)
     request = SearchRequest(n, seed, settings, file, configurations=adapter.is_potential)
-    return propose_from(adapter, pool, roughness, request).proposals
+    start = search_start(adapter, structures, settings, n, seed, roughness)
+    return propose_from(adapter, start, request).proposals
 
 
-def pool_roughness(pool: Pool, settings: SearchConfig) -> RoughnessResult | None:
-    """Roughness of a pool's embedding; None if the pool is too small to have one."""
-    return graph_roughness(pool.Z, pool.D, settings.neighbours) if len(pool) >= MIN_POOL else None
-
-
-def least_pool(adapter: Adapter) -> int:
-    """Least number of usable crystals from which something can be proposed: a potential's configurations need one."""
-    return 1 if adapter.is_potential else MIN_POOL
-
-
-def propose_from(adapter: Adapter, pool: Pool, roughness: RoughnessResult | None, request: SearchRequest) -> Selection:
+def propose_from(adapter: Adapter, start: SearchStart, request: SearchRequest) -> Selection:
     """Propose crystals, and count the candidates that were not taken; see :func:`propose`.
 
     Args:
         adapter: Adapter of the model.
-        pool: Crystals from which the search starts.
-        roughness: Roughness of the pool's embedding; None if the pool is too small, then only configurations are made.
+        start: Crystals from which the search starts, and their roughness; without it only configurations are made.
         request: Request for the search.
 
     Raises:
@@ -145,30 +134,30 @@ def propose_from(adapter: Adapter, pool: Pool, roughness: RoughnessResult | None
     if request.n < 1:
         raise GenerationError(f"asked for {request.n} crystals; give n of at least 1.")
     if request.configurations:
-        return _with_configurations(adapter, pool, roughness, request)
-    if roughness is None:
-        raise InputError(f"{len(pool)} crystals say too little of a latent space; give at least {MIN_POOL}.")
-    selection = _members(adapter, pool, roughness, request, request.n)
+        return _with_configurations(adapter, start, request)
+    if start.roughness is None:
+        raise InputError(f"{len(start.pool)} crystals say too little of a latent space; give at least {MIN_POOL}.")
+    selection = _members(adapter, start, request, request.n)
     if len(selection.proposals) < request.n:
         warnings.warn(
             f"only {len(selection.proposals)} of {request.n} crystals could be generated from a pool of "
-            f"{len(pool)}; give a larger pool or a smaller n.",
+            f"{len(start.Z)}; give a larger pool or a smaller n.",
             MatglFillWarning,
             stacklevel=2,
         )
     return selection
 
 
-def _members(adapter: Adapter, pool: Pool, roughness: RoughnessResult, request: SearchRequest, n: int) -> Selection:
+def _members(adapter: Adapter, start: SearchStart, request: SearchRequest, n: int) -> Selection:
     """Up to n new crystals near chosen latent points.
 
     Raises:
         GenerationError: No valid crystal could be made.
     """
-    targets = choose_targets(pool.Z, roughness, n, request.settings.choice, request.seed)
+    targets = start.targets(n, request.settings, request.seed)
     if len(targets.points) == 0:
         raise GenerationError("the latent space has no rough point (constant response); give a more varied pool.")
-    decoder = Decoder(adapter, pool, request.seed, checkpoint=request.checkpoint, settings=request.settings)
+    decoder = Decoder(adapter, start.pool, request.seed, checkpoint=request.checkpoint, settings=request.settings)
     selection = select(decoder, targets, n)
     if not selection.proposals:
         reasons = ", ".join(f"{k} ({v})" for k, v in decoder.refused.most_common(3))
@@ -176,35 +165,28 @@ def _members(adapter: Adapter, pool: Pool, roughness: RoughnessResult, request: 
     return selection
 
 
-def _with_configurations(
-    adapter: Adapter, pool: Pool, roughness: RoughnessResult | None, request: SearchRequest
-) -> Selection:
+def _with_configurations(adapter: Adapter, start: SearchStart, request: SearchRequest) -> Selection:
     """Configurations around the pool's crystals, and new members, displaced too, as far as the pool allows."""
-    counts, settings, seed = request.counts, request.settings, request.seed
-    found = _found_members(adapter, pool, roughness, request, counts["member"])
+    counts, settings, seed, pool = request.counts, request.settings, request.seed, start.pool
+    found = _found_members(adapter, start, request, counts["member"])
     members = displaced_members(adapter, found.proposals if found else [], settings.max_atoms, seed)
     counts["displaced"] += counts.pop("member", 0) - len(members)
-    near = np.empty((0, pool.Z.shape[1]))
-    if roughness is not None:
-        near = choose_targets(pool.Z, roughness, request.n, settings.choice, seed).points
-    rows = base_rows(pool, near, settings, seed)
+    rows = base_rows(pool, start.targets(request.n, settings, seed).points, settings, seed)
     made = make_configurations(adapter, pool, rows, counts, settings, seed, request.configurations_file)
     if not made and not members:
         raise GenerationError("no configuration of the pool's crystals could be made; give other crystals.")
-    return assembled(adapter, pool, roughness, made, found, members)
+    return assembled(adapter, pool, start.roughness, made, found, members)
 
 
-def _found_members(
-    adapter: Adapter, pool: Pool, roughness: RoughnessResult | None, request: SearchRequest, n: int
-) -> Selection | None:
+def _found_members(adapter: Adapter, start: SearchStart, request: SearchRequest, n: int) -> Selection | None:
     """Up to n new members, with a warning where they are fewer; None where there are none."""
     if not n:
         return None
-    found, reason = None, f"{len(pool)} crystals say too little of a latent space, {MIN_POOL} are needed"
-    if roughness is not None:
+    found, reason = None, f"{len(start.pool)} crystals say too little of a latent space, {MIN_POOL} are needed"
+    if start.roughness is not None:
         try:
-            found = _members(adapter, pool, roughness, request, n)
-            reason = f"the pool of {len(pool)} allows no more"
+            found = _members(adapter, start, request, n)
+            reason = f"the pool of {len(start.Z)} allows no more"
         except GenerationError as error:
             reason = str(error).removesuffix(".")
     if (number := len(found.proposals) if found else 0) < n:

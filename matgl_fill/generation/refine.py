@@ -165,6 +165,6 @@ def _descend(
             length = dot(s, s) / dot(s, y).abs().clamp_min(1e-12)
         before = (x, gradient)
         x = x - torch.minimum(length, LONGEST / norm)[part, None] * gradient
-    _, _, cell, positions = (t.detach().double().cpu() for t in geometry(best.detach()))
-    placed = torch.split(positions, batch.n_atoms.tolist())
-    return [rebuilt(s, c.numpy(), p.numpy()) for s, c, p in zip(crystals, cell, placed, strict=True)]
+    cells, places = (t.detach().cpu().double().numpy() for t in geometry(best.detach())[2:])
+    parts = np.split(places, np.cumsum(batch.n_atoms.tolist())[:-1])
+    return [rebuilt(s, c, p) for s, c, p in zip(crystals, cells, parts, strict=True)]

@@ -18,11 +18,13 @@ from rich.table import Table
 from scipy.spatial import cKDTree
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.embedding import Pool, prepare_pool
+from matgl_fill.embedding import Pool
+from matgl_fill.embedding.shards import ShardFolder
 from matgl_fill.generation.charge import balance
 from matgl_fill.generation.filters import NAMES
-from matgl_fill.generation.propose import SearchRequest, least_pool, pool_roughness, propose_from
+from matgl_fill.generation.propose import SearchRequest, propose_from
 from matgl_fill.generation.select import Proposal, Selection
+from matgl_fill.generation.start import SearchStart, search_start
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.roughness.plots import figure_bytes, projected_map
 from matgl_fill.structures import StructureSet, csv_text, formulas_of, write_cifs, write_structures
@@ -58,20 +60,28 @@ class ProposalsReport:
     """Proposed crystals, ready to be written and shown.
 
     Attributes:
-        pool: Crystals from which they were proposed.
-        roughness: Roughness of the pool's embedding; None if the pool is too small for one.
+        start: Crystals from which they were proposed, and their roughness.
         selection: The proposals and their targets.
         Z: Embedding (k, dim) of the k proposals.
         request: Request for the search.
         names: Names of the model and the crystals.
     """
 
-    pool: Pool
-    roughness: RoughnessResult | None
+    start: SearchStart
     selection: Selection
     Z: np.ndarray
     request: SearchRequest
     names: InputNames
+
+    @property
+    def pool(self) -> Pool:
+        """Crystals that the search knew."""
+        return self.start.pool
+
+    @property
+    def roughness(self) -> RoughnessResult | None:
+        """Roughness of all crystals; None if they are too few for one."""
+        return self.start.roughness
 
     @cached_property
     def crystals(self) -> list[Structure]:
@@ -137,7 +147,8 @@ class ProposalsReport:
             "refused": {name: self.selection.refused[name] for name in NAMES},
             "passed_over": dict(sorted(self.selection.passed_over.items())),
             "frustration": None if self.roughness is None else self.roughness.frustration,
-            "crystals": len(self.pool),
+            "crystals": len(self.start.Z),
+            "searched": len(self.pool),
             "skipped": [asdict(s) for s in self.pool.skipped],
             "settings": settings | {"structures": self.names.structures, "state": self.names.state},
         } | machine_facts()
@@ -203,7 +214,7 @@ class ProposalsReport:
 
 
 def report_proposals(
-    adapter: Adapter, structures: StructureSet, request: SearchRequest, names: InputNames
+    adapter: Adapter, structures: StructureSet | ShardFolder, request: SearchRequest, names: InputNames
 ) -> ProposalsReport:
     """Propose crystals as :func:`matgl_fill.propose` does, and report on them.
 
@@ -217,11 +228,10 @@ def report_proposals(
         InputError: There are too few usable crystals, or the checkpoint is of another search.
         GenerationError: No valid crystal could be made.
     """
-    pool = prepare_pool(adapter, structures, least_pool(adapter))
-    rough = pool_roughness(pool, request.settings)
-    selection = propose_from(adapter, pool, rough, request)
+    start = search_start(adapter, structures, request.settings, request.n, request.seed)
+    selection = propose_from(adapter, start, request)
     Z = adapter.embed_graphs(adapter.graphs([p.structure for p in selection.proposals]))[0]
-    return ProposalsReport(pool, rough, selection, Z, request, names)
+    return ProposalsReport(start, selection, Z, request, names)
 
 
 def _known(value: float) -> float | None:

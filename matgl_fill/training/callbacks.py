@@ -72,7 +72,7 @@ class EarlyStop:
         moments = [steps * k // CHECKS for k in range(1, CHECKS + 1)]
         if self._first is None or not len(self._first) or step not in moments:
             return
-        first, now = self._first.numpy(), self._errors()
+        first, now = self._first.cpu().numpy(), self._errors()
         self._bad = self._bad + 1 if not len(now) or significant_loss(first, now) > 0 else 0
         if len(now) and (mean := float((now.mean(axis=1) / first.mean(axis=1)).mean())) < self._least:
             self._least, self.best = mean, step

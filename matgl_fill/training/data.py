@@ -132,7 +132,7 @@ class Crystals(pl.LightningDataModule):
 
 
 def unpack(collated: tuple[object, Tensor, Tensor, Tensor], adapter: Adapter) -> tuple[Batch, Tensor]:
-    """Batch and row numbers (B,) of what a MatGL loader yields."""
+    """Batch on the model's device, and row numbers (B,) on the CPU, of what a MatGL loader yields."""
     data, lattice, state, rows = collated
     batch = adapter.joined(data, lattice.reshape(-1, 3, 3), state)
-    return batch, rows.long()
+    return batch, rows.long().cpu()

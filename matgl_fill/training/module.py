@@ -282,6 +282,7 @@ def fit(
 def _train(module: FillModule, seed: int) -> None:
     """Do the steps that are left."""
     adapter, settings, replay = module.adapter, module.settings, module.replay
+    device = adapter.device
     graphs = {o.name: adapter.graphs(o.structures) for o in module.objectives}
     sizes = {o.name: getattr(o, "batch_size", settings.batch_size) for o in module.objectives}
     rows = {name: batch_rows(len(g), sizes[name], module.steps, seed) for name, g in graphs.items()}
@@ -299,8 +300,8 @@ def _train(module: FillModule, seed: int) -> None:
         torch.manual_seed(seed)
         trainer = pl.Trainer(
             max_epochs=1,
-            accelerator="cpu",
-            devices=processes,
+            accelerator=device.type,
+            devices=processes if device.type == "cpu" else [device.index or 0],
             strategy="ddp_fork_find_unused_parameters_true" if processes > 1 else "auto",
             accumulate_grad_batches=parts // processes,
             use_distributed_sampler=False,  # Crystals are shared out already

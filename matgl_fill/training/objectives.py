@@ -121,7 +121,8 @@ class ReadoutObjective:
         return self._error(output, self._known[rows])
 
     def _error(self, output: Output, targets: Tensor) -> Tensor:
-        return smooth_l1_loss(self._head(self._scale(output.embedding)), targets)
+        z = output.embedding
+        return smooth_l1_loss(self._head.to(z.device)(self._scale.like(z)(z)), targets.to(z.device))
 
     def parameters(self) -> list[nn.Parameter]:
         """Parameters of the head."""
@@ -172,9 +173,10 @@ class OracleObjective:
         assert batch.strain is not None
         energy = output.prediction
         if self._head is not None:
-            energy = self._head(self._scale(output.embedding)).squeeze(-1) * batch.n_atoms
+            z = output.embedding
+            energy = self._head.to(z.device)(self._scale.like(z)(z)).squeeze(-1) * batch.n_atoms
         gradient, virial = torch.autograd.grad(energy.sum(), [batch.displacement, batch.strain], create_graph=True)
-        e, f, s = self.labels.gather(rows)
+        e, f, s = (known.to(energy.device) for known in self.labels.gather(rows))
         pairs = (
             (energy / batch.n_atoms / ENERGY_SCALE, e / batch.n_atoms / ENERGY_SCALE),
             (-gradient / FORCE_SCALE, f / FORCE_SCALE),

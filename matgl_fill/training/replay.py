@@ -46,6 +46,7 @@ class Replay:
 
     def loss(self, adapter: Adapter, output: Output, batch: Batch, rows: Tensor) -> Tensor:
         """Weighted mean squared changes of embedding and prediction of the replayed crystals ``rows`` (B,)."""
-        moved = (output.embedding - self._Z[rows]) @ self._metric
-        own = (adapter.intensive(output.prediction, batch.n_atoms) - self._y[rows]) / self._y_scale
+        device = output.embedding.device
+        moved = (output.embedding - self._Z[rows].to(device)) @ self._metric.to(device)
+        own = (adapter.intensive(output.prediction, batch.n_atoms) - self._y[rows].to(device)) / self._y_scale
         return self._weights[0] * moved.square().mean() + self._weights[1] * own.square().mean()

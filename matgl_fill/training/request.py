@@ -87,6 +87,8 @@ class FillRequest:
         learns = has_labels and objective in ("auto", "oracle") and settings.training.form != "correct"
         tunes_potential = learns and can_correct(adapter)
         resolved = _resolved(settings, adapter, tunes_potential)
+        if resolved.training.processes > 1 and adapter.device.type != "cpu":
+            raise InputError(f"processes share a CPU's cores, and the model is on {adapter.device}; give processes=1.")
         return cls(adapter, n, objective, source, seed, resolved, tunes_potential)
 
 

@@ -54,6 +54,10 @@ class Scaling(Generic[Array]):
         """Points (..., d) in the original coordinates; they lie at the origin where the extent is infinite."""
         return X * np.where(np.isfinite(self.extent), self.extent, 0.0) + self.origin
 
+    def like(self: Scaling[Tensor], points: Tensor) -> Scaling[Tensor]:
+        """The same scaling on the device of some points."""
+        return Scaling(self.origin.to(points.device), self.extent.to(points.device))
+
     def tensors(
         self: Scaling[np.ndarray], dtype: torch.dtype, device: torch.device | str | None = None
     ) -> Scaling[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import tomllib
 from importlib.metadata import version as real_version
@@ -161,6 +162,15 @@ def test_doctor_tries_what_is_here_and_says_how_to_get_the_rest(tmp_path, monkey
     assert lines["sevennet"].startswith("–")
     assert "no MatGL model in" in text
     assert real_version("matgl") in lines["matgl"]
+
+
+def test_doctor_tells_speed_and_fails_for_a_device_that_was_asked_for(monkeypatch):
+    monkeypatch.setattr(doctor, "find_spec", lambda _name: None)
+    monkeypatch.setattr(common.console, "width", 200)
+    text = call("doctor", "--device", "cuda:77", code=1)
+    assert re.search(r"✓ +device +cpu +threads: \d+; \d+ crystals/s", text)
+    assert "basics do not work: cuda:77" in text
+    assert "device is 'cuda:77', which cannot be used" in text
 
 
 def test_doctor_fails_where_the_basics_do(monkeypatch):

@@ -19,6 +19,7 @@ from matgl_fill.errors import GenerationError, InputError, MatglFillWarning
 from matgl_fill.generation import SearchRequest, propose_from
 from matgl_fill.generation.configurations import MAKERS
 from matgl_fill.generation.configure import base_rows, counts_of
+from matgl_fill.generation.start import SearchStart
 from matgl_fill.structures import elements_of, formulas_of
 from matgl_fill.utils.checkpoint import Checkpoint
 
@@ -245,5 +246,5 @@ def test_an_oracle_labels_the_configurations_as_they_are(potential, some, tmp_pa
 def test_without_an_oracle_a_potential_learns_from_new_members(potential, some):
     pool = prepare_pool(mf.get_adapter(potential), some)
     rough = mf.roughness.graph_roughness(pool.Z, pool.D)
-    found = propose_from(mf.get_adapter(potential), pool, rough, SearchRequest(2, 0)).proposals
+    found = propose_from(mf.get_adapter(potential), SearchStart.of(pool, rough), SearchRequest(2, 0)).proposals
     assert {p.kind for p in found} == {None}

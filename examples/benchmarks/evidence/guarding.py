@@ -27,6 +27,7 @@ from matgl_fill.errors import InputError
 from matgl_fill.evaluation import Score, Task, compare, tasks_named, usable_tasks
 from matgl_fill.evaluation.scores import score_embedding
 from matgl_fill.generation import Proposal, SearchRequest, propose_from
+from matgl_fill.generation.start import SearchStart
 from matgl_fill.guard import Guard
 from matgl_fill.roughness import graph_roughness
 from matgl_fill.structures import StructureSet, bundled_pool, csv_text
@@ -119,7 +120,7 @@ class Subject:
         if (n, seed) not in self._searched:
             pool = prepare_pool(self.adapter, self.crystals(n, seed))
             search = SearchRequest(GENERATED, seed)
-            found = propose_from(self.adapter, pool, graph_roughness(pool.Z, pool.D), search)
+            found = propose_from(self.adapter, SearchStart.of(pool, graph_roughness(pool.Z, pool.D)), search)
             self._searched[n, seed] = pool, found.proposals
         return self._searched[n, seed]
 

@@ -45,7 +45,7 @@ class TensorNetAdapter(Adapter):
 def tensor_norms(X: Tensor) -> Tensor:
     """Squared norms (N, 3 units) of the scalar, antisymmetric and symmetric traceless parts of X (N, units, 3, 3)."""
     trace = X.diagonal(dim1=-2, dim2=-1).mean(-1)
-    scalar = trace[..., None, None] * torch.eye(3, dtype=X.dtype)
+    scalar = trace[..., None, None] * torch.eye(3, dtype=X.dtype, device=X.device)
     antisymmetric = 0.5 * (X - X.transpose(-2, -1))
     parts = (scalar, antisymmetric, X - scalar - antisymmetric)
     return torch.cat([(p**2).sum((-2, -1)) for p in parts], dim=1)

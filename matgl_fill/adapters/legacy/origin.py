@@ -139,4 +139,4 @@ def _hash_of_ends(files: ModelFiles) -> str | None:
     """Start of the hash of the first weight that reads a bond's ends; None for other architectures."""
     ending = READS_ENDS.get(files.core.name, ("", 0))[0]
     weight = next((files.state[name] for name in sorted(files.state) if ending and name.endswith(ending)), None)
-    return None if weight is None else hash_parts(weight.detach().numpy())[:16]
+    return None if weight is None else hash_parts(weight.detach().cpu().numpy())[:16]

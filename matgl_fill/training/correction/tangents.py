@@ -76,6 +76,7 @@ def tangents(
     n = int(single.n_atoms[0])
     moves, cell = random_directions(n, displacements, strains, rng)
     q, p = len(moves), len(cell)
+    moves, cell = moves.to(adapter.device), cell.to(adapter.device)
     moves, cell = torch.cat([moves, moves.new_zeros(p, n, 3)]), torch.cat([cell.new_zeros(q, 3, 3), cell])
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("atoms", "along", "energy", "slopes")}
     with evaluation_mode(adapter.model), torch.no_grad(), forward_ad.dual_level():
@@ -86,14 +87,14 @@ def tangents(
             out = adapter.forward(replace(batch, displacement=move, strain=strain))
             for value, here, change in ((out.atoms, "atoms", "along"), (out.prediction, "energy", "slopes")):
                 primal, tangent = forward_ad.unpack_dual(value)
-                parts[here].append(primal.reshape(len(rows), -1)[0].double().numpy())
-                parts[change].append(tangent.reshape(len(rows), -1).double().numpy())
+                parts[here].append(primal.reshape(len(rows), -1)[0].cpu().double().numpy())
+                parts[change].append(tangent.reshape(len(rows), -1).cpu().double().numpy())
     return Tangents(
         energy=float(parts["energy"][0][0]),
         volume=float(single.volume[0]),
         atoms=parts["atoms"][0].reshape(n, -1),
-        displacements=moves[:q].double().numpy(),
-        strains=cell[q:].double().numpy(),
+        displacements=moves[:q].cpu().double().numpy(),
+        strains=cell[q:].cpu().double().numpy(),
         along=np.concatenate(parts["along"]).reshape(q + p, n, -1),
         slopes=np.concatenate(parts["slopes"])[:, 0],
     )

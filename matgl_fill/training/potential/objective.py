@@ -51,7 +51,7 @@ class PotentialObjective:
         assert batch.strain is not None
         energy = output.prediction
         gradient, virial = torch.autograd.grad(energy.sum(), [batch.displacement, batch.strain], create_graph=True)
-        e, f, s = self.labels.gather(rows)
+        e, f, s = (known.to(energy.device) for known in self.labels.gather(rows))
         errors = (
             _mean_error(energy / batch.n_atoms, e / batch.n_atoms) / ENERGY_SCALE,
             _mean_error(-gradient, f) / FORCE_SCALE * batch.atom_weight,
