@@ -141,7 +141,7 @@ def ways_of(
     every: list[tuple[str, Any]] = [*models.items()]
     if len(models) > 1:
         every.append(("joined", list(models.values())))
-    filled = {name for name, path in models.items() if get_adapter(load_model(path)).is_filled}
+    filled = {name for name, path in models.items() if len(get_adapter(load_model(path)).cores) > 1}
     ways: dict[str, Callable[[], np.ndarray]] = {"descriptors": partial(features, parts=())}
     for name, model in every:
         for form, options in forms.items():
@@ -161,6 +161,11 @@ def rival(path: Path, crystals: Sequence[Structure]) -> np.ndarray:
     if missing := [s.formula for s in crystals if _id(s) not in rows]:
         raise InputError(f"{path} lacks {len(missing)} crystals, the first {missing[0]}; make it of all of them.")
     return np.array([rows[_id(s)] for s in crystals])
+
+
+def beside(*parts: Callable[[], np.ndarray]) -> np.ndarray:
+    """Features of several functions side by side."""
+    return np.hstack([part() for part in parts])
 
 
 def _id(structure: Structure) -> str:
@@ -240,8 +245,11 @@ def run(
     sizes = numbers(labels)
     curves = curves if sizes else []
     known = crystals_of(tasks, curves)
-    ways = {name: partial(rival, Path(path), known) for name, path in named(rivals or []).items()}
-    measure(Features(tasks, curves, ways | ways_of(named(model), known, cache)), sizes, Lines(out))
+    ways = ways_of(named(model), known, cache)
+    others = {name: partial(rival, Path(path), known) for name, path in named(rivals or []).items()}
+    for name, features in list(others.items()):
+        others[f"{name} + descriptors"] = partial(beside, features, ways["descriptors"])
+    measure(Features(tasks, curves, others | ways), sizes, Lines(out))
 
 
 @app.command("table")
@@ -256,7 +264,7 @@ def table_command(
     print_table(f"{len(found)} rows, against {against}; positive is better", columns, ahead(found, against))
     lines = table(found)
     shown = [line for line in lines if line["labels"] != FOLDED]
-    ways = [key for key in shown[0] if key not in ("task", "labels")]
+    ways = [key for key in lines[0] if key not in ("task", "labels")]
     for task in dict.fromkeys(line["task"] for line in shown):
         own = [line for line in shown if line["task"] == task]
         print_table(task, ["way", *(line["labels"] for line in own)], [[w, *(line[w] for line in own)] for w in ways])

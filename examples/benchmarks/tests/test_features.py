@@ -59,7 +59,7 @@ def test_short_form(folder, tmp_path, monkeypatch):
     forms = {"original", "original + descriptors", "filled", "filled + descriptors"}
     ways = {f"{name}, {form}" for name in ("A", "joined") for form in forms}
     ways |= {f"B, {form}" for form in ("original", "original + descriptors")}
-    assert lines[0].keys() == {"task", "labels", "volume", "descriptors"} | ways
+    assert lines[0].keys() == {"task", "labels", "volume", "volume + descriptors", "descriptors"} | ways
     folded = [line for line in lines if line["labels"] == features.FOLDED]
     linear = [line for line in folded if not line["task"].startswith("log")]
     assert all(float(line["volume"]) < float(line["A, original"]) for line in linear), "it is the label itself"
@@ -74,7 +74,7 @@ def test_crystals_without_features_are_refused(pool, tmp_path):
         features.rival(tmp_path / "rival.npz", pool.structures[1:4])
 
 
-def test_ahead_counts_tasks_and_says_the_worst():
+def test_ahead_counts_tasks_and_says_the_worst(tmp_path):
     errors = {"a": {"x": 1.0, "y": 2.0, "z": 1.0}, "b": {"x": 0.5, "y": 3.0, "z": 0.9}}
     rows = [
         {"way": way, "task": task, "labels": features.FOLDED, "seed": 0, "error": error}
@@ -86,3 +86,6 @@ def test_ahead_counts_tasks_and_says_the_worst():
     assert shown["b"][0] == "2 of 3"
     assert shown["b"][1].startswith("+3.3 [")
     assert shown["b"][2] == "-50.0 (y)"
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    printed = command("features", "table", tmp_path / "rows.jsonl", "--against", "a")
+    assert "-50.0 (y)" in printed, "also without a curve"
