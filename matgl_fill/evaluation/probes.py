@@ -121,3 +121,15 @@ def cross_validated_mae(
         for name in probes:
             errors[name].extend(np.abs(FITS[name](X, y[train], X_test) - y[test]))
     return {name: float(np.mean(e)) for name, e in errors.items()}
+
+
+def median_mae(y: np.ndarray, groups: np.ndarray, seed: int) -> float:
+    """Mean absolute error of one value for all crystals, the training part's median, over the folds of the probes.
+
+    Args:
+        y: Target (n,).
+        groups: Group (n,) of each crystal; no split parts a group.
+        seed: Seed of the fold shuffle.
+    """
+    errors = [np.abs(np.median(y[train]) - y[test]) for train, test in folds(groups, seed)]
+    return float(np.mean(np.concatenate(errors)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 from matgl_fill.adapters import get_adapter
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation.intervals import mean_interval
-from matgl_fill.evaluation.probes import PROBES, cross_validated_mae
+from matgl_fill.evaluation.probes import PROBES, cross_validated_mae, median_mae
 from matgl_fill.evaluation.tasks import Task, read_tasks, usable_tasks, warn_skipped
 from matgl_fill.structures import describe_structures
 from matgl_fill.utils.console import track
@@ -32,12 +32,14 @@ class Score:
         unit: Unit of the errors.
         n: Number of labelled crystals.
         mae: Mean absolute error (seeds,) over 5 formula-grouped folds, by name of the probe.
+        one_value: Mean absolute error of one value for all crystals, the median, over the same folds.
     """
 
     task: str
     unit: str
     n: int
     mae: dict[str, np.ndarray]
+    one_value: float
 
     @property
     def mean(self) -> float:
@@ -64,6 +66,7 @@ class Change:
         low: Lower end of the bootstrap 95 % interval of that mean over fold shuffles.
         high: Upper end of that interval.
         probes: Change of each probe, percent.
+        one_value: Mean absolute error of one value for all crystals, the median.
     """
 
     task: str
@@ -75,6 +78,7 @@ class Change:
     low: float
     high: float
     probes: dict[str, float]
+    one_value: float
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,11 @@ class Comparison:
     def __rich__(self) -> Table:
         """Table for the terminal."""
         worst = self.worst
-        table = Table(title=f"MAE change: mean {self.mean:+.1f} %, worst {worst.change_percent:+.1f} % ({worst.task})")
+        table = Table(
+            title=f"MAE change: mean {self.mean:+.1f} %, worst {worst.change_percent:+.1f} % ({worst.task})",
+            caption=remark_on_one_value((c.task, c.mae_after, c.one_value) for c in self.changes) or None,
+            caption_justify="left",
+        )
         for name, align in (("task", "left"), ("n", "right"), ("before", "right"), ("after", "right")):
             table.add_column(name, justify=align)  # type: ignore[arg-type]
         for name in ("change %", "95 % interval", *PROBES):
@@ -109,10 +117,27 @@ class Comparison:
         return table
 
 
+def remark_on_one_value(errors: Iterable[tuple[str, float, float]]) -> str:
+    """A sentence on the tasks that one value for all crystals predicts better than the probes do; empty if none is.
+
+    Args:
+        errors: Name of each task, error of the probes on it, and error of one value for all crystals.
+    """
+    names = [name for name, probes, one_value in errors if one_value < probes]
+    if not names:
+        return ""
+    told = ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1]
+    return (
+        f"One value for all crystals, the median of the labels, errs less on {told} than the probes do: "
+        "a change there says little about the embedding."
+    )
+
+
 def score_embedding(Z: np.ndarray, task: Task, seeds: int = SEEDS, probes: Sequence[str] = PROBES) -> Score:
     """Score an embedding (n, dim), whose rows are the task's crystals, by probes."""
     runs = [cross_validated_mae(Z, task.y, task.groups, seed, probes) for seed in range(seeds)]
-    return Score(task.name, task.unit, len(task), {p: np.array([r[p] for r in runs]) for p in probes})
+    one_value = np.mean([median_mae(task.y, task.groups, seed) for seed in range(seeds)])
+    return Score(task.name, task.unit, len(task), {p: np.array([r[p] for r in runs]) for p in probes}, float(one_value))
 
 
 def evaluate(model: nn.Module, tasks: Any, seeds: int = SEEDS, descriptors: bool = False) -> list[Score]:
@@ -174,7 +199,7 @@ def _change(before: Score, after: Score) -> Change:
     per_seed = relative.mean(axis=0)
     probes = dict(zip(before.mae, relative.mean(axis=1).tolist(), strict=True))
     change = (float(per_seed.mean()), *mean_interval(per_seed))
-    return Change(before.task, before.unit, before.n, before.mean, after.mean, *change, probes)
+    return Change(before.task, before.unit, before.n, before.mean, after.mean, *change, probes, after.one_value)
 
 
 def score_rows(scores: Sequence[Score], comparison: Comparison | None = None) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from math import isfinite
 
 import numpy as np
@@ -158,7 +159,7 @@ def verdict_section(
         unjudged: Whether a potential learnt from labels of which none could be held out.
     """
     failed = {a: names for a, names in verdict.tried.items() if names and a > verdict.alpha}
-    reasons = [f"at weight {a:g}: {', '.join(names)} outside the budget" for a, names in failed.items()]
+    reasons = _reasons(failed)
     if not verdict.accepted:
         words = "not accepted: the original model is returned"
     else:
@@ -174,6 +175,16 @@ def verdict_section(
         worst_task=worst.task if worst else None,
         worst_change_percent=worst.change_percent if worst else None,
     )
+
+
+def _reasons(failed: dict[float, tuple[str, ...]]) -> list[str]:
+    """What was over its budget, a line for successive weights at which it was the same."""
+    lines = []
+    for names, found in groupby(failed, key=failed.__getitem__):
+        weights = [f"{weight:g}" for weight in found]
+        where = f"weight {weights[0]}" if len(weights) == 1 else f"weights {weights[0]} to {weights[-1]}"
+        lines.append(f"at {where}: {', '.join(names)} outside the budget")
+    return lines
 
 
 def _run_section(findings: Findings, name: str) -> RunSection:

@@ -19,6 +19,7 @@ from matgl_fill.report.model import RunReport
 from matgl_fill.report.pictures import draw_pictures
 from matgl_fill.report.reproduce import command_line, python_call
 from matgl_fill.report.thumbnails import thumbnail
+from matgl_fill.report.words import budgets, elsewhere, meaning, remark, typeset
 from matgl_fill.structures import read_structures
 from matgl_fill.utils.files import atomic_write
 
@@ -53,6 +54,7 @@ def write_report(
             probes=list(probes),
             commands=[c for c in (command_line(report.call), python_call(report.call)) if c],
             settings=_settings_text(report),
+            **_sentences(report),
         )
     )
     path = Path(out) / "report.html"
@@ -96,7 +98,12 @@ def model_card(report: RunReport) -> str:
 
 def notebook_summary(report: RunReport) -> str:
     """The verdict and the figures behind it, as HTML for notebooks."""
-    return _environment().get_template("summary.html.jinja").render(report=report)
+    return _environment().get_template("summary.html.jinja").render(report=report, **_sentences(report))
+
+
+def _sentences(report: RunReport) -> dict[str, Any]:
+    """What the page and the summary for notebooks say in sentences, and what changed outside of a potential's class."""
+    return {f.__name__: f(report) for f in (meaning, budgets, elsewhere, remark)}
 
 
 def _settings_text(report: RunReport) -> str | None:
@@ -113,7 +120,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (significant, signed, count, duration, relative, sentence, limit, used, cell)
+    filters = (significant, signed, count, duration, relative, sentence, limit, used, cell, typeset)
     environment.filters |= {f.__name__: f for f in filters} | {"sig": significant}
     return environment
 

@@ -101,6 +101,8 @@ class TaskRow(_Section):
     """Lower end of the 95 % interval."""
     high: float
     probes: dict[str, float]
+    one_value: float | None = None
+    """Mean absolute error of one value for all crystals, the median; version 0.1.0 did not write it."""
 
 
 class RoughnessRow(_Section):

@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from matgl_fill.errors import InputError
-from matgl_fill.report.model import ParityPoints, RunReport
+from matgl_fill.report.model import LatentMap, ParityPoints, RunReport
 from matgl_fill.roughness.plots import BLUE, DARK, WIDTH, draw_map, house_style
 
 DOTS = 220  # per inch, of the one layer that is not drawn as vectors
@@ -39,7 +39,7 @@ def draw_pictures(report: RunReport) -> dict[str, str]:
     pictures = {}
     for when, plane in report.maps or ():
         if plane is not None:
-            pictures[f"map_{when}"] = latent_map(**dict(plane), when=when)
+            pictures[f"map_{when}"] = latent_map(**_marked(report, plane), when=when)
     if tasks := report.tasks:
         columns = [[getattr(t, k) for t in tasks] for k in ("name", "change_percent", "low", "high")]
         pictures["task_bars"] = task_bars(*columns)
@@ -54,8 +54,22 @@ def draw_pictures(report: RunReport) -> dict[str, str]:
     return pictures
 
 
+def _marked(report: RunReport, plane: LatentMap) -> dict[str, Any]:
+    """What a latent map shows: crystals that came with labels were made for no target."""
+    shown = dict(plane)
+    if report.call and report.call.labelled is not None:
+        shown |= {"targets": [], "crystals": "labelled crystal"}
+    return shown
+
+
 def latent_map(
-    pool: Any, roughness: Any, targets: Any, proposals: Any, axes: tuple[str, str] = AXES, when: str = "before"
+    pool: Any,
+    roughness: Any,
+    targets: Any,
+    proposals: Any,
+    axes: tuple[str, str] = AXES,
+    when: str = "before",
+    crystals: str = "generated crystal",
 ) -> str:
     """Draw crystals in the plane of the first two principal components of the pool's embedding.
 
@@ -66,6 +80,7 @@ def latent_map(
         proposals: Coordinates of the generated crystals, (k, 2).
         axes: Names of the two axes.
         when: ``"before"`` or ``"after"``, for the picture's title.
+        crystals: What a crystal that was learnt from is called in the legend.
 
     Returns:
         SVG text.
@@ -75,7 +90,7 @@ def latent_map(
     """
     pool, targets, proposals = (np.asarray(p, dtype=float).reshape(-1, 2) for p in (pool, targets, proposals))
     roughness = np.asarray(roughness, dtype=float)
-    marked = {"target": targets, "generated crystal": proposals}
+    marked = {"target": targets, crystals: proposals}
     title = f"Latent map of the pool {when} fill-tuning"
     with _figure(f"map-{when}", title, 4.2) as (figure, out):
         draw_map(figure, pool, roughness, marked, axes)
@@ -158,7 +173,9 @@ def loss_curves(history: Mapping[str, Sequence[float | None]]) -> str:
         ax.set_xlim(0, 101)
         if positive:
             ax.set_yscale("log", nonpositive="mask")
-            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+            low, high = ax.get_ylim()
+            subs = (1, 2, 5) if high < 1e3 * low else (1,)  # labels of more decades would cover each other
+            ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
             ax.yaxis.set_minor_locator(NullLocator())
             ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.3g}"))
         ax.grid(axis="y", color="#dddddd", linewidth=0.7)

@@ -18,6 +18,7 @@ from matgl_fill.generation import Proposal
 from matgl_fill.report.html import draw_thumbnails, model_card, notebook_summary, write_report
 from matgl_fill.report.model import RunReport
 from matgl_fill.report.pictures import draw_pictures
+from matgl_fill.report.words import meaning
 from matgl_fill.structures import file_names, write_cifs, write_structures
 from matgl_fill.utils.files import atomic_folder, atomic_write, remove_others
 from matgl_fill.utils.machine import package_facts
@@ -123,15 +124,15 @@ class FillResult:
     def __rich__(self) -> Group:
         """Summary for the terminal."""
         run, verdict = self.report.run, self.report.verdict
-        objective = " + ".join(run.objective)
-        head = f"{run.architecture}: {run.n} crystals, objective {objective}, guard: {verdict.headline}"
-        head += f"; embedding: {run.embedding}"
+        head = f"guard: {verdict.headline}. {meaning(self.report)}".rstrip()
+        facts = f"{run.architecture}, {run.n} crystals, objective {' + '.join(run.objective)}"
+        facts += f", embedding {run.embedding}"
         table = Table(title="roughness")
         for name in ("measure", "before", "after"):
             table.add_column(name, justify="left" if name == "measure" else "right")
         for row in self.report.roughness or []:
             table.add_row(row.measure, f"{row.before:.4g}", f"{row.after:.4g}")
-        parts: list[Any] = [Text(head, style="bold"), *(Text(r) for r in verdict.reasons)]
+        parts: list[Any] = [Text(head, style="bold"), Text(facts), *(Text(r) for r in verdict.reasons)]
         if errors := self.report.label_errors:
             slopes = f"softening slope {errors.slope_before:.3f} before, {errors.slope_after:.3f} after"
             parts.append(
@@ -140,7 +141,7 @@ class FillResult:
                     errors.errors,
                 )
             )
-        if self.report.roughness:
+        if self.report.roughness and not self.report.label_errors:  # labels leave the embedding as it was
             parts.append(table)
         return Group(*parts, *([self.comparison] if self.comparison else []))
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
+from rich.console import Console
 
 import matgl_fill as mf
 from matgl_fill.errors import InputError, MatglFillWarning
 from matgl_fill.evaluation import Task, compare, make_task, read_tasks, usable_tasks
 from matgl_fill.evaluation.probes import PROBES, cross_validated_mae, folds, kernel_ridge, mlp, ridge
-from matgl_fill.evaluation.scores import score_embedding
+from matgl_fill.evaluation.scores import remark_on_one_value, score_embedding
 from matgl_fill.structures import bundled, write_structures
 
 
@@ -18,6 +19,24 @@ def toy(n: int = 200, d: int = 5) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, d))
     return X, X @ np.arange(1.0, d + 1)
+
+
+def task_of(name: str, y: np.ndarray) -> Task:
+    return Task(name, "eV", [None] * len(y), y, np.arange(len(y)).astype(str))
+
+
+def test_a_task_that_one_value_predicts_better_is_told():
+    X, y = toy(100)
+    rare = np.where(np.arange(100) % 20 == 0, 5.0, 0.0)  # the median, 0, errs by 0.25; a mean by twice that
+    scores = [score_embedding(X, task, seeds=2) for task in (task_of("line", y), task_of("rare", rare))]
+    assert scores[0].mean < 0.5 * scores[0].one_value
+    assert scores[0].one_value == pytest.approx(np.abs(y - np.median(y)).mean(), rel=0.05)
+    assert scores[1].one_value == pytest.approx(0.25)
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(compare(scores, scores))
+    assert "errs less on rare than the probes do" in " ".join(shown.get().split())
+    assert not remark_on_one_value([("line", scores[0].mean, scores[0].one_value)])
 
 
 def test_ridge_learns_a_line_and_kernel_ridge_a_curve():

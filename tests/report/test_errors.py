@@ -7,55 +7,18 @@ import re
 
 import numpy as np
 import pytest
+from reports import FACTS, potential_report
 
 from matgl_fill.errors import InputError
-from matgl_fill.evaluation import LabelErrors, PhysicsResult, PhysicsRow
-from matgl_fill.report.errors import PARITY_POINTS, label_errors_section, physics_section
+from matgl_fill.report.errors import PARITY_POINTS
 from matgl_fill.report.html import model_card, write_report
 from matgl_fill.report.model import ParityPoints, RunReport
 from matgl_fill.report.pictures import draw_pictures, parity
 
-FACTS = {
-    "run": {
-        "model": "m", "architecture": "TensorNet", "n_pool": 10, "n": 3, "seed": 0, "objective": ["oracle"],
-        "versions": {}, "machine": "",
-    },
-    "verdict": {"accepted": True, "headline": "accepted", "alpha": 1.0},
-    "guard": [],
-    "roughness": [],
-}  # fmt: skip
-
-
-def label_errors(slope: float, n: int = 400) -> LabelErrors:
-    """Of a potential whose forces are all too small by a factor, on crystals of two atoms."""
-    rng = np.random.default_rng(0)
-    forces, energy = rng.normal(size=(2 * n, 3)), rng.normal(size=n) - 4
-    stress = np.full((n, 3, 3), np.nan)
-    return LabelErrors(
-        rows=np.arange(n),
-        formulas=[f"A{k % 40}" for k in range(n)],
-        crystal=np.repeat(np.arange(n), 2),
-        energy=np.stack([energy, energy + 0.1 / slope]),
-        forces=np.stack([forces, slope * forces]),
-        stress=np.stack([stress, np.zeros_like(stress)]),
-        at_rest=np.zeros(n, dtype=bool),
-        skipped=[],
-    )
-
-
-def physics(error: float) -> PhysicsResult:
-    rows = [PhysicsRow(f"c{k}", f"A{k}", "bulk_modulus_vrh", "GPa", 50.0, 50.0 + error, "") for k in range(9)]
-    lost = PhysicsRow("c9", "A9", "bulk_modulus_vrh", "GPa", 50.0, 40.0 if error < 5 else None, "")
-    return PhysicsResult((*rows, lost), [])
-
 
 @pytest.fixture(scope="module")
 def report() -> RunReport:
-    sections = {
-        "label_errors": label_errors_section(label_errors(0.8), label_errors(0.95)),
-        "physics": physics_section(physics(8.0), physics(4.0)),
-    }
-    return RunReport.model_validate(FACTS | sections)
+    return potential_report()
 
 
 def test_sections_hold_what_was_compared(report):
@@ -85,7 +48,7 @@ def test_page_and_card_show_them(report, tmp_path):
     assert {"force_parity", "energy_parity"} <= set(pictures)
     text = write_report(report, tmp_path, pictures).read_text()
     for words in (
-        "Held-out labels",
+        "Errors on labels that were not learnt from",
         "Softening slope before",
         "Large forces",
         "Physics",
@@ -101,7 +64,7 @@ def test_page_and_card_show_them(report, tmp_path):
     assert "| forces | eV/A | 400 |" in card
     assert "| bulk modulus | GPa | 9 | 8 | 4 | −50.0 |" in card
     plain = write_report(RunReport.model_validate(FACTS), tmp_path, {}).read_text()
-    assert "Held-out labels" not in plain
+    assert "Errors on labels that were not learnt from" not in plain
     assert "<h2>Physics" not in plain
 
 

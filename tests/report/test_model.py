@@ -19,7 +19,7 @@ def test_a_run_that_an_earlier_version_saved_is_read_whole(run):
     assert report.run.model_dump() == {"tuned_elements": None} | facts["run"]
     assert report.verdict.model_dump() == facts["verdict"]
     assert [c.measure for c in report.guard] == [c["measure"] for c in facts["guard"]]
-    assert [t.model_dump() for t in report.tasks or []] == [
+    assert [t.model_dump(exclude={"one_value"}) for t in report.tasks or []] == [
         {k: v for k, v in t.items() if k != "task"} for t in facts["tasks"] or []
     ]
     later = dict.fromkeys(("kind", "displacement", "strain"))

@@ -45,7 +45,7 @@ def gains(
         InputError: the tasks differ.
     """
     old, new = (
-        [Score(r["task"], r["unit"], r["n"], {p: np.array(r[kind][p]) for p in probes}) for r in rows]
+        [Score(r["task"], r["unit"], r["n"], {p: np.array(r[kind][p]) for p in probes}, r["median"]) for r in rows]
         for rows, kind in ((before, first), (after, second))
     )
     return np.array([c.change_percent for c in compare(old, new).changes])
