@@ -8,6 +8,7 @@ import typer
 
 from examples.benchmarks.embedding import checkpoints, features, throughput
 from examples.benchmarks.embedding.scale import scale
+from examples.benchmarks.embedding.speed import speed
 from examples.benchmarks.evidence import commands as evidence
 from examples.benchmarks.evidence import finetuning, guarding, overview
 from examples.benchmarks.generation import decoding, moves, relaxation
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "roughness": roughness.roughness_command,
     "embed": throughput.embed_command,
     "scale": scale,
+    "speed": speed,
     "legacy": checkpoints.legacy,
     "robustness": robustness.robustness,
 }
