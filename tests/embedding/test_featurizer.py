@@ -174,7 +174,7 @@ def test_a_search_over_parts_and_layers_computes_every_crystal_once(pool, tmp_pa
     def fail(*_):
         raise AssertionError("was computed before")
 
-    monkeypatch.setattr("matgl_fill.embedding.embed._Reading.__call__", fail)
+    monkeypatch.setattr("matgl_fill.embedding.embed.Reading.__call__", fail)
     monkeypatch.setattr(
         "matgl_fill.embedding.embed.describe_structures", lambda s: np.empty((len(s), 73)) if not s else fail()
     )
