@@ -125,5 +125,5 @@ def _search(request: FillRequest, pool: Pool, roughness: RoughnessResult | None,
     configurations = request.adapter.is_potential and request.oracle is not None
     search = SearchRequest(request.n, request.seed, request.settings.search, state.file(SEARCH), configurations)
     seconds = search.seconds(request.adapter, embedding_seconds(request.adapter, pool.structures))
-    console.print(f"searching {request.n} crystals, about {seconds:.0f} s", highlight=False)
+    console.print(f"searching for {request.n} crystals, about {seconds:.0f} s", highlight=False)
     return propose_from(request.adapter, SearchStart.of(pool, roughness), search).proposals

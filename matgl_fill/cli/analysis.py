@@ -89,13 +89,13 @@ def embed(
     pool, skipped = read(adapter, structures)
     store = cache or out.with_name(out.name + ".partial")
     seconds = embedding_seconds(adapter, pool.structures) * len(pool)
-    say(f"{len(pool)} crystals by {adapter.name}, about {seconds:.0f} s")
+    say(f"embedding {len(pool)} crystals with {adapter.name}, about {seconds:.0f} s")
     Z = embed_crystals(loaded, pool, level, progress=True, pooling=pooling, state=state, cache=store)
     write_embedding(out, pool, Z, {"model": model, "level": level, "pooling": pooling})
     if cache is None:
         store.unlink(missing_ok=True)  # another call with the same OUT may have removed it
     print_skipped(skipped)
-    say(f"{Z.shape[0]} rows of {Z.shape[1]} written to {out}")
+    say(f"{Z.shape[0]} embeddings of {Z.shape[1]} dimensions written to {out}.")
 
 
 def _embed_shards(
@@ -120,7 +120,7 @@ def _embed_shards(
     say(f"{adapter.name}: {shards_cost(adapter, source)}; by {executor}")
     made = embed_shards(loaded, source, out, executor, shard_size, pooling, "last", state, device, progress=True)
     print_skipped(made.skipped, f", all in the column 'skipped' of {out}")
-    say(f"{len(made)} rows of {made.width} in {made.shards} shards in {out}")
+    say(f"{len(made)} embeddings of {made.width} dimensions in {made.shards} shards in {out}.")
 
 
 @command(
@@ -181,7 +181,7 @@ def roughness(
     report.save(out)
     console.print(report)
     print_skipped(report.skipped, ", all in summary.json")
-    say(f"{len(report.pool)} crystals by {adapter.name}; tables and pictures in {out}")
+    say(f"{len(report.pool)} crystals by {adapter.name}. Tables and pictures are in {out}.")
 
 
 @command(
@@ -268,4 +268,6 @@ def propose(
         file.unlink(missing_ok=True)
     console.print(report)
     print_skipped(report.pool.skipped, ", all in summary.json")
-    say(f"{len(report.rows)} crystals in {out}")
+    say(f"{len(report.rows)} crystals in {out}.")
+    proposed = out / "proposals.extxyz"
+    say(f"Next: calculate {out / 'poscar'} with your code, or: matgl-fill label {proposed} --oracle NAME")

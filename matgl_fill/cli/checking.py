@@ -94,7 +94,7 @@ def evaluate(
     print_skipped(skipped)
     if out is not None:
         atomic_write(out, csv_text(score_rows(scores, comparison)))
-        say(f"written to {out}")
+        say(f"Table written to {out}.")
 
 
 @command(PANEL, "matgl-fill report out  # then open out/report.html")
@@ -107,7 +107,7 @@ def report(
     """
     from matgl_fill.report.html import rebuild_report
 
-    say(f"written to {rebuild_report(out)}")
+    say(f"Written again: {rebuild_report(out)}")
 
 
 @command(PANEL, "matgl-fill upgrade old/MEGNet-MP-2018.6.1-Eform upgraded/MEGNet")
@@ -129,7 +129,7 @@ def upgrade(
     upgraded = load_model(model, legacy=force or None)
     facts = {"matgl_fill": package_facts()}
     atomic_folder(out, lambda folder: upgraded.save(folder, metadata=facts))  # type: ignore[operator]
-    say(f"written to {out}")
+    say(f"Upgraded model written to {out}.")
 
 
 @command(
@@ -162,7 +162,7 @@ def doctor(
     for one in missing:
         console.print(f"  {one.name}: {one.remedy}", highlight=False, markup=False, soft_wrap=True)
     bad = [one.name for one in findings if (one.needed or one.name == device) and not one.works]
-    say(f"\n{'basics do not work: ' + ', '.join(bad) if bad else 'the basics work'}")
+    say(f"\n{'The basics do not work: ' + ', '.join(bad) if bad else 'The basics work.'}")
     raise typer.Exit(1 if bad else 0)
 
 
@@ -191,7 +191,7 @@ def _evaluate_physics(model: str, against: str | None, file: str, limit: int | N
         atomic_write(out, csv_text(physics_rows(list(zip(names, results, strict=True)))))
         for state in filter(None, states):
             state.unlink()
-        say(f"written to {out}")
+        say(f"Table written to {out}.")
 
 
 def _tasks(source: str, models: list[nn.Module]) -> tuple[list[Task], list[Skipped]]:

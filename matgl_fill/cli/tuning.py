@@ -101,11 +101,12 @@ def label(
     try:
         labelled = label_locally(frames, oracle, folder)
     except KeyboardInterrupt:
-        say("interrupted; the same call goes on")
+        say("Interrupted. Give the same call again to go on.")
         raise typer.Exit(INTERRUPTED) from None
     labelled.write(out)
     left_out = f", {len(labelled.skipped)} left out" if labelled.skipped else ""
-    say(f"{len(labelled.frames)} crystals labelled in {out}{left_out}")
+    say(f"{len(labelled.frames)} crystals labelled in {out}{left_out}.")
+    say(f"Next: matgl-fill tune MODEL --labelled {out} -o tuned")
 
 
 @command(
@@ -175,7 +176,7 @@ def config(
     if write.exists():
         raise InputError(f"'{write}' is there already; give another name.")
     atomic_write(write, text)
-    say(f"written to {write}")
+    say(f"Settings written to {write}.")
 
 
 def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] | None, **settings: Any) -> None:
@@ -193,8 +194,9 @@ def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] |
     try:
         result = fill_tune(loaded, pool, out=out, tasks=chosen, name=model, **settings)
     except KeyboardInterrupt:
-        say("interrupted; the same call with --resume goes on")
+        say("Interrupted. Give the same call with --resume to go on.")
         raise typer.Exit(INTERRUPTED) from None
     console.print(result)
     print_skipped(result.report.skipped or [], ", all in report.json")
-    say(f"{result.report.run.wall_seconds} s; report: {out / 'report.html'}")
+    what = "tuned model" if result.accepted else "original"
+    say(f"Done in {result.report.run.wall_seconds:.0f} s. Open {out / 'report.html'}; {out / 'model'} is the {what}.")

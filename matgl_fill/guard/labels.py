@@ -245,13 +245,13 @@ class LabelGuard:
         """What the labels held out cannot say."""
         if comparison is None:
             return (
-                f"fewer than {FEW_LABELS} labelled crystals, or each of elements of its own: none judged, and errors "
-                "may have grown; measure them on labels of your own",
+                f"no label judged (fewer than {FEW_LABELS} labelled crystals, or each of elements of its own), so that "
+                "errors may have grown: measure them on labels of your own",
             )
         known = {name: comparison.change(name) for name in ("energy", "forces", "stress", "forces at rest")}
         missing = [name for name, change in known.items() if change is None or change.n < FEW_FORMULAS]
         return (
-            (f"labels of fewer than {FEW_FORMULAS} crystals for {', '.join(missing)}: not judged",) if missing else ()
+            (f"not judged: labels of fewer than {FEW_FORMULAS} crystals for {', '.join(missing)}",) if missing else ()
         )
 
 
@@ -270,13 +270,13 @@ def _label_checks(comparison: LabelComparison) -> list[Check]:
         led = led or name in ("forces", "energy")
         falls = certain or name == "energy"
         if change.before == 0:  # nothing can become better, and anything is worse
-            value, what = (np.inf if change.after > 0 else 0.0), f"{name}, right before"
+            value, what = (np.inf if change.after > 0 else 0.0), f"error of {name}, zero before"
         elif certain:
-            value, what = change.high, f"{name}, largest likely change of the error"
+            value, what = change.high, f"error of {name} (95 % upper end of its change)"
         elif name == "energy":
-            value, what = change.change_percent, "energy, change of the error"
+            value, what = change.change_percent, "error of energy (its change)"
         else:
             value = change.change_percent if np.isnan(change.low) else change.low
-            what = f"{name}, smallest likely change of the error"
+            what = f"error of {name} (95 % lower end of its change)"
         checks.append(Check(what, float(value), 0.0, "%", bool(value < 0 if falls else value <= 0)))
     return checks

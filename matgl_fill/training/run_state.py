@@ -101,7 +101,7 @@ class RunState:
             console.print(f"going on from {self._folder}", highlight=False)
             return
         if path.exists():
-            console.print(f"starting over; the unfinished run in {self._folder} is dropped", highlight=False)
+            console.print(f"starting over: the unfinished run in {self._folder} is dropped", highlight=False)
         self.remove()
         atomic_write(path, json.dumps(fingerprint, indent=2) + "\n")
 

@@ -89,7 +89,7 @@ def test_energies_alone_are_enough(quick):
         atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy())
     result = mf.fill_tune(quick.model, labelled=frames, config={"steps": 2})
     report = result.report
-    assert report.guard[0].measure.startswith("energy, ")
+    assert report.guard[0].measure.startswith("error of energy")
     assert [e.measure for e in report.label_errors.errors] == ["energy"]
     assert "each by weights that had not seen it" in str(result)
 
