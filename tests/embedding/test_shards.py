@@ -239,6 +239,12 @@ def test_shards_are_whole_blocks(model, big, tmp_path, size):
         embed_shards(model, big, tmp_path / "Z", shard_size=size)
 
 
+@pytest.mark.parametrize("other", ["default", "", "x" * 5000, "a\0b", 5, None, ["shard-000000.parquet"]])
+def test_what_is_no_folder_of_shards_is_none(here, other):
+    assert ShardFolder.is_one(str(here.path))
+    assert not ShardFolder.is_one(other)
+
+
 def test_one_crystal_on_which_a_model_fails_does_not_end_the_others(model, big, here, tmp_path, monkeypatch):
     """The crystals of its block are embedded alone then; short memory is no crystal's fault."""
     path = tmp_path / "few.jsonl"

@@ -69,7 +69,10 @@ class ShardFolder:
     @staticmethod
     def is_one(folder: object) -> bool:
         """Whether an object is the path of a folder of shards, finished or not."""
-        return isinstance(folder, str | Path) and any(Path(folder).glob("shard-*.parquet"))
+        try:
+            return isinstance(folder, str | Path) and any(Path(folder).glob("shard-*.parquet"))
+        except (OSError, ValueError):  # a text that cannot be a path
+            return False
 
     @staticmethod
     def skipped_of(path: Path) -> list[Skipped]:
