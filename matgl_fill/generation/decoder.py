@@ -56,7 +56,7 @@ class SearchBudget(NamedTuple):
     stages: int
 
 
-BUDGETS = {True: SearchBudget(1, 2, 30, 1, 1), False: SearchBudget(2, 0, 20, 1, 1)}
+BUDGETS = {True: SearchBudget(1, 4, 30, 2, 3), False: SearchBudget(2, 0, 20, 1, 1)}
 """Budget of models that search by gradient, and of those whose gradients are too expensive."""
 SURVIVORS = 10
 """Number of candidates per crystal wanted that are parents of the next round."""

@@ -30,6 +30,7 @@ COLUMNS = (
     "ratio",
 )
 COMMAND = "from matgl_fill.cli import main; import sys; sys.argv = ['matgl-fill', {}]; main()"
+HELP = COMMAND.format("'--help'")
 GRAPH = """
 from time import perf_counter, process_time
 from examples.benchmarks.roughness.analysis import synthetic_embedding
@@ -42,15 +43,16 @@ result.local(data[0]), result.maxima(100)
 SEARCH = """
 from time import perf_counter, process_time
 from matgl_fill import get_adapter, load_model, read_structures
-from matgl_fill.config import FillConfig
 from matgl_fill.embedding import prepare_pool
-from matgl_fill.generation import SearchRequest, propose_from
-from matgl_fill.generation.propose import pool_roughness
+from matgl_fill.generation import choose_targets
+from matgl_fill.generation.decoder import Decoder
+from matgl_fill.roughness import graph_roughness
 adapter, found = get_adapter(load_model({!r})), read_structures({!r})
 pool = prepare_pool(adapter, found.subset(range(0, len(found), max(1, len(found) // {}))), 20)
-roughness = pool_roughness(pool, FillConfig().search)
+wanted = {}
+targets = choose_targets(pool.Z, graph_roughness(pool.Z, pool.D), wanted, "roughness", 0).points
 start = perf_counter(), process_time()
-propose_from(adapter, pool, roughness, SearchRequest({}, 0))
+Decoder(adapter, pool, 0).decode(targets, wanted)
 """
 RUN = """
 from time import perf_counter, process_time
@@ -91,7 +93,8 @@ def tasks(points: Sequence[int], models: Sequence[str], pool: str | None, n: int
     found = [
         Task("import matgl (before), import matgl_fill (after)", "import matgl_fill", "import matgl"),
         Task("import of all public names", "from matgl_fill import *"),
-        *(Task(f"matgl-fill {word}", COMMAND.format(repr(word))) for word in ("--help", "--version")),
+        Task("matgl-fill --help", HELP),
+        Task("matgl-fill --version (before: --help)", COMMAND.format("'--version'"), HELP),
         Task("matgl-fill tune --help", COMMAND.format("'tune', '--help'")),
         *(Task(f"graph mode, {one} x 128", GRAPH.format(one) + SPENT) for one in points),
     ]
@@ -115,7 +118,7 @@ def timed(code: str, checkout: Path, threads: int) -> tuple[float, float]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=checkout)
     spent = time.perf_counter() - clock, _children() - cpu
     if done.returncode:
-        raise InputError(f"the measurement fails in '{checkout}': {done.stderr.strip().splitlines()[-1]}")
+        raise InputError(f"the measurement fails in '{checkout}': {done.stderr.strip()[-300:]}")
     told = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("SPENT ")]
     return (float(told[0][0]), float(told[0][1])) if told else spent
 
