@@ -15,7 +15,7 @@ from pymatgen.core import Structure
 from matgl_fill.config import settings_toml
 from matgl_fill.errors import InputError
 from matgl_fill.guard import Check
-from matgl_fill.report.model import RunReport
+from matgl_fill.report.model import ErrorRow, RunReport, TaskRow
 from matgl_fill.report.pictures import draw_pictures
 from matgl_fill.report.reproduce import command_line, python_call
 from matgl_fill.report.thumbnails import thumbnail
@@ -120,7 +120,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (significant, signed, count, duration, relative, sentence, limit, used, cell, typeset)
+    filters = (significant, signed, interval, count, duration, relative, sentence, limit, used, cell, typeset)
     environment.filters |= {f.__name__: f for f in filters} | {"sig": significant}
     return environment
 
@@ -135,6 +135,11 @@ def significant(value: Any) -> str:
 def signed(value: object) -> str:
     """Write a number with its sign and one decimal, anything else as a dash."""
     return _minus(f"{value:+.1f}") if _is_number(value) else NONE
+
+
+def interval(row: TaskRow | ErrorRow) -> str:
+    """Write the 95 % interval of a change, or a dash where there is none."""
+    return f"{signed(row.low)} to {signed(row.high)}" if _is_number(row.low) else NONE
 
 
 def count(value: object) -> str:
