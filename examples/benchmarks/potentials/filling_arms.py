@@ -130,7 +130,7 @@ def naive(lesson: Lesson) -> Trained:
     options: dict[str, Any] = {"stress_weight": 0.0}
     if np.isfinite(aligned.labels.stress).all():
         labels["stresses"], options = aligned.labels.stress / GPa, {}
-    seen = lesson.steps * (lesson.batch + 2 * settings.replay_batch)
+    seen = lesson.steps * (lesson.batch + settings.replay_batch)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
