@@ -86,7 +86,7 @@ class LocalRoughness:
     with the vector's frustration contribution f, direction u and centre c. Only the rank-1 part of the precision is
     ever formed, so the cost is linear in the dimension; sums run over all vectors in blocks, in double precision up to
     :data:`MANY` terms a call. Beyond, as for a map of 100,000 points, they run in single precision: no term is left
-    out, and values differ by about 1e-5 of themselves, for half of the time.
+    out, and values differ by up to 3e-5 of themselves, for half of the time.
 
     The default preset puts c at 0.75 of the vector's length L, as both published ones do: on the climb, where the
     response changes, but on the side of its own minimum, so that the two vectors of a saddle stay apart. Along the
