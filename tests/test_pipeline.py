@@ -209,7 +209,7 @@ def test_interrupted_run_ends_with_its_code(monkeypatch, capsys, tmp_path):
     def interrupted(*_arguments, **_settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("matgl_fill.cli.tuning.fill_tune", interrupted)
+    monkeypatch.setattr("matgl_fill.pipeline.fill_tune", interrupted)
     assert run_here(monkeypatch, capsys, "run", "default", "-o", tmp_path / "out")[0] == 130
 
 

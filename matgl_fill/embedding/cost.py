@@ -21,7 +21,7 @@ GLANCE = 2048
 """Number of rows of a large file of which the first :data:`SAMPLE` crystals are tried."""
 DESCRIBED = 73 * 4
 """Bytes of a crystal's descriptors in a shard."""
-SEARCH_COST = {True: 400, False: 60}
+SEARCH_COST = {True: 400, False: 150}
 """Searching one crystal costs about as much as embedding this many, with gradients and without."""
 
 

@@ -46,17 +46,15 @@ class SearchBudget(NamedTuple):
             gradient in a round; 0 where that costs more than it brings.
         candidates: Number of candidates drawn by chance per crystal wanted and round.
         refined: Number of candidates per crystal wanted whose atoms and cell are refined by gradient.
-        stages: Number of stages of that refinement; the first brings most.
     """
 
     rounds: int
     starts: int
     candidates: int
     refined: int
-    stages: int
 
 
-BUDGETS = {True: SearchBudget(1, 4, 30, 2, 3), False: SearchBudget(2, 0, 20, 1, 1)}
+BUDGETS = {True: SearchBudget(1, 4, 30, 2), False: SearchBudget(3, 0, 20, 1)}
 """Budget of models that search by gradient, and of those whose gradients are too expensive."""
 SURVIVORS = 10
 """Number of candidates per crystal wanted that are parents of the next round."""
@@ -276,7 +274,7 @@ class Decoder:
         """All new candidates, and the nearest of them after refinement, nearest first."""
         chosen = [(t, c) for t, found in enumerate(new) for c in found[:count]]
         goals = targets[[t for t, _ in chosen]]
-        trails = refine(self.adapter, [c.structure for _, c in chosen], goals, self.scaling, self.budget.stages)
+        trails = refine(self.adapter, [c.structure for _, c in chosen], goals, self.scaling)
         drafts: list[list[Candidate]] = [[] for _ in T]
         for (t, c), trail in zip(chosen, trails, strict=True):
             drafts[t] += [c.altered(s, "refined") for s in trail if self._accepted(s)]

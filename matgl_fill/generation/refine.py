@@ -15,6 +15,8 @@ from matgl_fill.adapters import Adapter, Batch, Graph, evaluation_mode, in_threa
 from matgl_fill.structures import neighbour_pairs, rebuilt
 from matgl_fill.utils.scaling import Scaling
 
+STAGES = 3
+"""Number of times that the graph is built anew: its edges are those of the geometry it was built for."""
 STEPS = 10
 """Number of steps of descent on one graph."""
 FIRST = 0.01
@@ -73,11 +75,7 @@ class Pairs:
 
 
 def refine(
-    adapter: Adapter,
-    structures: Sequence[Structure],
-    targets: np.ndarray,
-    scaling: Scaling[np.ndarray],
-    stages: int = 3,
+    adapter: Adapter, structures: Sequence[Structure], targets: np.ndarray, scaling: Scaling[np.ndarray]
 ) -> list[list[Structure]]:
     """Bring the embedding of crystals nearer to their targets, by descent in atomic positions and strain.
 
@@ -91,7 +89,6 @@ def refine(
         structures: The n crystals to start from.
         targets: Latent targets (n, dim).
         scaling: Scaling of the latent space, in which distances are taken.
-        stages: Number of times that the graph is built anew: its edges are those of the geometry it was built for.
 
     Returns:
         The geometries of each crystal after every stage, first to last. Which of them is nearest has to be found by
@@ -100,7 +97,7 @@ def refine(
     trails: list[list[Structure]] = [[] for _ in structures]
     current = list(structures)
     goal = scaling(targets)
-    for _ in range(stages):
+    for _ in range(STAGES):
         graphs = adapter.graphs(current)
         groups = adapter.groups(graphs)
 
