@@ -102,8 +102,7 @@ class Lesson:
     @property
     def batch(self) -> int:
         """Labelled crystals in a step of the package's training."""
-        atoms = float(np.mean([len(s) for s in self.crystals.structures]))
-        return max(1, min(self.training.batch_size, round(tune.BATCH_ATOMS / atoms)))
+        return tune.labelled_per_step(self.aligned, self.training.batch_size)
 
 
 def filled(lesson: Lesson, **changes: Any) -> Trained:

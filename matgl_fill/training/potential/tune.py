@@ -120,7 +120,7 @@ def tune_potential(
     # what judges must not have fitted the elemental shifts by which it is judged
     apart = [(fold, _aligned(adapter, labelled, fold.taught)[1]) for fold in folds]
     guard = LabelGuard(adapter, [known.subset(fold.judged) for fold, known in apart], judged, request.settings.guard)
-    batch = _batch(aligned, settings.batch_size)
+    batch = labelled_per_step(aligned, settings.batch_size)
     taught = [known.subset(fold.taught) for fold, known in apart] or [aligned]
     lessons: list[list[Objective]] = [[PotentialObjective("labels", x, 1.0, batch), *held] for x in taught]
     copies, history = _trained(request, pool, lessons, state)
@@ -155,8 +155,8 @@ def _trained(
     return tuple(copies), means
 
 
-def _batch(labelled: LabelledSet, largest: int) -> int:
-    """Number of labelled crystals in a step."""
+def labelled_per_step(labelled: LabelledSet, largest: int) -> int:
+    """Number of labelled crystals in a step: at most ``largest``, and fewer where they have many atoms."""
     atoms = float(np.mean([len(s) for s in labelled.structures]))
     return max(1, min(largest, round(BATCH_ATOMS / atoms)))
 
