@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,3 +241,19 @@ def assert_same_structure(a: Structure, b: Structure, tolerance: float = 1e-5) -
     assert [site.species_string for site in a] == [site.species_string for site in b]
     np.testing.assert_allclose(a.lattice.matrix, b.lattice.matrix, atol=tolerance)
     np.testing.assert_allclose(a.frac_coords, b.frac_coords, atol=tolerance)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def until(true, seconds=20.0) -> None:
+    """Wait for something, no longer than some seconds."""
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.01)

@@ -25,6 +25,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from matgl_fill.config import FillConfig
 from matgl_fill.generation import SearchRequest
 from matgl_fill.structures import bundled
+from matgl_fill.training import registry
 from matgl_fill.training.potential import crystals, tune
 
 pytestmark = pytest.mark.skipif(DGL, reason="the pages are written for PyG")
@@ -90,7 +91,7 @@ def is_skipped(page: str, text: str) -> bool:
 
 @pytest.fixture
 def short(monkeypatch):
-    """Shorter training, searches and simulations than a reader gets, by the numbers alone."""
+    """Shorter training, searches and simulations than a reader gets, by the numbers alone; its own objectives go."""
     resolved, search, run = FillConfig.resolved, SearchRequest.__init__, MolecularDynamics.run
 
     def few_steps(self, *args, **kwargs):
@@ -103,6 +104,7 @@ def short(monkeypatch):
     for module, name, few in ((tune, "GENERAL", 100), (tune, "ELSEWHERE", 40), (crystals, "MEMBERS", 20)):
         monkeypatch.setattr(module, name, few)
     monkeypatch.setattr(MolecularDynamics, "run", lambda self, steps: run(self, min(steps, STEPS)))
+    monkeypatch.setattr(registry, "_MAKERS", {**registry._MAKERS})
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ class TrainingConfig(_Settings):
     """Number of generated crystals per step and objective; by default 25. Where a potential learns from labels it is 5,
     and fewer if these are large."""
     replay_batch: int | None = Field(default=None, ge=1)
-    """Number of replayed crystals per step; the model's adapter gives the default, and it is 4 of each kind where a
+    """Number of replayed crystals per step; the model's adapter gives the default, and it is 6 of each kind where a
     potential learns from labels."""
     lr: float | None = Field(default=None, ge=0)
     """Peak learning rate (one cycle of AdamW); by default that of the model's adapter, which has another for labels of

@@ -15,7 +15,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +70,8 @@ class FillModule(pl.LightningModule):
         seed: Seed of the training.
         path: File to which the training is saved, and from which an interrupted one goes on.
         stop: Early stop of the training, if it may end early.
+        on_step: Function that is told the number of steps that are done, after each; a progress bar is drawn if there
+            is none.
 
     Raises:
         InputError: The file is of another training.
@@ -84,9 +86,10 @@ class FillModule(pl.LightningModule):
         seed: int,
         path: Path | None = None,
         stop: EarlyStop | None = None,
+        on_step: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__()
-        self.steps = settings.steps
+        self.steps, self.on_step = settings.steps, on_step
         self.adapter, self.objectives, self.replay, self.settings = adapter, objectives, replay, settings
         self.core, self.stop = adapter.core, stop
         self.average = AveragedModel(adapter.core, avg_fn=get_swa_avg_fn()).requires_grad_(False)
@@ -215,6 +218,8 @@ class FillModule(pl.LightningModule):
             self.average.update_parameters(self.core)
         if self.stop:
             self.stop.check(self.core, step, steps)
+        if self.on_step:
+            self.on_step(step)
         self.trainer.should_stop = self.stopped
         due = time.monotonic() - self._saved_at >= SAVE_SECONDS
         if self.trainer.is_global_zero and (due or step == steps or self.stopped):
@@ -244,6 +249,7 @@ def fit(
     seed: int,
     checkpoint: Path | None = None,
     stop: EarlyStop | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> dict[str, list[float]]:
     """Train the adapter's model in place.
 
@@ -259,6 +265,7 @@ def fit(
         seed: Seed of the order of the crystals.
         checkpoint: File to which the training is saved, and from which an interrupted one goes on to the same bits.
         stop: Early stop of a training that spoils the embedding; it holds the step after which training ended.
+        on_step: Function that is told the number of steps that are done, after each, in place of a progress bar.
 
     Returns:
         Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
@@ -270,7 +277,7 @@ def fit(
         return {}
     if not any(p.requires_grad for p in adapter.core.parameters()):
         adapter.core.requires_grad_(True)
-    module = FillModule(adapter, objectives, replay, settings, seed, checkpoint, stop)
+    module = FillModule(adapter, objectives, replay, settings, seed, checkpoint, stop, on_step)
     if module.before < settings.steps and not module.stopped:
         if module.before:
             console.print(f"going on after step {module.before}", highlight=False)
@@ -308,7 +315,7 @@ def _train(module: FillModule, seed: int) -> None:
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=console.is_terminal,
+            enable_progress_bar=console.is_terminal and module.on_step is None,
             gradient_clip_val=GRADIENT_CLIP,
             inference_mode=False,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from pathlib import Path
 
 import matgl
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.lj import LennardJones
-from helpers import pool_of
+from helpers import alive, pool_of, until
 
 import matgl_fill as mf
 from matgl_fill.config import FillConfig
@@ -153,20 +152,6 @@ def test_fill_tune_takes_as_many_processes_as_it_is_told(model, pool, monkeypatc
     found = [(r.report.history, mf.embed(r.model, pool), list(r.model.state_dict().values())) for r in (one, two)]
     assert_same(*found)
     assert os.environ.get("MASTER_PORT") == port
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def until(true, seconds=20.0) -> None:
-    limit = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def _interruptible(given, path) -> None:

@@ -19,14 +19,13 @@ from matgl_fill.structures import formulas_of
 from matgl_fill.training.build import SUPPLIED, Alignment, ObjectiveSet, usable_answers
 from matgl_fill.training.judgement import Judgement
 from matgl_fill.training.labels import LabelledSet, Labels, elemental_shifts
-from matgl_fill.training.module import fit
 from matgl_fill.training.objectives import Objective
+from matgl_fill.training.potential.copies import Copy, train_copies
 from matgl_fill.training.potential.crystals import crystals_at_rest, general_crystals, own_labels
 from matgl_fill.training.potential.objective import EVEN, PotentialObjective, Shares
 from matgl_fill.training.potential.plausible import check_labels
 from matgl_fill.training.request import FillRequest
 from matgl_fill.training.run_state import TRAINING, RunState
-from matgl_fill.utils.console import console
 
 AT_REST: Shares = (1.0, 4.0, 1.0)
 """Weights of energies, forces and stresses on the class at rest, where forces are small and matter most."""
@@ -142,17 +141,13 @@ def _trained(
     """One trained copy for each lesson, and the mean of their losses."""
     settings = request.settings.training
     seconds = len(lessons) * _seconds(pool, lessons[0], settings.steps)
-    what = (
-        f"{len(lessons)} copies for {settings.steps} steps each" if len(lessons) > 1 else f"for {settings.steps} steps"
-    )
-    console.print(f"training {what}, about {seconds:.0f} s", highlight=False)
-    copies, histories = [], []
-    for k, lesson in enumerate(lessons):
-        copy = request.adapter.clone()
-        histories.append(fit(copy, lesson, None, settings, request.seed + k, state.file(f"{k}-{TRAINING}")))
-        copies.append(copy)
+    copies = [
+        Copy(request.adapter.clone(), lesson, request.seed + k, state.file(f"{k}-{TRAINING}"))
+        for k, lesson in enumerate(lessons)
+    ]
+    histories = train_copies(copies, settings, seconds)
     means = {name: np.mean([history[name] for history in histories], axis=0).tolist() for name in histories[0]}
-    return tuple(copies), means
+    return tuple(copy.adapter for copy in copies), means
 
 
 def labelled_per_step(labelled: LabelledSet, largest: int) -> int:
