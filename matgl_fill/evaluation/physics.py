@@ -138,7 +138,7 @@ def made_of(references: StructureSet, elements: Collection[str], others: bool = 
         others: Give all the other crystals instead.
     """
     allowed = set(elements)
-    inside = [{e.symbol for e in structure.elements} <= allowed for structure in references]
+    inside = [structure.chemical_system_set <= allowed for structure in references]
     return references.subset(np.array(inside, dtype=bool) != others)
 
 

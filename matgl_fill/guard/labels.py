@@ -112,7 +112,7 @@ class CrystalClass:
 
     def has_elements_of(self, structure: Structure) -> bool:
         """Whether a crystal is made of the class's elements alone."""
-        return {e.symbol for e in structure.elements} <= set(self.elements)
+        return structure.chemical_system_set <= set(self.elements)
 
     def outside(self, adapter: Adapter, structures: Sequence[Structure], graphs: Sequence[Graph]) -> np.ndarray:
         """Mask (n,) of crystals that are not of the class: of other elements, or far from all labelled crystals."""

@@ -35,7 +35,7 @@ def bundled_pool(element_types: Sequence[str] | None = None) -> StructureSet:
     if element_types is None:
         return pool
     covered = set(element_types)
-    keep = [i for i, s in enumerate(pool.structures) if {e.symbol for e in s.elements} <= covered]
+    keep = [i for i, s in enumerate(pool.structures) if s.chemical_system_set <= covered]
     if not keep:
         raise InputError("the model knows no element of the bundled crystals; give structures of your own.")
     return pool.subset(keep)

@@ -102,7 +102,7 @@ class Lesson:
     @property
     def batch(self) -> int:
         """Labelled crystals in a step of the package's training."""
-        return tune.labelled_per_step(self.aligned, self.training.batch_size)
+        return tune.crystals_per_step(self.aligned, self.training.batch_size)
 
 
 def filled(lesson: Lesson, **changes: Any) -> Trained:

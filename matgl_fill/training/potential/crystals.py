@@ -42,12 +42,12 @@ def general_crystals(elements: Sequence[str], count: int, seed: int) -> list[Str
         known = [*bundled_pool(tuple(elements)).structures, *read_structures(bundled.EVALUATION).structures]
     except InputError:  # no bundled crystal is made of these elements alone
         known = read_structures(bundled.ASSETS / "crystals_pool.jsonl.gz").structures
-    made = [s for s in known if {e.symbol for e in s.elements} <= allowed][:count]
+    made = [s for s in known if s.chemical_system_set <= allowed][:count]
     for _ in range(ROUNDS):
         if len(made) >= count:
             break
         new = augmentations(known, 1, rng, 0.0, STRAIN, 1.0, tuple(sorted(allowed)))
-        made += [s for s in new if {e.symbol for e in s.elements} <= allowed]
+        made += [s for s in new if s.chemical_system_set <= allowed]
     chosen = [made[i] for i in rng.permutation(len(made))[:count]]
     moved = augmentations(chosen[1::2], 1, rng, DISPLACEMENT, STRAIN)
     return chosen[::2] + moved
@@ -68,7 +68,7 @@ def crystals_at_rest(adapter: Adapter, pool: Pool, labelled: LabelledSet, seed: 
         seed: Seed of all random choices.
     """
     elements, rng = elements_of(labelled.structures), np.random.default_rng(seed)
-    own = [s for s in pool.structures if {e.symbol for e in s.elements} <= set(elements) and len(s) <= REST_ATOMS]
+    own = [s for s in pool.structures if s.chemical_system_set <= set(elements) and len(s) <= REST_ATOMS]
     sizes = [float(np.nanmean(np.abs(f))) if np.isfinite(f).any() else np.inf for f in labelled.labels.forces]
     nearest: dict[str, Structure] = {}
     formulas = formulas_of(labelled.structures)

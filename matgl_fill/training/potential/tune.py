@@ -30,7 +30,7 @@ from matgl_fill.training.run_state import TRAINING, RunState
 AT_REST: Shares = (1.0, 4.0, 1.0)
 """Weights of energies, forces and stresses on the class at rest, where forces are small and matter most."""
 BATCH_ATOMS = 100
-"""Number of atoms of the labelled crystals in a step, about, at most: large crystals are taken one at a time."""
+"""Number of atoms in a step, of labelled crystals and of others, about, at most: large crystals are taken singly."""
 GENERAL, ELSEWHERE = 1000, 200
 """Number of general crystals among which those to replay are found, and number of those that the guard judges on."""
 
@@ -105,7 +105,8 @@ def tune_potential(
     if labels is not None:
         check_labels(adapter, labelled, name)
     folds = folds_by_formula(labelled.structures, request.seed)
-    alignment, aligned = _aligned(adapter, labelled, np.arange(len(labelled)))
+    own = adapter.embed_graphs(adapter.graphs(labelled.structures))[1]
+    alignment, aligned = _aligned(adapter, labelled, own, np.arange(len(labelled)))
     kind = CrystalClass(adapter, aligned.structures)
     gate = kind.elements if settings.form == "add" else None
     judged = _outside(adapter, kind, general_crystals(adapter.element_types, ELSEWHERE, request.seed + 1))
@@ -117,9 +118,9 @@ def tune_potential(
         held.append(_held("outside of the class", adapter, replayed, settings))
     held = [term for term in held if len(term.structures)]
     # what judges must not have fitted the elemental shifts by which it is judged
-    apart = [(fold, _aligned(adapter, labelled, fold.taught)[1]) for fold in folds]
+    apart = [(fold, _aligned(adapter, labelled, own, fold.taught)[1]) for fold in folds]
     guard = LabelGuard(adapter, [known.subset(fold.judged) for fold, known in apart], judged, request.settings.guard)
-    batch = labelled_per_step(aligned, settings.batch_size)
+    batch = crystals_per_step(aligned, settings.batch_size)
     taught = [known.subset(fold.taught) for fold, known in apart] or [aligned]
     lessons: list[list[Objective]] = [[PotentialObjective("labels", x, 1.0, batch), *held] for x in taught]
     copies, history = _trained(request, pool, lessons, state)
@@ -132,7 +133,8 @@ def _held(
 ) -> PotentialObjective:
     """Term that holds a potential to its own energies, forces and stresses on crystals."""
     known = own_labels(adapter, crystals)
-    return PotentialObjective(name, known, settings.force_replay_weight, settings.replay_batch, shares)
+    batch = crystals_per_step(known, settings.replay_batch)
+    return PotentialObjective(name, known, settings.force_replay_weight, batch, shares)
 
 
 def _trained(
@@ -150,9 +152,9 @@ def _trained(
     return tuple(copy.adapter for copy in copies), means
 
 
-def labelled_per_step(labelled: LabelledSet, largest: int) -> int:
+def crystals_per_step(labelled: LabelledSet, largest: int) -> int:
     """Number of labelled crystals in a step: at most ``largest``, and fewer where they have many atoms."""
-    atoms = float(np.mean([len(s) for s in labelled.structures]))
+    atoms = float(np.mean([len(s) for s in labelled.structures])) if len(labelled) else 1.0
     return max(1, min(largest, round(BATCH_ATOMS / atoms)))
 
 
@@ -169,12 +171,20 @@ def _labelled(
     return oracle.name, LabelledSet([crystals[i] for i in rows], answers.labels)
 
 
-def _aligned(adapter: Adapter, labelled: LabelledSet, rows: np.ndarray) -> tuple[Alignment, LabelledSet]:
-    """Elemental shifts fitted to the crystals of some rows, and all crystals with energies that lack them."""
+def _aligned(
+    adapter: Adapter, labelled: LabelledSet, own: np.ndarray, rows: np.ndarray
+) -> tuple[Alignment, LabelledSet]:
+    """Elemental shifts fitted to the crystals of some rows, and all crystals with energies that lack them.
+
+    Args:
+        adapter: Adapter of the original potential.
+        labelled: The n labelled crystals.
+        own: Energies (n,) that the potential gives them, eV.
+        rows: Rows to which the shifts are fitted.
+    """
     fitted = [i for i in rows if np.isfinite(labelled.labels.energy[i])]
     known = labelled.subset(fitted)
-    own = adapter.embed_graphs(adapter.graphs(known.structures))[1]
-    shifts, rest = elemental_shifts(known.structures, known.labels.energy - own, adapter.element_types)
+    shifts, rest = elemental_shifts(known.structures, known.labels.energy - own[fitted], adapter.element_types)
     used = {e.symbol: round(shifts[e.symbol], 4) for s in known.structures for e in s.elements}
     return Alignment(rest, dict(sorted(used.items())), len(fitted)), labelled.shifted(shifts)
 

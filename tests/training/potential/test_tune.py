@@ -21,9 +21,10 @@ import matgl_fill as mf
 from matgl_fill.adapters import predict
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation import potential_errors
-from matgl_fill.training import read_labelled
+from matgl_fill.training import LabelledSet, read_labelled
+from matgl_fill.training.labels import Labels
 from matgl_fill.training.potential import crystals as made_crystals
-from matgl_fill.training.potential.tune import GENERAL
+from matgl_fill.training.potential.tune import GENERAL, crystals_per_step
 from tests.helpers import DGL, salt, same, shared, weights
 
 pytestmark = pytest.mark.skipif(DGL, reason="a potential learns from labels on PyG")
@@ -54,6 +55,14 @@ def stiffer(adapter):
     other = adapter.clone()
     other.model.data_std *= 1.4
     return other
+
+
+@pytest.mark.parametrize(("repeated", "atoms", "taken"), [(1, 8, 5), (2, 64, 2), (3, 216, 1)])
+def test_a_step_takes_fewer_crystals_that_are_large(repeated, atoms, taken):
+    crystal = salt(5.6) * (repeated, repeated, repeated)
+    assert len(crystal) == atoms
+    labels = Labels(np.zeros(3), [np.zeros((atoms, 3))] * 3, np.zeros((3, 3, 3)))
+    assert crystals_per_step(LabelledSet([crystal] * 3, labels), 5) == taken
 
 
 @pytest.fixture(scope="module", params=["bundled TensorNet", "M3GNet-MP-2021"])
