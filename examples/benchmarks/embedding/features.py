@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from examples.benchmarks.common.options import numbers
 from examples.benchmarks.common.printing import print_table
 from examples.benchmarks.common.rows import Lines, Row, read_rows
+from examples.benchmarks.embedding.curves import draw_curves
 from examples.benchmarks.evidence.finetuning import split
 from examples.benchmarks.evidence.suite import CHOOSING, REPORTING, Suite, tasks_of
 from matgl_fill import FillFeaturizer, get_adapter, load_model
@@ -23,6 +24,7 @@ from matgl_fill.errors import InputError
 from matgl_fill.evaluation import Task
 from matgl_fill.evaluation.intervals import mean_interval
 from matgl_fill.evaluation.probes import FITS, PROBES, cross_validated_mae
+from matgl_fill.roughness.plots import figure_bytes
 from matgl_fill.structures import csv_text, write_structures
 from matgl_fill.utils.console import track
 from matgl_fill.utils.files import atomic_write
@@ -176,8 +178,9 @@ def _id(structure: Structure) -> str:
 def table(rows: Sequence[Row]) -> list[dict[str, str]]:
     """One line a task and number of labels: error of every way, of curves with its 95 % interval over the draws."""
     ways = list(dict.fromkeys(r["way"] for r in rows))
+    cases = dict.fromkeys((r["task"], r["labels"]) for r in rows)
     lines = []
-    for task, labels in dict.fromkeys((r["task"], r["labels"]) for r in rows):
+    for task, labels in sorted(cases, key=lambda case: 0 if case[1] == FOLDED else case[1]):
         line = {"task": task, "labels": str(labels)}
         for way in ways:
             own = [r["error"] for r in rows if (r["way"], r["task"], r["labels"]) == (way, task, labels)]
@@ -270,3 +273,12 @@ def table_command(
         print_table(task, ["way", *(line["labels"] for line in own)], [[w, *(line[w] for line in own)] for w in ways])
     if csv is not None:
         atomic_write(csv, csv_text(lines))
+
+
+@app.command()
+def picture(
+    rows: Annotated[list[Path], typer.Argument(help="Files of rows.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="SVG file of the picture.")],
+) -> None:
+    """Draw the learning curves."""
+    atomic_write(out, figure_bytes(draw_curves([row for path in rows for row in read_rows(path)]), "svg"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -18,6 +19,7 @@ from matgl_fill import read_structures
 from matgl_fill.errors import InputError
 
 FILLED = SAVED / "run" / "model"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +91,8 @@ def test_ahead_counts_tasks_and_says_the_worst(tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     printed = command("features", "table", tmp_path / "rows.jsonl", "--against", "a")
     assert "-50.0 (y)" in printed, "also without a curve"
+
+
+def test_the_picture_is_drawn_from_the_kept_rows(tmp_path):
+    command("features", "picture", ROOT / "examples/benchmarks/results/features.jsonl", "-o", tmp_path / "curves.svg")
+    assert (tmp_path / "curves.svg").read_bytes() == (ROOT / "docs/results/curves.svg").read_bytes()
