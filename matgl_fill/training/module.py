@@ -70,8 +70,9 @@ class FillModule(pl.LightningModule):
         seed: Seed of the training.
         path: File to which the training is saved, and from which an interrupted one goes on.
         stop: Early stop of the training, if it may end early.
-        on_step: Function that is told the number of steps that are done, after each; a progress bar is drawn if there
-            is none.
+
+    Attributes:
+        on_step: Function that is told the number of steps that are done, after each, in place of a progress bar.
 
     Raises:
         InputError: The file is of another training.
@@ -86,10 +87,12 @@ class FillModule(pl.LightningModule):
         seed: int,
         path: Path | None = None,
         stop: EarlyStop | None = None,
-        on_step: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__()
-        self.steps, self.on_step = settings.steps, on_step
+        if not any(p.requires_grad for p in adapter.core.parameters()):
+            adapter.core.requires_grad_(True)
+        self.steps = settings.steps
+        self.on_step: Callable[[int], None] | None = None
         self.adapter, self.objectives, self.replay, self.settings = adapter, objectives, replay, settings
         self.core, self.stop = adapter.core, stop
         self.average = AveragedModel(adapter.core, avg_fn=get_swa_avg_fn()).requires_grad_(False)
@@ -249,7 +252,6 @@ def fit(
     seed: int,
     checkpoint: Path | None = None,
     stop: EarlyStop | None = None,
-    on_step: Callable[[int], None] | None = None,
 ) -> dict[str, list[float]]:
     """Train the adapter's model in place.
 
@@ -265,7 +267,6 @@ def fit(
         seed: Seed of the order of the crystals.
         checkpoint: File to which the training is saved, and from which an interrupted one goes on to the same bits.
         stop: Early stop of a training that spoils the embedding; it holds the step after which training ended.
-        on_step: Function that is told the number of steps that are done, after each, in place of a progress bar.
 
     Returns:
         Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
@@ -273,12 +274,22 @@ def fit(
     Raises:
         InputError: The checkpoint is of another training.
     """
-    if not settings.steps or not settings.lr:
+    return run(FillModule(adapter, objectives, replay, settings, seed, checkpoint, stop), seed)
+
+
+def run(module: FillModule, seed: int) -> dict[str, list[float]]:
+    """Do the steps of a training that are left, and set the weights that come of it.
+
+    Args:
+        module: The training.
+        seed: Seed of the order of the crystals.
+
+    Returns:
+        Weighted loss of every term, ``HISTORY_POINTS`` means over the run.
+    """
+    if not module.steps or not module.settings.lr:
         return {}
-    if not any(p.requires_grad for p in adapter.core.parameters()):
-        adapter.core.requires_grad_(True)
-    module = FillModule(adapter, objectives, replay, settings, seed, checkpoint, stop, on_step)
-    if module.before < settings.steps and not module.stopped:
+    if module.before < module.steps and not module.stopped:
         if module.before:
             console.print(f"going on after step {module.before}", highlight=False)
         _train(module, seed)

@@ -20,7 +20,7 @@ from rich.progress import Progress
 from matgl_fill.adapters import Adapter
 from matgl_fill.config import ResolvedTraining
 from matgl_fill.errors import ExecutorError
-from matgl_fill.training.module import fit
+from matgl_fill.training.module import FillModule, run
 from matgl_fill.training.objectives import Objective
 from matgl_fill.utils.console import console
 
@@ -51,7 +51,9 @@ class Copy:
 
     def learn(self, settings: ResolvedTraining, on_step: Callable[[int], None] | None = None) -> History:
         """Train the copy, and return the losses."""
-        return fit(self.adapter, self.lesson, None, settings, self.seed, self.file, on_step=on_step)
+        module = FillModule(self.adapter, self.lesson, None, settings, self.seed, self.file)
+        module.on_step = on_step
+        return run(module, self.seed)
 
 
 def train_copies(copies: Sequence[Copy], settings: ResolvedTraining, seconds: float) -> list[History]:
