@@ -28,6 +28,7 @@ from matgl_fill.training.run_state import SEARCH, RunState, run_fingerprint
 from matgl_fill.training.supplied import supplied_crystals
 from matgl_fill.training.train import train_copy
 from matgl_fill.utils.console import Clock, console
+from matgl_fill.utils.counting import counted
 from matgl_fill.utils.modes import default_dtype_kept, usual_autograd
 
 
@@ -125,5 +126,5 @@ def _search(request: FillRequest, pool: Pool, roughness: RoughnessResult | None,
     configurations = request.adapter.is_potential and request.oracle is not None
     search = SearchRequest(request.n, request.seed, request.settings.search, state.file(SEARCH), configurations)
     seconds = search.seconds(request.adapter, embedding_seconds(request.adapter, pool.structures))
-    console.print(f"searching for {request.n} crystals, about {seconds:.0f} s", highlight=False)
+    console.print(f"searching for {counted(request.n, 'crystal')}, about {seconds:.0f} s", highlight=False)
     return propose_from(request.adapter, SearchStart.of(pool, roughness), search).proposals

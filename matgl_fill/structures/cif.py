@@ -62,7 +62,7 @@ def _parse_block(block: str) -> Iterator[Structure | Remark | Exception]:
     wrong = next((note for note in notes if any(word in note for word in INCOMPLETE)), None)
     data = next(iter(parser.as_dict().values()))
     if wrong := wrong or _unread(data, notes) or _contradicted(data, structure.volume):
-        yield ValueError(f"the CIF gives another crystal than it describes: {wrong}")
+        yield ValueError(f"pymatgen reads this CIF as another crystal than it describes: {wrong}")
         return
     yield structure
     yield from map(Remark, notes)
@@ -89,7 +89,7 @@ def _contradicted(data: Mapping[str, Any], volume: float) -> str | None:
     numerals = [text for key in data if re.match("_cell_|_atom_site_fract_", key) for text in _texts(data[key])]
     check_numerals(numerals)
     if far := [text for text in numerals if abs(number_in(text) or 0) > FARTHEST]:
-        return f"{far[0]} is too far away to wrap"
+        return f"{far[0]} is too large for a length, an angle or a coordinate"
     for operation in (text for key in OPERATIONS if key in data for text in _texts(data[key])):
         plain = operation.replace(" ", "").lower()
         if not OPERATION.fullmatch(plain) or abs(np.linalg.det(SymmOp.from_xyz_str(plain).rotation_matrix)) != 1:
@@ -97,10 +97,10 @@ def _contradicted(data: Mapping[str, Any], volume: float) -> str | None:
     for axis in ("alpha", "beta", "gamma"):
         angle = number_in(data.get(f"_cell_angle_{axis}"))
         if angle is not None and not 0 < angle < 180:
-            return f"{axis} is {angle:g} degrees"
+            return f"{axis} is {angle:g} degrees, outside 0 to 180"
     declared = number_in(data.get("_cell_volume"))
     if declared and abs(declared - volume) > VOLUME_TOLERANCE * declared:
-        return f"its volume is given as {declared:g} A^3, and its lengths and angles make {volume:.6g}"
+        return f"its volume is given as {declared:g} A^3, but its lengths and angles make {volume:.6g} A^3"
     return None
 
 

@@ -40,7 +40,7 @@ def items_in(path: Path, name: str) -> Iterator[tuple[str, Any]]:
         if not files:
             raise InputError(f"no readable structure file in {path}; it should hold {READABLE}.")
         if others:
-            yield name, Remark(f"files of no known type are passed over: {_first(others)}")
+            yield name, Remark(f"files of unknown type are ignored: {_first(others)}")
         for file in files:
             inner = file.relative_to(path).as_posix()
             try:
@@ -73,7 +73,9 @@ def _text(path: Path) -> str:
     if not data.strip():
         raise InputError(f"{path} is empty; give a file with structures.")
     if b"\0" in data:
-        raise InputError(f"{path} is no text (it holds NUL bytes): it is damaged, or of another kind or encoding.")
+        raise InputError(
+            f"{path} is not a text file (it holds NUL bytes); it is damaged, or has another type or encoding."
+        )
     return data.decode("utf-8-sig", errors="replace")  # older CIFs have Latin-1 names in them
 
 

@@ -64,7 +64,7 @@ class Placement:
             raise ValueError(f"zero-volume cell ({volume:.2g} A^3)")
         if len(far := np.flatnonzero(np.abs(coords).max(axis=1) > FARTHEST)):
             largest = np.abs(coords[far[0]]).max()
-            raise ValueError(f"a coordinate of atom {far[0]} is {largest:.3g}, too far away to wrap")
+            raise ValueError(f"a coordinate of atom {far[0]} is {largest:.3g}, too far outside of the cell")
         frac = coords @ np.linalg.inv(cell) if cartesian else coords
         shift = np.where((frac < -1) | (frac >= 2), np.floor(frac), 0.0)
         found = cls(cell, frac - shift if shift.any() else frac, shift)

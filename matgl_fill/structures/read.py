@@ -72,9 +72,11 @@ def read_structures(source: Any) -> StructureSet:
         names.append(name or where.rsplit("/", 1)[-1])
         rows.append(labels)
     if not structures:
-        first = first_of([f"{s.where}: {s.reason}" for s in skipped]) or "it holds none"
         what = source if isinstance(source, str | Path) else f"the given {type(source).__name__}"
-        raise InputError(f"no usable structure in {what}: {first}. Fix these or give other structures.")
+        if not skipped:
+            raise InputError(f"there is no structure in {what}; give at least one.")
+        first = first_of([f"{s.where}: {s.reason}" for s in skipped])
+        raise InputError(f"no usable structure in {what}: {first}. Correct these or give other structures.")
     if remarks:
         warnings.warn(f"read with remarks: {first_of(remarks)}.", MatglFillWarning, stacklevel=2)
     keys = dict.fromkeys(key for row in rows for key in row)
@@ -93,8 +95,8 @@ def read_aligned(source: Any) -> StructureSet:
     found = read_structures(source)
     if found.skipped and found is not source:
         raise InputError(
-            f"{found.skipped[0].where}: {found.skipped[0].reason}; remove it to keep rows aligned, or give"
-            " read_structures(...), which leaves it out and whose ids name the rows."
+            f"{found.skipped[0].where}: {found.skipped[0].reason}; remove this crystal, or give"
+            " read_structures(...), which leaves it out and names the rows by its ids."
         )
     return found
 

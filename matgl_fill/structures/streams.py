@@ -68,7 +68,7 @@ def sections(path: str | Path, size: int) -> Iterator[Section]:
         raise InputError(f"{str(path)!r} is no file; give one of {STREAMABLE}.")
     is_table = path.suffix.lower() == ".parquet"
     if not is_table and not path.name.lower().removesuffix(".gz").endswith(".jsonl"):
-        raise InputError(f"{path} cannot be read bit by bit; give a file of {STREAMABLE}.")
+        raise InputError(f"{path} cannot be read in parts; give a file of {STREAMABLE}.")
     read = 0
     try:
         for section in (_of_table if is_table else _of_lines)(path, size):
@@ -109,7 +109,9 @@ def _of_table(path: Path, size: int) -> Iterator[Section]:
         total, columns = file.metadata.num_rows, _columns(file.schema_arrow)
         if not {*CRYSTAL_KEYS, "lattice"} & set(columns):
             found = ", ".join(file.schema_arrow.names[:8])
-            raise InputError(f"{path} has no column of crystals ({', '.join(CRYSTAL_KEYS)}) among {found}.")
+            raise InputError(
+                f"{path} has no column of crystals among {found}; name it one of {', '.join(CRYSTAL_KEYS)}."
+            )
         groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
         facts = [[(c.file_offset, c.total_compressed_size, c.num_values) for c in _chunks(group)] for group in groups]
         content = hashlib.sha256(f"{path.stat().st_size} {total} {columns} {facts}".encode()).hexdigest()

@@ -10,6 +10,7 @@ import ase.io
 from ase import Atoms
 
 from matgl_fill.structures.numerals import check_numerals, number_in
+from matgl_fill.utils.counting import counted
 
 DIGITS = 9
 """Number of digits of a number of atoms above which it is none."""
@@ -31,12 +32,15 @@ def parse_xyz(text: str) -> Iterator[Atoms | Exception]:
         if not _is_count(lines[start]):
             yield ValueError(f"line {start + 1}: not a number of atoms; the rest of the file is not read")
             return
-        stop = start + 2 + int(lines[start])
+        atoms = int(lines[start])
+        stop = start + 2 + atoms
         try:
             if stop > len(lines):
-                raise ValueError(f"line {start + 1}: {lines[start].strip()} atoms announced, but the file ends before")
+                raise ValueError(
+                    f"line {start + 1} announces {counted(atoms, 'atom')}, but the file ends before the last"
+                )
             if more := _uncounted(lines, stop):
-                raise ValueError(f"line {start + 1}: {lines[start].strip()} atoms announced, but {more} more follow")
+                raise ValueError(f"line {start + 1} announces {counted(atoms, 'atom')}, but {atoms + more} follow")
             _check_frame(lines[start + 1], lines[start + 2 : stop], start + 3)
             yield ase.io.read(io.StringIO("\n".join(lines[start:stop]) + "\n"), format="extxyz")
         except Exception as error:  # ASE raises whatever it meets

@@ -42,15 +42,15 @@ class Checkpoint:
             saved = read_archive(self.path.read_bytes())
             key, checksum, state = saved["key"], saved["sha256"], saved["state"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(self._refusal(f"is no state of it ({fault(error)})")) from error
+            raise InputError(self._refusal(f"is not a saved state ({fault(error)})")) from error
         if key != self._key:
             raise InputError(self._refusal("belongs to another model, data, settings or seed"))
         if not isinstance(state, dict) or checksum != hash_state(state):
-            raise InputError(self._refusal("is damaged (its contents do not have its checksum)"))
+            raise InputError(self._refusal("is damaged (its contents do not match its checksum)"))
         return state
 
     def _refusal(self, reason: str) -> str:
-        return f"{self._what} cannot be resumed: {self.path} {reason}; remove it to start over."
+        return f"{self._what} cannot be resumed: {self.path} {reason}; remove this file to start over."
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a state of arrays, tensors, numbers, texts, and lists and dictionaries of these.

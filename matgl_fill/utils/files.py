@@ -111,7 +111,7 @@ def read_arrays(path: str | Path, what: str, names: Collection[str] = ()) -> dic
             arrays = {name: file[name] for name in file.files}
         checksum = arrays.pop(CHECKSUM, None)  # files of version 0.1.0 have none
         if checksum is not None and checksum != _checksum(arrays):
-            raise ValueError("its contents do not have its checksum")
+            raise ValueError("its contents do not match its checksum")
         return {name: arrays[name] for name in names or arrays}
     except Exception as error:  # a damaged archive raises errors of many kinds
         raise InputError(f"{path} is missing or not {what}: {fault(error)}; remove it or give another.") from error

@@ -243,7 +243,7 @@ def test_a_checkpoint_that_is_none_is_refused_and_kept(folder, monkeypatch, caps
     code, _, error = run_here(monkeypatch, capsys, "propose", "default", "in.jsonl", "-n", N, "-o", "foreign")
     assert code == 2
     assert "the search cannot be resumed" in error
-    assert "search.partial is no state of it" in error
+    assert "search.partial is not a saved state" in error
     assert partial.read_bytes() == content
 
 

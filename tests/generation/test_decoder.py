@@ -104,7 +104,7 @@ def test_an_interrupted_search_goes_on_to_the_same_crystals(make, found, tmp_pat
     with pytest.raises(InputError, match="another model, data, settings or seed"):
         decoder(seed=1, checkpoint=path).decode(targets, len(targets))
     path.write_bytes(b"no search")
-    with pytest.raises(InputError, match=r"the search cannot be resumed: .* is no state of it"):
+    with pytest.raises(InputError, match=r"the search cannot be resumed: .* is not a saved state"):
         decoder(checkpoint=path).decode(targets, len(targets))
 
 

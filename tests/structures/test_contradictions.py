@@ -40,8 +40,12 @@ def test_what_is_consistent_is_read(tmp_path):
         ("_cell_length_a   4.1", "_cell_length_a   4.9", "its volume is given as 68.921 A^3"),
         ("_cell_length_a   4.1", "_cell_length_a   4_4.1", "'4_4.10000000' is no number"),
         ("_cell_angle_beta   90.0", "_cell_angle_beta   -1e6", "-1"),
-        ("0.50000000  0.50000000  0.50000000", "0.5  1e18  0.5", "1e18 is too far away to wrap"),
-        ("_cell_length_a", "\0" * 14, "no text (it holds NUL bytes)"),
+        (
+            "0.50000000  0.50000000  0.50000000",
+            "0.5  1e18  0.5",
+            "1e18 is too large for a length, an angle or a coordinate",
+        ),
+        ("_cell_length_a", "\0" * 14, "not a text file (it holds NUL bytes)"),
         ("'x, y, z'", "'x, y, q'", "'x, y, q' is no symmetry operation"),
         ("'x, y, z'", "'x, y, x'", "'x, y, x' is no symmetry operation"),
         ("0.50000000  0.50000000  0.50000000", "0.5  0_0.5  0.5", "'0_0.5' is no number"),
@@ -82,7 +86,7 @@ def test_poscar_with_velocities_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (f"1\n{HEAD}\n{ROWS}", "line 5: 1 atoms announced, but 1 more follow"),
+        (f"1\n{HEAD}\n{ROWS}", "line 5 announces 1 atom, but 2 follow"),
         (f"2\n{HEAD.replace('Lattice', 'LATTICE')}\n{ROWS}", "'LATTICE' is no key"),
         (f"2\n{HEAD[:-1]}\n{ROWS}", "a quote is not closed"),
         (f"2\n{HEAD.replace('R:3', 'R:1000000000')}\n{ROWS}", "line 7: 4 columns, but Properties announces 1000000001"),

@@ -132,7 +132,7 @@ def test_a_folder_says_which_files_it_passes_over(tmp_path):
     NACL.to(filename=str(tmp_path / "POSCAR"), fmt="poscar")
     for name in ("INCAR", "KPOINTS", "OUTCAR", "make_poscar.py", ".hidden"):
         (tmp_path / name).write_text("x")
-    with pytest.warns(MatglFillWarning, match="passed over: INCAR, KPOINTS, OUTCAR and 1 more"):
+    with pytest.warns(MatglFillWarning, match="ignored: INCAR, KPOINTS, OUTCAR and 1 more"):
         assert len(read_structures(tmp_path)) == 1
     (tmp_path / "POSCAR").unlink()
     with pytest.raises(InputError, match="no readable structure file"):

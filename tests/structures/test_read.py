@@ -171,7 +171,7 @@ def test_all_frames_of_xyz_with_ids_labels_and_a_bad_frame(tmp_path):
     assert data.labels["gap"][0] == 2
     assert [s.where for s in data.skipped] == ["a.xyz:1"]
     path.write_text(text + "7\ntruncated\nFe 0 0 0\n")
-    assert read_structures(path).skipped[1].reason == "line 11: 7 atoms announced, but the file ends before"
+    assert read_structures(path).skipped[1].reason == "line 11 announces 7 atoms, but the file ends before the last"
     path.write_text(text + "garbage\n")
     assert "line 11: not a number of atoms" in read_structures(path).skipped[1].reason
 
@@ -382,9 +382,9 @@ def test_unreadable_json_line_is_told_by_number(tmp_path):
         (lambda d: (d / "a.db").touch() or d / "a.db", "a.db is empty; give a file"),
         (lambda d: (d / "b.json").write_text(" \n") and d / "b.json", "b.json is empty; give a file"),
         (lambda d: (d / "a.txt").write_text("x") and d / "a.txt", "a.txt is of unknown type; give .cif"),
-        (lambda d: [], "no usable structure in the given list: it holds none"),
+        (lambda d: [], "there is no structure in the given list; give at least one"),
         (lambda d: 5, "no usable structure in the given int: 0: not a structure but int"),
-        (lambda d: [None] * 5, "(and 2 more). Fix these"),
+        (lambda d: [None] * 5, "(and 2 more). Correct these"),
         (lambda d: jsonl(d / "c.jsonl", ["{"]), "c.jsonl:0: line 1: unreadable JSON"),
     ],
     ids=range(10),

@@ -113,7 +113,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path):
     ("name", "content", "message"),
     [
         ("none.jsonl", None, "is no file"),
-        ("a.cif", b"data_", "cannot be read bit by bit"),
+        ("a.cif", b"data_", "cannot be read in parts"),
         ("a.jsonl", b"\n \n", "is empty"),
         ("a.jsonl.gz", b"no gzip", "is damaged"),
         ("a.parquet", b"no parquet", "is damaged"),

@@ -127,10 +127,10 @@ def test_a_part_of_a_file_and_a_folder_are_refused(tmp_path, share):
     checkpoint = saved(tmp_path / "s.pt")
     whole = checkpoint.path.read_bytes()
     checkpoint.path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(InputError, match="is no state of it"):
+    with pytest.raises(InputError, match="is not a saved state"):
         checkpoint.load()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="is no state of it"):
+    with pytest.raises(InputError, match="is not a saved state"):
         Checkpoint(tmp_path / "folder", "k", "the search").load()
 
 

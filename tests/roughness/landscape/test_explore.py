@@ -325,7 +325,7 @@ def test_checkpoint_of_other_data_seed_or_nothing_is_refused(tmp_path):
             landscape_network(*data, seed, checkpoint=path)
     for other in (b"", b"text"):
         path.write_bytes(other)
-        with pytest.raises(InputError, match=r"the landscape cannot be resumed: .* is no state of it"):
+        with pytest.raises(InputError, match=r"the landscape cannot be resumed: .* is not a saved state"):
             landscape_network(Z, response, checkpoint=path)
 
 
