@@ -113,7 +113,7 @@ class TestExamples:
     def test_upgrade_old_checkpoint(self, tmp_path):
         text = run("upgrade_old_checkpoint", tmp_path)
         assert values(rf"it is wrong by {NUMBER} eV/atom on average", text)[0] > 0.01
-        assert "is from before MatGL 3 (MatGL until 2.1)" in text
+        assert "was made before MatGL 3 (MatGL until 2.1)" in text
         assert values(rf"when it was made by {NUMBER} eV/atom", text)[0] == 0
         assert values(rf"differs from the upgraded model by {NUMBER}", text)[0] == 0
 

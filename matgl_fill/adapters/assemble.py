@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from matgl_fill.adapters.classes import Entry, find_class
-from matgl_fill.adapters.files import ModelFiles
+from matgl_fill.adapters.files import AGAIN, ModelFiles
 from matgl_fill.adapters.settings import largest_size
 from matgl_fill.errors import ModelError
+from matgl_fill.utils.counting import counted
 from matgl_fill.utils.modes import single_precision, usual_autograd
 
 DERIVED = (".onehot",)
@@ -48,15 +49,16 @@ def build_model(files: ModelFiles) -> nn.Module:
         raise ModelError(f"{where}: {err}") from err
     except Exception as err:  # a constructor may raise anything on settings that it does not expect
         reason = (str(err).strip().splitlines() or [""])[-1].strip() or type(err).__name__
-        raise ModelError(f"{where}: its settings and weights do not fit: {reason}") from err
+        raise ModelError(f"{where}: its settings and weights do not fit each other: {reason}") from err
     weights = {name for name, _ in model.named_parameters()}
     missing = [k for k in found.missing_keys if k in weights or any(part in k for part in ATTACHED)]
     left = [key for key in found.unexpected_keys if not key.endswith(DERIVED)]
     if missing or left:
-        what = f"lacks {len(missing)} weights" if missing else f"holds {len(left)} weights that the model does not have"
+        unknown = f"holds {counted(len(left), 'tensor')} that the model does not have"
+        what = f"lacks {counted(len(missing), 'tensor')} of the model" if missing else unknown
         raise ModelError(
-            f"{where}: state.pt {what} ({(missing + left)[0]}, ...); an older, incompatible version of MatGL wrote it, "
-            "or it is damaged."
+            f"{where}: state.pt {what} (first: {(missing + left)[0]}); it is damaged, or an incompatible MatGL wrote "
+            f"it. {AGAIN}"
         )
     return model
 
@@ -81,5 +83,5 @@ class _Budget(TorchFunctionMode):
         if isinstance(result, Tensor):
             self._left -= result.numel()
             if self._left < 0:
-                raise ModelError("its settings make a larger model than its weights are for.")
+                raise ModelError(f"its settings describe a larger model than its weights are for. {AGAIN}")
         return result

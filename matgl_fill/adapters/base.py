@@ -245,12 +245,15 @@ class Adapter(ABC):
         allowed = memory_bytes(self.device) / 2
         if needed <= allowed:
             return None
-        return f"too large: {n_edges:.1e} edges take {needed / 1e9:.0f} GB, and {allowed / 1e9:.0f} GB are allowed here"
+        return (
+            f"too large: {n_edges:.1e} edges need {needed / 1e9:.0f} GB of memory; {allowed / 1e9:.0f} GB are allowed"
+        )
 
     def unknown_elements(self, symbols: Iterable[str]) -> str | None:
         """Name the elements that the model does not support, in words; None if it supports all."""
         unknown = sorted(set(symbols) - set(self.element_types))
-        return f"element {', '.join(unknown)} is unknown to the model" if unknown else None
+        told = f"element {unknown[0]} is" if len(unknown) == 1 else f"elements {', '.join(unknown)} are"
+        return f"{told} unknown to the model" if unknown else None
 
     def graphs(self, structures: Sequence[Structure]) -> list[Graph]:
         """Build one :class:`Graph` per structure, in order."""

@@ -79,14 +79,18 @@ def find_class(name: str, module: str) -> Any:
     """
     role = role_of(name, module)
     if role is None:
-        raise ModelError(f"{module}.{name} is no class that MatGL's models are made of.")
+        raise ModelError(f"{module}.{name} is not one of the classes that MatGL's models are made of.")
     if (module, name) not in NAMED:
         return registered_class(module, name)
     if backend.NAME == "DGL" and module.endswith("_pyg"):
-        raise ModelError("it was saved on PyG, and MatGL runs on DGL here; unset MATGL_BACKEND, with matgl>=4.1.2.")
+        raise ModelError(
+            "it was saved with PyG, but MatGL runs on DGL here; unset MATGL_BACKEND and install matgl>=4.1.2."
+        )
     try:
         if backend.NAME == "DGL":  # two classes of one name serve the two graph libraries
             return getattr(importlib.import_module(module), name)
         return getattr(matgl.apps.pes if name == "Potential" else PUBLIC[role], name)
     except (ImportError, AttributeError) as err:
-        raise ModelError(f"MatGL {matgl.__version__} on {backend.NAME} has no {module}.{name}.") from err
+        raise ModelError(
+            f"MatGL {matgl.__version__} on {backend.NAME} has no {module}.{name}; install the MatGL that saved it."
+        ) from err

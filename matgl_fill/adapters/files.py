@@ -31,7 +31,7 @@ from matgl_fill.utils.archive import read_archive, record_names
 FILES = ("model.json", "model.pt", "state.pt")
 MAX_BYTES = {"model.json": 2**24, "model.pt": 2**28, "state.pt": 2**31}
 """Largest size of a model's files in bytes; the largest published model has 5 MB."""
-AGAIN = "Get its files again, if you trust where they come from."
+AGAIN = "Get its files again from a source that you trust."
 KINDS = {"@class": str, "@module": str, "kwargs": dict | None, "metadata": dict | None, "@model_version": int | None}
 """Kinds of the entries of ``model.json``."""
 MAX_VALUES = 200_000
@@ -122,7 +122,7 @@ def _paths(source: str) -> dict[str, Path]:
         found = matgl.utils.io._get_file_paths(Path(source), str_path=source)
     except Exception as err:  # the hub's client raises errors of many kinds
         raise ModelError(
-            f"no folder '{source}' is here, and the hub gives no model of that name ({type(err).__name__}). {WAY_OUT}"
+            f"there is no folder '{source}', and the hub gave no model of that name ({type(err).__name__}). {WAY_OUT}"
         ) from err
     return {file: Path(found[file]) for file in FILES}
 
@@ -133,7 +133,8 @@ def _content(path: Path, source: str) -> bytes:
         if not path.is_file():
             raise ModelError(f"no MatGL model in '{source}': {path.name} is missing. {WAY_OUT}")
         if path.stat().st_size > MAX_BYTES[path.name]:
-            raise ModelError(f"'{path}' is larger than {MAX_BYTES[path.name] // 2**20} MiB; no such model is loaded.")
+            limit = f"{MAX_BYTES[path.name] // 2**20} MiB, the limit for this file"
+            raise ModelError(f"'{path}' is larger than {limit}; give one that MatGL saved.")
         return path.read_bytes()
     except ModelError:
         raise
@@ -155,7 +156,7 @@ def _read_json(content: bytes) -> dict[str, Any]:
         raise ValueError("model.json is no JSON object")
     for key, kind in KINDS.items():
         if not isinstance(described.get(key), kind):
-            raise ValueError(f"model.json's '{key}' is missing or of another kind than MatGL writes")
+            raise ValueError(f"model.json's '{key}' is missing or has a type that MatGL does not write")
     if not isinstance((described.get("metadata") or {}).get("matgl_fill", {}), dict):
         raise ValueError("model.json's metadata of matgl_fill is no JSON object")
     return described
@@ -177,7 +178,7 @@ def _read_entry(described: dict[str, Any], saved: dict[str, Any]) -> Entry:
     head = {key: described.get(key) for key in ("@class", "@module", "@model_version")}
     for key in ("@class", "@module"):
         if saved.get(key, head[key]) != head[key]:
-            raise ValueError(f"model.pt's '{key}' is {saved[key]!r}, model.json's is {head[key]!r}")
+            raise ValueError(f"'{key}' is {saved[key]!r} in model.pt, but {head[key]!r} in model.json")
     settings = {key: value for key, value in saved.items() if not str(key).startswith("@")}
     entry, other = (
         _Reader(file).entry(head | {"init_args": part}, file, 0)
@@ -227,7 +228,7 @@ class _Reader:
         name, module, version = value.get("@class"), value.get("@module"), value.get("@model_version") or 0
         if not isinstance(name, str) or not isinstance(module, str) or role_of(name, module) is None:
             raise ValueError(
-                f"{where} names {module}.{name}, which MatGL's models are not made of; nothing was imported or called"
+                f"{where} names {module}.{name}, which is not a class of MatGL's models; nothing was imported or run"
             )
         args = value.get("init_args")
         if not isinstance(args, dict) or not isinstance(version, int):
@@ -257,7 +258,7 @@ def _check_leaf(value: Any, where: str) -> None:
         if value.dtype.kind not in "fiub" or value.nbytes > MAX_BYTES["model.pt"] or not np.isfinite(value).all():
             raise ValueError(f"{where} holds an array that is not of finite numbers")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} is {value}")
+        raise ValueError(f"{where} is {value}; a finite number is needed")
     elif not (value is None or type(value) in (bool, int, float, str, torch.dtype)):
         raise ValueError(f"{where} holds a {type(value).__name__}, which MatGL never writes")
 
@@ -267,7 +268,7 @@ def _check_tensor(tensor: Tensor, where: str) -> None:
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.dtype not in DTYPES:
         raise ValueError(f"{where} is no dense tensor of numbers")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise ValueError(f"{where} is larger than what the file holds of it")
+        raise ValueError(f"{where} has more numbers than the file holds of it")
     if tensor.is_floating_point() and not math.isfinite(tensor.sum(dtype=torch.float64)):
         raise ValueError(f"{where} is not finite (NaN or infinite numbers)")
 
@@ -287,7 +288,7 @@ def _check_state(state: dict[str, Any]) -> None:
             raise ValueError("state.pt holds more numbers than its size allows")
         _check_tensor(tensor, f"state.pt's {name}")
         if name.endswith(("weight", "bias")) and not tensor.is_floating_point():
-            raise ValueError(f"state.pt's {name} is of {tensor.dtype}, which weights are not")
+            raise ValueError(f"state.pt's {name} is of type {tensor.dtype}; weights have to be floating-point numbers")
 
 
 def _compare(described: Any, saved: Any, where: str) -> None:
@@ -328,7 +329,7 @@ def _check_roles(entry: Entry) -> None:
     role, inner = role_of(entry.name, entry.module), entry.args.get("model")
     wraps_core = isinstance(inner, Entry) and role_of(inner.name, inner.module) == CORE
     if role not in (CORE, WRAPPER) or (role == WRAPPER and not wraps_core):
-        raise ValueError(f"model.json names {entry.module}.{entry.name}, which is no model or wraps none")
+        raise ValueError(f"model.json names {entry.module}.{entry.name}, which is neither a model nor a wrapper of one")
     target = entry.args.get("target_transformer")
     if target is not None and not (isinstance(target, Entry) and role_of(target.name, target.module) == TRANSFORMER):
-        raise ValueError("the target's transformer is none of MatGL's")
+        raise ValueError("the transformer of the target is not one of MatGL's")

@@ -74,17 +74,16 @@ def _read_on_pyg(files: ModelFiles, legacy: bool | None) -> nn.Module:
         todays = MatGL.SINCE_4_1 in possible  # if not, the oldest: MatGL 2.2 to 4.0 were in use for weeks only
         chosen = len(models) - 1 if todays else 0
         _warn(
-            f"neither its files nor its predictions say which MatGL made '{files.source}' (one of: "
-            f"{', '.join(map(str, possible))}), and it means something else to each; it is read as by the "
-            f"{'newest' if todays else 'oldest'} of them. Say load_model(..., legacy=True) for the oldest or "
-            "legacy=False for today's."
+            f"it is unclear which MatGL made '{files.source}': {', '.join(map(str, possible))} are possible, and its "
+            f"predictions differ between them; it is read as by the {'newest' if todays else 'oldest'}. Give "
+            "load_model(..., legacy=True) for the oldest or legacy=False for today's MatGL."
         )
     elif readings[chosen] != TODAYS:
         made_by = origins[readings[chosen]]
         _warn(
-            f"'{files.source}' is from before MatGL {'3' if made_by <= MatGL.V2_2 else '4.1'} ({made_by}), which read "
-            "its weights in another way; here it predicts what it predicted then. 'matgl-fill upgrade' writes a copy "
-            "that says so, load_model(..., legacy=False) reads it as today's MatGL does."
+            f"'{files.source}' was made before MatGL {'3' if made_by <= MatGL.V2_2 else '4.1'} ({made_by}), when its "
+            "weights meant something else; here it predicts what it predicted then. 'matgl-fill upgrade' writes a copy "
+            "for today's MatGL; load_model(..., legacy=False) reads the files as today's MatGL does."
         )
     return models[chosen]
 

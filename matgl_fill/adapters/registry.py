@@ -66,7 +66,7 @@ def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
     adapter = _serving(core)
     if adapter is None:
         served = ", ".join(a.core_class.__name__ for a in _registered)
-        raise ModelError(f"no adapter for {type(core).__name__}; matgl_fill serves {served}.")
+        raise ModelError(f"{type(core).__name__} is not a model that matgl_fill supports; give one of {served}.")
     return adapter(model, state)
 
 

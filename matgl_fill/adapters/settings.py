@@ -45,7 +45,9 @@ def check_settings(entry: Entry, state: Mapping[str, Tensor]) -> None:
         if "dropout" in name and not (value is None or (_is_number(value) and 0 <= value < 1)):
             raise ValueError(f"the setting {key} is {value!r:.40}; a share between 0 and 1 is needed")
         if name in BLOCKS and not (type(value) is int and 1 <= value <= len(state)):
-            raise ValueError(f"the setting {key} is {value!r:.40}, with {len(state)} tensors in state.pt")
+            raise ValueError(
+                f"the setting {key} is {value!r:.40}; with {len(state)} tensors in state.pt it is 1 to {len(state)}"
+            )
         if name in ("std", "data_std") and not (_is_number(value) and value > 0):
             raise ValueError(f"the setting {key} is {value!r:.40}; a positive number is needed")
         limit = MAX_DEGREE.get(name, widest)
@@ -94,4 +96,4 @@ def _check_elements(symbols: Any) -> None:
         return
     texts = isinstance(symbols, list | tuple) and all(isinstance(symbol, str) for symbol in symbols)
     if not texts or len(set(symbols)) != len(symbols) or not all(map(Element.is_valid_symbol, symbols)) or not symbols:
-        raise ValueError("the setting element_types is no list of different elements")
+        raise ValueError("the setting element_types is not a list of different elements")

@@ -97,7 +97,10 @@ class FrameSet:
                 atoms.info = {"id": f"frame-{k + 1:04d}"}
                 out.append(atoms)
         if len(out) < len(crystals) / 2:
-            raise OracleError(f"the oracle {name} gave usable labels for {len(out)} of {len(crystals)} frames only.")
+            raise OracleError(
+                f"the oracle {name} gave usable labels for only {len(out)} of {len(crystals)} frames; try it on one of "
+                "them, or give frames that it can calculate."
+            )
         return out
 
     def crystals(self) -> list[tuple[int, Structure]]:
@@ -109,8 +112,8 @@ class FrameSet:
         found = read_each(self.frames)
         lost = [f"frame {k + 1}: {one.reason}" for k, one in enumerate(found) if isinstance(one, Skipped)]
         if len(lost) == len(found):
-            raise InputError(f"no frame is a crystal; {lost[0]}.")
+            raise InputError(f"none of the {len(found)} frames can be used; {lost[0]}.")
         if lost:
-            message = f"{len(lost)} of {len(found)} frames dropped; {lost[0]}."
+            message = f"{len(lost)} of {len(found)} frames left out; {lost[0]}."
             warnings.warn(message, MatglFillWarning, stacklevel=4)
         return [(k, one) for k, one in enumerate(found) if not isinstance(one, Skipped)]

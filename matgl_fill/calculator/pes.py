@@ -181,11 +181,13 @@ class FillCalculator(PESCalculator):
                 searched, or the potential gives no finite energy.
         """
         if reason := self._adapter.unknown_elements(atoms.get_chemical_symbols()):
-            raise CalculationError(f"{reason}; use a potential that covers it.")
+            raise CalculationError(f"{reason}; use a potential of these elements.")
         try:
             periodic = fully_periodic(atoms)
         except ValueError as error:
-            raise CalculationError(f"no energy of these atoms: {error}; mend them.") from error
+            raise CalculationError(
+                f"the energy of these atoms cannot be calculated: {error}; correct the atoms."
+            ) from error
         edges = self._adapter.expected_edges(len(periodic), periodic.get_volume())
         if reason := self._adapter.oversize_reason(edges, gradients=True):
             raise CalculationError(f"{reason}; use fewer atoms or a machine with more memory.")
@@ -198,7 +200,8 @@ class FillCalculator(PESCalculator):
             if not (np.isfinite(self.results["energy"]) and np.isfinite(self.results["forces"]).all()):
                 self.reset()
                 raise CalculationError(
-                    "the potential gives no finite energy and forces of these atoms; mend them or it."
+                    "energy or forces of these atoms are NaN or infinite; look for atoms too close to each other, or "
+                    "use another potential."
                 )
             self.embedding = self._embedding(features, len(atoms))
             measures = reference.measure(*self.embedding)
@@ -327,8 +330,8 @@ class FillCalculator(PESCalculator):
         if not nearest:
             return "no frames to learn from; attach calc.watch(atoms) to dynamics first, or give frames."
         return (
-            f"no frames to learn from: those watched reached {nearest:.2f} times a threshold at most; run on, lower "
-            "per_atom, novelty or roughness of calc.watch, or give frames."
+            f"no frames to learn from: the watched ones reached at most {nearest:.2f} of a threshold; run longer, "
+            "lower per_atom, novelty or roughness of calc.watch, or give frames."
         )
 
     def undo(self) -> Potential:

@@ -84,7 +84,9 @@ class Watcher:
         if not self.thresholds:
             raise InputError("a watcher needs a threshold; give novelty, per_atom or roughness.")
         if min(self.thresholds.values()) <= 0 or budget < 1:
-            raise InputError("a watcher's thresholds have to be positive and its budget at least 1.")
+            given = {"novelty": novelty, "per_atom": per_atom, "roughness": roughness, "budget": budget}
+            told = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+            raise InputError(f"a watcher cannot use {told}; give positive thresholds and a budget of at least 1.")
         self.calc, self.atoms, self.spacing, self.budget = calc, atoms, spacing, budget
         self.path = None if path is None else Path(path)
         if self.path is not None and self.path.suffix not in (".extxyz", ".db"):
@@ -111,7 +113,7 @@ class Watcher:
         """
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
-            raise InputError("the watcher has no atoms; give them when it is made or called.")
+            raise InputError("the watcher has no atoms; give them to calc.watch(atoms), or when you call the watcher.")
         with self.calc.lock:
             return self._watch(atoms)
 

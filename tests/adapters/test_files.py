@@ -92,7 +92,7 @@ def test_no_name_of_a_file_is_imported_or_called(folder, file, place, module, na
         (lambda c: PLACES[place](c["kwargs"], entry)) if file == "model.json" else (lambda c: PLACES[place](c, entry))
     )
     change(folder, file, where)
-    with pytest.raises(ModelError, match=rf"names {module}\.{name}, .* nothing was imported"):
+    with pytest.raises(ModelError, match=rf"names {module}\.{name}, .* nothing was imported or run"):
         mf.load_model(folder)
     assert not touched.exists()
     assert "canary" not in sys.modules
@@ -289,7 +289,7 @@ def test_a_name_that_the_hub_does_not_have_is_a_model_error(monkeypatch):
         raise ValueError("No valid model")
 
     monkeypatch.setattr("matgl.utils.io._get_file_paths", nothing)
-    with pytest.raises(ModelError, match="no folder 'NoSuchModel' is here, and the hub gives no model"):
+    with pytest.raises(ModelError, match="there is no folder 'NoSuchModel', and the hub gave no model"):
         mf.load_model("NoSuchModel")
 
 
@@ -322,10 +322,10 @@ def test_weights_are_finite_dense_and_of_the_right_shape(folder, kind):
 
 def test_all_weights_and_no_others(folder):
     change(folder, "state.pt", lambda state: state.update(more=torch.zeros(2)))
-    with pytest.raises(ModelError, match=r"holds 1 weights that the model does not have \(more"):
+    with pytest.raises(ModelError, match=r"holds 1 tensor that the model does not have \(first: more"):
         mf.load_model(folder)
     change(folder, "state.pt", lambda state: [state.pop("more"), state.popitem()])
-    with pytest.raises(ModelError, match="lacks 1 weights"):
+    with pytest.raises(ModelError, match="lacks 1 tensor of the model"):
         mf.load_model(folder)
 
 

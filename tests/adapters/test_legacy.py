@@ -102,16 +102,16 @@ def test_old_models_predict_what_they_did(name, recwarn):
     energy, force = deviation(model, folder_of(name))
     assert energy < ENERGY
     assert force < FORCE
-    said = any("from before MatGL" in str(w.message) for w in recwarn)
+    said = any("made before MatGL" in str(w.message) for w in recwarn)
     as_is = mf.load_model(folder_of(name), legacy=False) if "weighted" not in name else None
     assert said is (as_is is None or deviation(as_is, folder_of(name))[0] > 1e-4)
 
 
 @pytest.mark.parametrize("name", UNTOLD)
 def test_where_nothing_tells_the_caller_is_told_and_decides(name):
-    with pytest.warns(MatglFillWarning, match="neither its files nor its predictions"):
+    with pytest.warns(MatglFillWarning, match="it is unclear which MatGL made"):
         as_is = mf.load_model(folder_of(name))
-    with pytest.warns(MatglFillWarning, match="from before MatGL 3"):
+    with pytest.warns(MatglFillWarning, match="made before MatGL 3"):
         old = mf.load_model(folder_of(name), legacy=True)
     assert deviation(as_is, folder_of(name))[0] > 1e-3
     assert deviation(old, folder_of(name))[0] < ENERGY
@@ -137,9 +137,9 @@ def test_predictions_decide_where_an_edited_file_contradicts_itself(tmp_path, cr
     torch.save(torch.load(source / "model.pt", weights_only=True) | {"compile_model": False}, tmp_path / "model.pt")
     (tmp_path / "state.pt").write_bytes((source / "state.pt").read_bytes())
     assert not origin_of(read_files(tmp_path))
-    with pytest.warns(MatglFillWarning, match="is from before MatGL 3"):
+    with pytest.warns(MatglFillWarning, match="was made before MatGL 3"):
         edited = mf.load_model(tmp_path)
-    with pytest.warns(MatglFillWarning, match="is from before MatGL 3"):
+    with pytest.warns(MatglFillWarning, match="was made before MatGL 3"):
         original = mf.load_model(source)
     np.testing.assert_array_equal(mf.embed(edited, crystals), mf.embed(original, crystals))
 

@@ -42,7 +42,7 @@ def test_predictions_decide_where_the_file_says_nothing(tmp_path):
     model = load("bundled")
     turn_messages(core_of(model))
     model.save(tmp_path)
-    with pytest.warns(MatglFillWarning, match="from before MatGL 3"):
+    with pytest.warns(MatglFillWarning, match="made before MatGL 3"):
         again = mf.load_model(tmp_path)
     turn_messages(core_of(again))
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())

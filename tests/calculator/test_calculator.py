@@ -367,7 +367,7 @@ def test_filling_from_a_watcher_that_kept_nothing_says_how_near_it_came(potentia
     assert not watcher()
     novelty, per_atom = calc.get_property("novelty", heated), calc.get_property("novelty_per_atom", heated).max()
     assert watcher.nearest == pytest.approx(max(novelty / 1e3, per_atom / 2e3))
-    with pytest.raises(InputError, match=r"reached 0\.\d\d times a threshold .* lower"):
+    with pytest.raises(InputError, match=r"reached at most 0\.\d\d of a threshold.* lower"):
         calc.fill()
     watcher.clear()
     assert watcher.nearest == 0
@@ -483,11 +483,11 @@ def test_a_frame_that_is_no_crystal_is_told_and_left_out(calc, heated):
     torn = heated[1].copy()
     torn.positions[1] = torn.positions[0]
     frame_set = FrameSet(calc._adapter, calc.reference, calc.pool, [heated[0], torn, heated[2]], {})
-    with pytest.warns(MatglFillWarning, match="1 of 3 frames dropped; frame 2: "):
+    with pytest.warns(MatglFillWarning, match="1 of 3 frames left out; frame 2: "):
         labelled = frame_set.labelled(_Constant(1.0))
     assert [a.info["id"] for a in labelled] == ["frame-0001", "frame-0003"]
     np.testing.assert_array_equal(labelled[1].positions, heated[2].positions)
-    with pytest.raises(InputError, match="no frame is a crystal; frame 1: "):
+    with pytest.raises(InputError, match="frames can be used; frame 1: "):
         FrameSet(calc._adapter, calc.reference, calc.pool, [torn], {}).labelled(_Constant(1.0))
 
 
@@ -509,7 +509,7 @@ def test_a_watcher_goes_on_when_the_model_changes(potential, known, heated):
 
 @pytest.mark.parametrize("settings", [{"novelty": 0.0}, {"per_atom": -1.0}, {"budget": 0}])
 def test_a_watcher_with_senseless_limits_is_refused(calc, settings):
-    with pytest.raises(InputError, match="thresholds have to be positive and its budget at least 1"):
+    with pytest.raises(InputError, match="give positive thresholds and a budget of at least 1"):
         calc.watch(**settings)
 
 

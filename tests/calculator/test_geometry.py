@@ -144,7 +144,7 @@ def test_whole_lattice_vectors_change_nothing(calc, potential, vectors):
     [
         (np.nan, "NaN or infinite coordinates of atom 3"),
         (np.inf, "NaN or infinite coordinates of atom 3"),
-        (1e18, "a coordinate of atom 3 is 1e+18, too far away to wrap"),
+        (1e18, "a coordinate of atom 3 is 1e+18, too far outside of the cell"),
     ],
 )
 def test_an_atom_without_a_place_is_an_error_of_ours_and_of_ases(calc, value, reason):
@@ -195,6 +195,6 @@ def test_a_potential_without_a_finite_energy_is_an_error(potential, calc):
         next(broken.potential.parameters()).fill_(torch.nan)
     salt = bulk("NaCl", "rocksalt", a=5.69)
     salt.calc = broken
-    with pytest.raises(CalculationError, match="no finite energy and forces"):
+    with pytest.raises(CalculationError, match="energy or forces of these atoms are NaN or infinite"):
         salt.get_potential_energy()
     assert broken.results == {}
