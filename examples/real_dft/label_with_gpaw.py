@@ -5,8 +5,8 @@ It needs ASE, NumPy and GPAW alone, so that GPAW stays in an environment of its 
     gpaw python label_with_gpaw.py proposals.extxyz labelled.extxyz
     mpirun -n 4 gpaw python label_with_gpaw.py proposals.extxyz labelled.extxyz
 
-The same call goes on where it was interrupted. A crystal that fails is told and left out; the next call tries it again.
-Where GPAW and matgl_fill are in one environment, :func:`calculator` is an oracle too, under the name
+The same call goes on where it was interrupted. A crystal that fails is reported and left out; the next call tries it
+again. Where GPAW and matgl_fill are in one environment, :func:`calculator` is an oracle too, under the name
 ``label_with_gpaw:calculator``.
 """
 

@@ -24,6 +24,7 @@ from matgl_fill.cli.common import (
     say,
 )
 from matgl_fill.config import Choice, FillConfig
+from matgl_fill.utils.counting import counted
 
 if TYPE_CHECKING:
     from matgl_fill.embedding.shards import ShardFolder
@@ -45,21 +46,25 @@ def embed(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Parquet file: id, (atom,) z0, z1, ...; with --executor a folder.")
     ] = Path("Z.parquet"),
-    level: Annotated[Literal["structure", "atom"], typer.Option(help="One row a crystal, or an atom.")] = "structure",
+    level: Annotated[
+        Literal["structure", "atom"], typer.Option(help="One row for each crystal, or for each atom.")
+    ] = "structure",
     pooling: Annotated[
         Literal["model", "mean", "sum", "max"], typer.Option(help="The model's own embedding, or atoms pooled.")
     ] = "model",
     state: State = None,
     cache: Annotated[
         Path | None,
-        typer.Option(help="Keep embeddings here for later calls; default OUT.partial, until OUT is there."),
+        typer.Option(
+            help="File that keeps embeddings for later calls; by default OUT.partial, removed once OUT is there."
+        ),
     ] = None,
     executor: Annotated[
         str | None,
         typer.Option(
             metavar="WHERE",
-            help="For JSONL(.gz) and Parquet of any size: read while it is embedded, into a folder. 'here': this "
-            "process; 'processes' or 'processes:N': of this machine; 'dask://HOST:PORT': a cluster (extra scale).",
+            help="Embed JSONL(.gz) or Parquet of any size into the folder OUT. 'here': in this process; 'processes' or "
+            "'processes:N': in processes of this machine; 'dask://HOST:PORT': on a cluster (needs the extra scale).",
         ),
     ] = None,
     shard_size: Annotated[int, typer.Option(min=256, help="Rows of a shard, a multiple of 256.")] = 4096,
@@ -74,7 +79,9 @@ def embed(
     """
     if executor is not None:
         if level != "structure" or cache is not None:
-            raise typer.BadParameter("--executor goes with rows of crystals, and keeps its own state.")
+            raise typer.BadParameter(
+                "--executor embeds crystals and resumes by itself; leave out --level atom and --cache."
+            )
         _embed_shards(model, structures, out, executor, shard_size, pooling, state, device)
         return
     from matgl_fill.adapters import get_adapter, load_model, on_device
@@ -89,13 +96,13 @@ def embed(
     pool, skipped = read(adapter, structures)
     store = cache or out.with_name(out.name + ".partial")
     seconds = embedding_seconds(adapter, pool.structures) * len(pool)
-    say(f"embedding {len(pool)} crystals with {adapter.name}, about {seconds:.0f} s")
+    say(f"embedding {counted(len(pool), 'crystal')} with {adapter.name}, about {seconds:.0f} s")
     Z = embed_crystals(loaded, pool, level, progress=True, pooling=pooling, state=state, cache=store)
     write_embedding(out, pool, Z, {"model": model, "level": level, "pooling": pooling})
     if cache is None:
         store.unlink(missing_ok=True)  # another call with the same OUT may have removed it
     print_skipped(skipped)
-    say(f"{Z.shape[0]} embeddings of {Z.shape[1]} dimensions written to {out}.")
+    say(f"{counted(Z.shape[0], 'embedding')} of {Z.shape[1]} dimensions written to {out}.")
 
 
 def _embed_shards(
@@ -117,10 +124,10 @@ def _embed_shards(
     source = bundled.POOL if structures == POOL else Path(structures)
     loaded = load_model(model)
     adapter = get_adapter(loaded, state)
-    say(f"{adapter.name}: {shards_cost(adapter, source)}; by {executor}")
+    say(f"embedding with {adapter.name} by {executor}: {shards_cost(adapter, source)}")
     made = embed_shards(loaded, source, out, executor, shard_size, pooling, "last", state, device, progress=True)
     print_skipped(made.skipped, f", all in the column 'skipped' of {out}")
-    say(f"{len(made)} embeddings of {made.width} dimensions in {made.shards} shards in {out}.")
+    say(f"{counted(len(made), 'embedding')} of {made.width} dimensions in {counted(made.shards, 'shard')} in {out}.")
 
 
 @command(
@@ -136,8 +143,8 @@ def roughness(
         str,
         typer.Option(
             help="What varies over latent space: neighbour_similarity (are latent neighbours alike?), "
-            "perturbation_sensitivity (does the model overreact to displaced atoms? eleven embeddings a crystal), "
-            "prediction (the model's own), or the name of a number that STRUCTURES carry."
+            "perturbation_sensitivity (does the model overreact to displaced atoms? eleven embeddings per crystal), "
+            "prediction (the model's own), or the name of a numeric label of STRUCTURES."
         ),
     ] = "neighbour_similarity",
     method: Annotated[
@@ -151,7 +158,8 @@ def roughness(
     seed: Seed = 0,
     maxima: Annotated[int, typer.Option(min=1, help="Roughest points to list and to mark, at most.")] = 20,
     projection: Annotated[
-        Literal["pca", "umap"], typer.Option(help="Of the map; umap shows clusters better and needs umap-learn.")
+        Literal["pca", "umap"],
+        typer.Option(help="Projection of the map; umap shows clusters better and needs the extra plots."),
     ] = "pca",
     device: Device = None,
 ) -> None:
@@ -188,7 +196,7 @@ def roughness(
     PANEL,
     "matgl-fill propose default crystals/ -n 20 -o proposals",
     "matgl-fill propose my_potential/ crystals/ --exclude Tc,Po --max-atoms 16  # what my code can compute",
-    "matgl-fill tune my_model/ crystals/ --labelled dft.extxyz  # after DFT: what it says of them comes back",
+    "matgl-fill tune my_model/ crystals/ --labelled dft.extxyz  # after DFT: learn from its results",
 )
 def propose(
     model: Model,
@@ -200,8 +208,8 @@ def propose(
         Choice | None,
         typer.Option(
             help="Where to fill: at the maxima of the local roughness (where these are few, at the roughest crystals "
-            "of other regions too), or, to compare with, at crystals of STRUCTURES taken at random, by farthest-point "
-            "sampling, or for being least like their latent neighbours.",
+            "of other regions too), or, as controls, at crystals of STRUCTURES chosen at random, by farthest-point "
+            "sampling, or as the least like their latent neighbours.",
             show_default="roughness",
         ),
     ] = None,
@@ -219,7 +227,7 @@ def propose(
     """Propose crystals for your own DFT calculations.
 
     For a property model: new crystals where MODEL's embedding of STRUCTURES is rough. For a potential: configurations
-    around STRUCTURES, as simulations bring them about (displaced atoms, strained cells, supercells, vacancies,
+    around STRUCTURES as they occur in simulations (displaced atoms, strained cells, supercells, vacancies,
     surfaces, molecular dynamics by MODEL itself), and some new crystals; the setting `shares` says how many of each.
 
     OUT holds the crystals with their provenance (proposals.extxyz), each as a file (cif/ID.cif, poscar/ID.vasp), a
@@ -268,6 +276,6 @@ def propose(
         file.unlink(missing_ok=True)
     console.print(report)
     print_skipped(report.pool.skipped, ", all in summary.json")
-    say(f"{len(report.rows)} crystals in {out}.")
+    say(f"{counted(len(report.rows), 'crystal')} in {out}.")
     proposed = out / "proposals.extxyz"
-    say(f"Next: calculate {out / 'poscar'} with your code, or: matgl-fill label {proposed} --oracle NAME")
+    say(f"Next: calculate those in {out / 'poscar'} with your code, or: matgl-fill label {proposed} --oracle NAME")

@@ -39,9 +39,9 @@ def evaluate(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(metavar="OTHER", help="Another model: say how much smaller MODEL's errors are than its."),
+        typer.Option(metavar="OTHER", help="Another model; say how much smaller MODEL's errors are than OTHER's."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Fold shuffles; the interval is over them.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of fold shuffles, over which intervals are taken.")] = 5,
     descriptors: Annotated[
         bool, typer.Option("--descriptors", help="Concatenate plain descriptors of the crystals to the embedding.")
     ] = False,
@@ -74,7 +74,8 @@ def evaluate(
     from matgl_fill.utils.files import atomic_write, check_writable
 
     if bool(tasks) == (physics is not None):
-        raise InputError("give either TASKS or --physics FILE.")
+        told = "both TASKS and --physics are given" if tasks else "there is nothing to evaluate"
+        raise InputError(f"{told}; give either TASKS or --physics FILE.")
     if out is not None:
         check_writable(out.parent)
     if physics is not None:
@@ -107,19 +108,19 @@ def report(
     """
     from matgl_fill.report.html import rebuild_report
 
-    say(f"Written again: {rebuild_report(out)}")
+    say(f"Report written to {rebuild_report(out)}.")
 
 
 @command(PANEL, "matgl-fill upgrade old/MEGNet-MP-2018.6.1-Eform upgraded/MEGNet")
 def upgrade(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Directory of a model that an older MatGL made.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the upgraded copy.")],
-    force: Annotated[bool, typer.Option(help="Upgrade without finding out whether it is that old.")] = False,
+    force: Annotated[bool, typer.Option(help="Upgrade without checking that an older MatGL made MODEL.")] = False,
 ) -> None:
     """Write a copy of MODEL that predicts on MatGL 4 what it predicted on the MatGL that made it.
 
-    Plain MatGL refuses such files, or loads them without an error and predicts wrong values. It reads the copy; of an
-    M3GNet, QET or TensorNet of DGL it does so where this package is installed.
+    Plain MatGL refuses such files, or loads them without an error and predicts wrong values. It reads the
+    copy; that of an M3GNet, QET or DGL TensorNet also needs this package to be installed.
     """
     from matgl_fill.adapters import load_model
     from matgl_fill.utils.files import atomic_folder, check_writable
@@ -143,7 +144,7 @@ def doctor(
         list[str] | None, typer.Argument(metavar="MODELS", help="Models to try beside the bundled ones.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Another device to try: cuda:1. It is an error if it does not work.")
+        str | None, typer.Option(help="Another device to try, such as cuda:1; if it fails, so does the command.")
     ] = None,
 ) -> None:
     """Try backends, devices, models and oracles on a small crystal, and say how to get what is missing.
@@ -153,7 +154,7 @@ def doctor(
     from matgl_fill.cli.doctor import examine
 
     findings = examine(models or [], device)
-    table = Table("", "what", "name", "how it is", box=None, pad_edge=False)
+    table = Table("", "what", "name", "result", box=None, pad_edge=False)
     for one in findings:
         table.add_row(MARKS[one.works], one.group, one.name, one.detail)
     console.print(table)
@@ -186,7 +187,7 @@ def _evaluate_physics(model: str, against: str | None, file: str, limit: int | N
     print_skipped(skipped)
     for name, result in zip(names, results, strict=True):
         failed = [Skipped(f"{words(row.property)} of {row.id} by {name}", row.remark) for row in result.failed]
-        print_skipped(failed, ", all in the file of -o")
+        print_skipped(failed, ", all in the file that -o writes")
     if out is not None:
         atomic_write(out, csv_text(physics_rows(list(zip(names, results, strict=True)))))
         for state in filter(None, states):

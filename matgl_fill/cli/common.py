@@ -30,8 +30,8 @@ CODES = """**Exit codes**
 - 3: a model that cannot be used
 - 4: no crystal could be generated
 - 5: an oracle that is missing or fails
-- 6: workers or a scheduler that are not there or were lost; the same call goes on
-- 130: interrupted; the same call goes on, `run` and `tune` with `--resume`
+- 6: workers or a scheduler are missing or were lost; repeat the call to go on
+- 130: interrupted; repeat the call to go on, `run` and `tune` with `--resume`
 """
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,7 +60,7 @@ Structures = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of all random choices; one seed gives one result.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random choices; the same seed gives the same result.")]
 Config = Annotated[
     Path | None, typer.Option(help="TOML or YAML file of settings; `matgl-fill config` prints them all.")
 ]
@@ -135,7 +135,9 @@ def usable(adapter: Adapter, pool: StructureSet) -> tuple[StructureSet, list[Ski
     found = usable_crystals(adapter, pool.ids, pool.structures)
     skipped = pool.skipped + found.skipped
     if not found.rows:
-        raise InputError(f"no crystal that {adapter.name} can take; first: {skipped[0].where}: {skipped[0].reason}.")
+        raise InputError(
+            f"{adapter.name} can take none of the crystals; first: {skipped[0].where}: {skipped[0].reason}."
+        )
     return replace(pool.subset(found.rows), skipped=[]), skipped
 
 

@@ -192,7 +192,7 @@ def _on_device(name: str) -> str:
         differences.append(_difference(*(one.forces(one.graphs(crystals)) for one in (there, here))))
     for what, difference in zip(("an embedding", "a force"), differences, strict=False):
         if difference > AGREE:
-            raise ValueError(f"{what} differs by {difference:.1e} from the CPU's")
+            raise ValueError(f"{what} differs from the CPU's by {difference:.1e} of the largest value")
     named = torch.cuda.get_device_name(name) if name.startswith("cuda") else name
     agree = " and forces to ".join(f"{difference:.1e}" for difference in differences)
     return f"{named}; embedding agrees with the CPU's to {agree}; {_speed(name)}"

@@ -10,6 +10,7 @@ import typer
 from matgl_fill.cli.common import POOL, Config, Device, Model, Out, Seed, command, console, print_skipped, say
 from matgl_fill.config import FillConfig, settings_toml
 from matgl_fill.errors import InputError
+from matgl_fill.utils.counting import counted
 
 PANEL = "Fill-tuning"
 INTERRUPTED = 130
@@ -20,9 +21,11 @@ Tasks = Annotated[
     list[str] | None,
     typer.Option(help="File of labelled crystals to evaluate on, never to train on; may be given again."),
 ]
-Key = Annotated[str | None, typer.Option(help="Name of this label, as the setting says.", show_default="looked for")]
+Key = Annotated[
+    str | None, typer.Option(help="Name of this label in the file of --labelled.", show_default="looked for")
+]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the interrupted run in OUT; otherwise it starts over.")
+    bool, typer.Option("--resume", help="Go on with the interrupted run in OUT; without this the run starts over.")
 ]
 Pool = Annotated[
     str | None,
@@ -90,8 +93,8 @@ def label(
     """Label FRAMES with energies, forces and stresses, one after the other, for `tune --labelled`.
 
     Results are kept after each crystal in a folder beside OUT (labelled.jobs). An interrupted call goes on from there
-    when it is given again, and ends with the same file. A crystal on which the oracle fails is told and left out; the
-    next call tries it again. It needs the extra `workflows`.
+    when it is given again, and ends with the same file. A crystal on which the oracle fails is reported and left
+    out; the next call tries it again. The command needs the extra `workflows`.
     """
     from matgl_fill.utils.files import check_writable
     from matgl_fill.workflows import label_locally
@@ -105,14 +108,14 @@ def label(
         raise typer.Exit(INTERRUPTED) from None
     labelled.write(out)
     left_out = f", {len(labelled.skipped)} left out" if labelled.skipped else ""
-    say(f"{len(labelled.frames)} crystals labelled in {out}{left_out}.")
+    say(f"{counted(len(labelled.frames), 'crystal')} labelled in {out}{left_out}.")
     say(f"Next: matgl-fill tune MODEL --labelled {out} -o tuned")
 
 
 @command(
     PANEL,
     "matgl-fill propose my_model/ crystals/ -o new  # first, crystals for DFT in new/poscar",
-    "matgl-fill tune my_model/ crystals/ --labelled dft.extxyz -o tuned  # then, what DFT says of them",
+    "matgl-fill tune my_model/ crystals/ --labelled dft.extxyz -o tuned  # then, learn from the results of DFT",
     "matgl-fill tune potential --oracle mypackage:make_calculator -n 50 -o tuned  # any ASE calculator as the oracle",
 )
 def tune(
@@ -120,7 +123,9 @@ def tune(
     structures: Pool = None,
     labelled: Annotated[
         Path | None,
-        typer.Option(help="Extended XYZ of crystals with energy, and forces and stress if there are: from DFT."),
+        typer.Option(
+            help="Extended XYZ of crystals with energies from DFT, and with forces and stresses if you have them."
+        ),
     ] = None,
     energy_key: Key = None,
     forces_key: Key = None,
@@ -128,8 +133,8 @@ def tune(
     oracle: Annotated[
         str | None,
         typer.Option(
-            help="Or label generated crystals: sevennet, chgnet, potential, the directory of a MatGL potential, or "
-            "module:factory, a function that gives an ASE calculator."
+            help="What labels generated crystals instead: sevennet, chgnet, potential, the directory of a MatGL "
+            "potential, or module:factory, a function that gives an ASE calculator."
         ),
     ] = None,
     out: Out = Path("out"),
@@ -146,7 +151,8 @@ def tune(
     they leave. OUT holds the same files as after `run`.
     """
     if (labelled is None) == (oracle is None):
-        raise typer.BadParameter("give either --labelled or --oracle.")
+        told = "there are no labels" if labelled is None else "both --labelled and --oracle are given"
+        raise typer.BadParameter(f"{told}; give either --labelled or --oracle.")
     keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
     said = FillConfig.make(config).changed(**{name: key for name, key in keys.items() if key is not None})
     settings = {"n": n, "oracle": oracle, "labelled": labelled, "seed": seed, "config": said, "resume": resume}
@@ -160,7 +166,9 @@ def tune(
     "matgl-fill run my_model/ crystals/ --config settings.toml -o out",
 )
 def config(
-    write: Annotated[Path | None, typer.Option(help="Write to this file instead; one that is there is kept.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="File to write instead of printing; an existing one is not replaced.")
+    ] = None,
 ) -> None:
     """Print every setting with its default and its meaning, as a TOML file that --config takes.
 
@@ -174,7 +182,7 @@ def config(
     from matgl_fill.utils.files import atomic_write
 
     if write.exists():
-        raise InputError(f"'{write}' is there already; give another name.")
+        raise InputError(f"'{write}' exists already; give another name.")
     atomic_write(write, text)
     say(f"Settings written to {write}.")
 
