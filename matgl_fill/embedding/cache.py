@@ -109,7 +109,8 @@ class EmbeddingCache:
         except sqlite3.Error as error:
             self._keeps = False
             warnings.warn(
-                f"embeddings are no longer kept in {self._path} ({error}); the result does not depend on it.",
+                f"embeddings are no longer kept in {self._path} ({error}); results stay the same, but a later "
+                "call computes them again.",
                 MatglFillWarning,
                 stacklevel=2,
             )

@@ -74,7 +74,9 @@ def shards_cost(adapter: Adapter, source: str | Path) -> ShardsCost:
     items = [item for _, item in first.items()[: 4 * SAMPLE]]
     found = [one for one in read_each(items) if isinstance(one, Structure) and not adapter.unsupported_reason(one)]
     if not found:
-        raise InputError(f"none of the first {len(items)} rows of {source} is a crystal that {adapter.name} can take.")
+        raise InputError(
+            f"{adapter.name} can take none of the first {len(items)} rows of {source}; give crystals of its elements."
+        )
     seconds = embedding_seconds(adapter, found[:SAMPLE])
     each = 4 * adapter.dim + DESCRIBED + 25 * float(np.mean([len(s) for s in found])) + 100
     rows = round(first.count / first.share)

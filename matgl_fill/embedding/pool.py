@@ -15,6 +15,7 @@ from matgl_fill.adapters import Adapter, Graph
 from matgl_fill.embedding.usable import usable_crystals
 from matgl_fill.errors import InputError
 from matgl_fill.structures import Skipped, describe_structures, elements_of, read_structures
+from matgl_fill.utils.counting import counted
 
 MIN_POOL = 20
 """Fewer usable crystals than this say too little about a latent space."""
@@ -109,7 +110,7 @@ def prepare_pool(adapter: Adapter, source: Any, least: int = MIN_POOL) -> Pool:
     if len(usable.rows) < least:
         first = "; ".join(f"{s.where}: {s.reason}" for s in skipped[:3])
         raise InputError(
-            f"{len(usable.rows)} usable crystals, at least {least} are needed; give more structures."
+            f"{counted(len(usable.rows), 'usable crystal')}, at least {least} are needed; give more structures."
             + (f" Skipped: {first}" if first else "")
         )
     start = time.perf_counter()

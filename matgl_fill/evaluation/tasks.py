@@ -19,6 +19,7 @@ from matgl_fill.errors import InputError, MatglFillWarning
 from matgl_fill.evaluation.probes import FOLDS
 from matgl_fill.structures import Skipped, formulas_of, read_structures
 from matgl_fill.structures.bundled import EVALUATION, TASKS
+from matgl_fill.utils.counting import counted
 
 MIN_ROWS = 50
 """Labels with fewer finite values than this are not a task."""
@@ -50,8 +51,8 @@ class Task:
     def unsupported_reason(self) -> str | None:
         """Reason why no probe can learn from the task, or None."""
         if (formulas := len(np.unique(self.groups))) < FOLDS:
-            return f"holds {formulas} formula(s); {FOLDS} folds that never split one need {FOLDS}"
-        return "all values are the same" if np.ptp(self.y) == 0 else None
+            return f"has {counted(formulas, 'formula')}, fewer than the {FOLDS} folds"
+        return "has the same value everywhere" if np.ptp(self.y) == 0 else None
 
     def check(self) -> None:
         """Check that a probe can learn from the task.
@@ -86,7 +87,9 @@ def make_task(name: str, structures: Sequence[Structure], y: np.ndarray) -> Task
     """
     y = np.asarray(y)
     if len(structures) != len(y) or y.dtype.kind not in "biuf" or not np.isfinite(y).all():
-        raise InputError(f"task '{name}': needs one finite value per structure ({len(structures)} and {len(y)} given).")
+        raise InputError(
+            f"task '{name}' has {len(y)} values for {len(structures)} structures; give one finite value for each."
+        )
     match = re.match(r"(.+?)_((?:eV|GPa|A3|THz|J|C|per_cm)(?:_per_.*)?)$", name)
     label, unit = (match[1], match[2].replace("_per_", "/")) if match else (name, "")
     log = heavy_tailed(y)
@@ -123,16 +126,18 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
         y = data.labels[name]
         rows = np.flatnonzero(np.isfinite(y))
         if len(rows) < MIN_ROWS:
-            few = f"label '{name}' has {len(rows)} values, and a task needs {MIN_ROWS}"
+            few = f"{counted(len(rows), 'value')}, and a task needs {MIN_ROWS}"
             if labels:
-                raise InputError(f"{few}; leave it out or give more.")
-            warnings.warn(few, MatglFillWarning, stacklevel=2)
+                raise InputError(f"label '{name}' has {few}; leave it out or give more.")
+            warnings.warn(f"label '{name}' is not evaluated: it has {few}", MatglFillWarning, stacklevel=2)
             continue
         task = make_task(name, [data.structures[i] for i in rows], y[rows])
         if labels:
             task.check()
         if task.unsupported_reason:
-            warnings.warn(f"label '{name}' is no task: {task.unsupported_reason}", MatglFillWarning, stacklevel=2)
+            warnings.warn(
+                f"label '{name}' is not evaluated: it {task.unsupported_reason}", MatglFillWarning, stacklevel=2
+            )
         else:
             tasks.append(task)
     if not tasks:
@@ -153,7 +158,9 @@ def warn_skipped(skipped: Sequence[Skipped]) -> None:
     """Warn of crystals that were left out of tasks."""
     if skipped:
         one = f"first: {skipped[0].where}: {skipped[0].reason}"
-        warnings.warn(f"{len(skipped)} crystal(s) left out of the tasks; {one}", MatglFillWarning, stacklevel=3)
+        warnings.warn(
+            f"{counted(len(skipped), 'crystal')} left out of the tasks; {one}", MatglFillWarning, stacklevel=3
+        )
 
 
 def usable_tasks(adapter: Adapter, tasks: Sequence[Task]) -> tuple[list[Task], list[Skipped]]:

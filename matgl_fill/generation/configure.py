@@ -19,6 +19,7 @@ from matgl_fill.errors import GenerationError, MatglFillWarning
 from matgl_fill.generation.configurations import MAKERS, Configuration
 from matgl_fill.structures import formulas_of
 from matgl_fill.utils.checkpoint import Checkpoint
+from matgl_fill.utils.counting import counted
 from matgl_fill.utils.hashing import hash_model, hash_parts, hash_structure
 from matgl_fill.utils.scaling import Scaling
 
@@ -133,10 +134,10 @@ def make_configurations(
         if (missing := wanted - maker.make(kind, wanted)) > 0:
             short[kind] = missing
     for kind, missing in short.items():
-        place = "left out" if kind == "displaced" else "displaced crystals in their place"
+        place = "they are left out" if kind == "displaced" else "displaced crystals take their place"
         warnings.warn(
-            f"{missing} of the configurations of kind '{kind}' cannot be made from these crystals with at most "
-            f"{settings.max_atoms} atoms: {place}.",
+            f"{counted(missing, 'configuration')} of kind '{kind}' cannot be made from these crystals with at most "
+            f"{settings.max_atoms} atoms; {place}.",
             MatglFillWarning,
             stacklevel=2,
         )

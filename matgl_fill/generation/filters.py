@@ -133,7 +133,9 @@ class Filters:
 
     def _elements(self, structure: Structure) -> str | None:
         found = sorted({e.symbol for e in structure.elements} & set(self.excluded))
-        return f"{', '.join(found)} is excluded" if found else self.adapter.unsupported_reason(structure)
+        if not found:
+            return self.adapter.unsupported_reason(structure)
+        return f"{', '.join(found)} {'is' if len(found) == 1 else 'are'} excluded"
 
     def _atoms(self, structure: Structure) -> str | None:
         return f"{len(structure)}, more than {self.max_atoms}" if len(structure) > self.max_atoms else None
@@ -149,7 +151,9 @@ class Filters:
     def _packing(self, structure: Structure) -> str | None:
         low, high = self.packing
         share = covalent_volume(structure) / structure.volume
-        return None if low <= share <= high else f"covalent spheres fill {share:.2f}, outside {low:.2f} to {high:.2f}"
+        if low <= share <= high:
+            return None
+        return f"covalent spheres fill {share:.2f} of the cell, outside {low:.2f} to {high:.2f}"
 
     def _density(self, structure: Structure) -> str | None:
         low, high = self.density
@@ -158,7 +162,7 @@ class Filters:
 
     def _distance(self, structure: Structure) -> str | None:
         ratio, pair = closest_pair(structure)
-        return f"{pair} at {ratio:.2f} of the covalent sum" if ratio < MIN_DISTANCE else None
+        return f"{pair} at {ratio:.2f} of the sum of covalent radii" if ratio < MIN_DISTANCE else None
 
     def _isolated(self, structure: Structure) -> str | None:
         alone = np.bincount(neighbour_pairs(structure, self.adapter.cutoff)[0], minlength=len(structure)) == 0

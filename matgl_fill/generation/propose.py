@@ -23,6 +23,7 @@ from matgl_fill.generation.decoder import Decoder
 from matgl_fill.generation.select import Proposal, Selection, select
 from matgl_fill.generation.start import SearchStart, search_start
 from matgl_fill.roughness import RoughnessResult
+from matgl_fill.utils.counting import counted
 from matgl_fill.utils.modes import usual_autograd
 from matgl_fill.utils.validation import as_int, check_seed
 
@@ -132,11 +133,13 @@ def propose_from(adapter: Adapter, start: SearchStart, request: SearchRequest) -
     if request.settings.choice not in get_args(Choice):
         raise InputError(f"no choice '{request.settings.choice}'; there are {', '.join(get_args(Choice))}.")
     if request.n < 1:
-        raise GenerationError(f"asked for {request.n} crystals; give n of at least 1.")
+        raise GenerationError(f"n is {request.n}; give at least 1.")
     if request.configurations:
         return _with_configurations(adapter, start, request)
     if start.roughness is None:
-        raise InputError(f"{len(start.pool)} crystals say too little of a latent space; give at least {MIN_POOL}.")
+        raise InputError(
+            f"a pool of {counted(len(start.pool), 'crystal')} is too small for a search; give at least {MIN_POOL}."
+        )
     selection = _members(adapter, start, request, request.n)
     if len(selection.proposals) < request.n:
         warnings.warn(
@@ -182,7 +185,7 @@ def _found_members(adapter: Adapter, start: SearchStart, request: SearchRequest,
     """Up to n new members, with a warning where they are fewer; None where there are none."""
     if not n:
         return None
-    found, reason = None, f"{len(start.pool)} crystals say too little of a latent space, {MIN_POOL} are needed"
+    found, reason = None, f"a search needs a pool of at least {MIN_POOL} crystals, not {len(start.pool)}"
     if start.roughness is not None:
         try:
             found = _members(adapter, start, request, n)
@@ -191,8 +194,8 @@ def _found_members(adapter: Adapter, start: SearchStart, request: SearchRequest,
             reason = str(error).removesuffix(".")
     if (number := len(found.proposals) if found else 0) < n:
         warnings.warn(
-            f"{number} of {n} new members of the class could be generated, and displaced crystals of the pool take the "
-            f"place of the others: {reason}.",
+            f"only {number} of {n} new crystals could be generated ({reason}); displaced crystals of the pool take the "
+            "place of the others.",
             MatglFillWarning,
             stacklevel=2,
         )

@@ -18,6 +18,7 @@ from matgl_fill.errors import InputError
 from matgl_fill.generation.targets import Targets, choose_targets
 from matgl_fill.roughness import RoughnessResult, graph_roughness
 from matgl_fill.structures import StructureSet
+from matgl_fill.utils.counting import counted
 from matgl_fill.utils.scaling import Scaling
 
 NEAREST = 300
@@ -112,9 +113,13 @@ def _from_shards(
 ) -> SearchStart:
     """Start from a part of a folder of shards; see :func:`search_start`."""
     if (folder.manifest.pooling, folder.manifest.layers) != ("model", "last"):
-        raise InputError(f"'{folder.path}' was embedded with other pooling or layers than a search takes; embed anew.")
+        raise InputError(
+            f"'{folder.path}' was embedded with pooling or layers that no search can use; embed it again without them."
+        )
     if len(folder) < MIN_POOL:
-        raise InputError(f"{len(folder)} usable crystals in '{folder.path}', at least {MIN_POOL} are needed.")
+        raise InputError(
+            f"{counted(len(folder), 'usable crystal')} in '{folder.path}', at least {MIN_POOL} are needed."
+        )
     Z = folder.embedding
     if roughness is None:
         roughness = graph_roughness(Z, folder.descriptors, settings.neighbours)

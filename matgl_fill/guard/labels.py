@@ -245,14 +245,13 @@ class LabelGuard:
         """What the labels held out cannot say."""
         if comparison is None:
             return (
-                f"no label judged (fewer than {FEW_LABELS} labelled crystals, or each of elements of its own), so that "
-                "errors may have grown: measure them on labels of your own",
+                "errors were not measured and may have grown: labels are held out only of "
+                f"{FEW_LABELS} or more crystals that share elements; measure the errors on other labels",
             )
         known = {name: comparison.change(name) for name in ("energy", "forces", "stress", "forces at rest")}
         missing = [name for name, change in known.items() if change is None or change.n < FEW_FORMULAS]
-        return (
-            (f"not judged: labels of fewer than {FEW_FORMULAS} crystals for {', '.join(missing)}",) if missing else ()
-        )
+        few = f"not judged, because fewer than {FEW_FORMULAS} crystals have labels: {', '.join(missing)}"
+        return (few,) if missing else ()
 
 
 def _label_checks(comparison: LabelComparison) -> list[Check]:

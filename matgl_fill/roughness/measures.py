@@ -19,6 +19,7 @@ from matgl_fill.roughness.analysis import graph_roughness
 from matgl_fill.roughness.neighbours import NEIGHBOURS, nearest_neighbours
 from matgl_fill.roughness.similarity import standardise
 from matgl_fill.utils.console import track
+from matgl_fill.utils.counting import counted
 from matgl_fill.utils.scaling import Scaling
 
 MIN_POINTS = 20
@@ -67,11 +68,11 @@ AGREEMENT = "neighbour agreement"
 MEANING = {
     FRUSTRATION: ("lower", "barriers of the response between its minima in latent space, damped with distance"),
     ROGI: ("lower", "spread of the response lost as latent neighbourhoods are merged, over distance"),
-    ROGI_XD: ("lower", "the same over the logarithm of the number of clusters, comparable between dimensions"),
+    ROGI_XD: ("lower", "ROGI over the logarithm of the number of clusters, comparable between dimensions"),
     RANKME: ("higher", "dimensions in use: exponential of the entropy of the singular values"),
     ALPHA_REQ: ("near 1", "decay of the covariance spectrum: below 1 noise, far above 1 collapse"),
-    RESPONSE_ENERGY: ("lower", "squared change of the response between latent neighbours, 1 as between strangers"),
-    DESCRIPTOR_ENERGY: ("lower", "the same of the descriptors, averaged over columns"),
+    RESPONSE_ENERGY: ("lower", "squared change of the response between latent neighbours, 1 as between random points"),
+    DESCRIPTOR_ENERGY: ("lower", "squared change of the descriptors between latent neighbours, averaged over columns"),
     AGREEMENT: ("higher", "share of the nearest latent neighbours that are nearest by descriptors too"),
 }
 """Direction and one line for every measure, in the order of the table."""
@@ -154,7 +155,7 @@ def _check(Z: np.ndarray, response: np.ndarray, D: np.ndarray | None) -> None:
     given = [("embedding", Z, 2), ("response", response, 1)] + ([("descriptors", D, 2)] if D is not None else [])
     for name, array, ndim in given:
         if array.ndim != ndim:
-            raise InputError(f"the {name} must have {ndim} dimension(s), got an array of shape {array.shape}.")
+            raise InputError(f"the {name} must have {counted(ndim, 'dimension')}, got an array of shape {array.shape}.")
         if len(array) != len(Z) or len(Z) < MIN_POINTS:
             raise InputError(f"measures need at least {MIN_POINTS} points, got {len(Z)} and {len(array)} for {name}.")
         if not np.isfinite(array).all():

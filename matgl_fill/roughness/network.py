@@ -163,7 +163,7 @@ class StationaryNetwork:
             facts = json.loads(Path(path).read_text(encoding="utf-8"))
             checksum, n, m, d = facts.pop("sha256", None), len(facts["minima"]), len(facts["ts"]), facts["dimension"]
             if checksum not in (None, hash_state(facts)):
-                raise ValueError("its contents do not have its checksum")
+                raise ValueError("its contents do not match its checksum")
             shapes = _shapes(n, m, d)
             kinds = {name: int if name == "pairs" else float for name in shapes}
             arrays = {name: np.array(facts[name], kinds[name]).reshape(shapes[name]) for name in shapes}

@@ -123,7 +123,9 @@ def draw_map(
         InputError: There are no points, or shapes do not fit.
     """
     if not len(plane) or values.shape != (len(plane),):
-        raise InputError(f"latent map: {len(plane)} points and roughness of shape {values.shape}.")
+        raise InputError(
+            f"a latent map of {len(plane)} points has roughness of shape {values.shape}; give one value a point."
+        )
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, [2, 98]) if len(finite) else (0.0, 1.0)
     ax = figure.subplots()
@@ -305,7 +307,7 @@ def frustration_contributions(
         )
         bars.set(xlabel="share of the frustration, %", yticks=[])
         if not len(largest):
-            bars.text(0.5, 0.5, "no vector carries any", ha="center", va="center", transform=bars.transAxes)
+            bars.text(0.5, 0.5, "no vector has a share", ha="center", va="center", transform=bars.transAxes)
         else:
             x, total = np.linspace(0, 100, len(part) + 1), np.append(0.0, np.cumsum(part[order]))
             half = int(np.searchsorted(total, 50))

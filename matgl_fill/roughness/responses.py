@@ -86,14 +86,16 @@ def make_response(
             crystal, or the callable does not give one number a crystal.
     """
     if isinstance(response, str) and response not in NAMES:
-        raise InputError(f"no response '{response}'; there are {', '.join(NAMES)}, arrays and callables of structures.")
+        raise InputError(f"no response '{response}'; give {', '.join(NAMES)}, an array or a function of structures.")
     if structures is None:
-        name = f"response '{response}'" if isinstance(response, str) else "a callable response"
-        raise InputError(f"{name} needs the structures behind the embedding.")
+        name = f"response '{response}'" if isinstance(response, str) else "a function as response"
+        raise InputError(f"{name} needs the structures that were embedded; give structures=.")
     if callable(response):
         values = np.asarray(response(structures), dtype=float)
         if values.shape != (len(structures),):
-            raise InputError(f"the response gave an array of shape {values.shape} for {len(structures)} structures.")
+            raise InputError(
+                f"the response gave shape {values.shape} for {len(structures)} structures; give one number for each."
+            )
         return values
     if response == "neighbour_similarity":
         return describe_structures(structures)

@@ -185,7 +185,7 @@ def test_descriptors_say_what_their_names_say():
 
 
 def test_descriptors_keep_rows_aligned(crystals):
-    with pytest.raises(InputError, match="remove it to keep rows aligned"):
+    with pytest.raises(InputError, match="remove this crystal, or give read_structures"):
         mf.describe([crystals[0], "absent.cif", crystals[1]])
 
 

@@ -66,7 +66,7 @@ def test_a_crystal_that_is_too_large_alone_is_refused(monkeypatch):
     adapter = mf.get_adapter(model)
     pool = bundled_pool(adapter.element_types).structures[:30]
     large = bulk("NaCl", "rocksalt", a=5.69, cubic=True) * (13, 13, 13)
-    with pytest.raises(InputError, match=r"too large: .* edges take .* GB"):
+    with pytest.raises(InputError, match=r"too large: .* edges need .* GB"):
         mf.embed(model, [*pool, large])
     prepared = prepare_pool(adapter, [*pool, large])
     assert len(prepared) == 30

@@ -73,8 +73,8 @@ def long_cell():
         (salt(symbols=("Na", "Rn")), "elements: element Rn is unknown to the model"),
         (salt() * (2, 2, 1), "atoms: 32, more than 24"),
         (long_cell(), "cell: longest over shortest vector 23.1, more than 20"),
-        (salt(12.0), "packing: covalent spheres fill 0.05, outside"),
-        (near("Na", "Cl", 1.4), "distance: Cl-Na at 0.52 of the covalent sum"),
+        (salt(12.0), "packing: covalent spheres fill 0.05 of the cell, outside"),
+        (near("Na", "Cl", 1.4), "distance: Cl-Na at 0.52 of the sum of covalent radii"),
         (salt(symbols=("Ca", "Cl")), "charge: CaCl cannot be balanced"),
     ],
 )

@@ -77,7 +77,7 @@ def test_a_folder_that_a_search_cannot_use_is_refused(model, shards, tmp_path):
         mf.propose(mf.load_model("potential"), shards, n=2)
     source = shards.path.parent / "in.jsonl"
     pooled = mf.embed_shards(model, source, tmp_path / "mean", pooling="mean")
-    with pytest.raises(InputError, match="other pooling or layers"):
+    with pytest.raises(InputError, match="pooling or layers that no search can use"):
         mf.propose(model, pooled, n=2)
     few = tmp_path / "few.jsonl"
     few.write_text("\n".join(source.read_text().split("\n")[:5]))

@@ -180,7 +180,7 @@ def test_minima_without_transition_states_are_drawn(n):
     tree = disconnectivity_graph(network.tree())
     assert len(tree.axes[0].lines[0].get_xdata()) == n
     parts = frustration_contributions(network)
-    assert [t.get_text() for t in parts.axes[1].texts] == ["no vector carries any"]
+    assert [t.get_text() for t in parts.axes[1].texts] == ["no vector has a share"]
     flat = graph_roughness(np.random.default_rng(0).normal(size=(30, 2)), np.full(30, 0.5))
     for figure in (tree, parts, flat.plot_map(), flat.plot_disconnectivity()):
         assert figure_bytes(figure, "png").startswith(PNG)

@@ -107,8 +107,8 @@ class _Pooled(Executor):
             left = sorted(pending.values(), key=lambda section: section.number)
             if self._breaks > BREAKS:
                 raise ExecutorError(
-                    f"workers died {self._breaks} times at the shards {', '.join(str(s.number) for s in left)}: is "
-                    "memory short? What is written is kept; the same call goes on, with fewer processes."
+                    f"workers died {self._breaks} times at the shards {', '.join(str(s.number) for s in left)}, "
+                    "perhaps for lack of memory; give the same call with fewer processes: what is written is kept."
                 )
             self._renewed()
             pending.clear()
@@ -139,8 +139,8 @@ def _result(future: Future[Shard], section: Section) -> Shard:
         raise
     except Exception as error:  # whatever a worker or its scheduler raises
         raise ExecutorError(
-            f"shard {section.number} could not be made: {reason_of(error)}. What is written is kept; the same call "
-            "goes on."
+            f"shard {section.number} could not be made: {reason_of(error)}. Give the same call again; what is "
+            "written is kept."
         ) from error
 
 
@@ -210,12 +210,14 @@ class DaskCluster(_Pooled):
         try:
             self._client: Any = Client(address, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise ExecutorError(f"no scheduler of dask answers at {address}: {error}.") from error
+            raise ExecutorError(
+                f"no scheduler of dask answers at {address} ({error}); start one, or give its address."
+            ) from error
         try:
             self._client.register_plugin(self._plugin)
         except Exception as error:  # whatever the workers raise
             self.close()
-            raise ExecutorError(f"the workers at {address} cannot begin: {error}.") from error
+            raise ExecutorError(f"the workers at {address} cannot start: {error}.") from error
         self._engine = self._client.get_executor(pure=False)
 
     @property
@@ -232,8 +234,8 @@ class DaskCluster(_Pooled):
                 break
         if not finished or any(future.cancelled() for future in finished):
             raise ExecutorError(
-                f"the scheduler at {self._address} is gone; what is written is kept, and the same call goes on once "
-                "there is one again."
+                f"the scheduler at {self._address} is gone; start it and give the same call again, which goes on from "
+                "what is written."
             )
         return finished
 

@@ -150,7 +150,7 @@ class ShardFolder:
         """
         wanted = np.asarray(rows, dtype=int)
         if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(self)):
-            raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {len(self)}")
+            raise IndexError(f"rows {wanted.min()} to {wanted.max()} are asked for; there are {len(self)} rows")
         starts = np.concatenate([[0], np.cumsum(self._lengths)])
         shard = np.searchsorted(starts, wanted, side="right") - 1
         found: dict[int, Structure] = {}

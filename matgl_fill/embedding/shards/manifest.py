@@ -75,7 +75,7 @@ class Manifest:
             key = facts.pop("key")
             found = cls(**{field.name: facts[field.name] for field in fields(cls)})
             if key != found.key:
-                raise ValueError("its contents do not have its checksum")
+                raise ValueError("its contents do not match its checksum")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"'{folder}' is no folder of shards: {FILE} is missing or damaged ({fault(error)}); give one that "

@@ -103,7 +103,7 @@ class Job:
         model: nn.Module = pickle.loads(self.model)
         if hash_model(model) != self.manifest.model:
             raise ExecutorError(
-                "a worker has another version of MatGL than this process, or another backend; install the same."
+                "a worker has another version or backend of MatGL than this process; install the same on both."
             )
         return ShardMaker(get_adapter(model.to(self.settings.device), self.settings.state), self)
 
@@ -239,5 +239,7 @@ def make_shard(key: str, section: Section) -> Shard:
         ExecutorError: This process has no such job.
     """
     if key not in _makers:
-        raise ExecutorError("a worker has no such job: it joined after the call had ended, or the call was another.")
+        raise ExecutorError(
+            "a worker does not know this job; it joined after the call had ended, or belongs to another call."
+        )
     return _makers[key](section)

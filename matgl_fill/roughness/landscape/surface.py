@@ -86,7 +86,7 @@ class ThinPlateSurface:
         n, d = points.shape
         square = np.maximum(cdist(points, points, "sqeuclidean"), TINY)
         if np.linalg.matrix_rank(points - points.mean(axis=0), tol=1e-9) < d:
-            raise InputError(f"{n} points span fewer than {d} dimensions: no thin-plate surface through them.")
+            raise InputError(f"{n} points span fewer than {d} dimensions; give more points, or method='graph'.")
         system = np.zeros((n + d + 1, n + d + 1))
         system[:n, :n] = square * np.log(square) / 2
         system[np.arange(n), np.arange(n)] += smoothing
