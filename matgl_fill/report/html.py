@@ -120,7 +120,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (significant, signed, interval, count, duration, relative, sentence, limit, used, cell, typeset)
+    filters = (significant, signed, interval, count, crystals, duration, relative, sentence, limit, used, cell, typeset)
     environment.filters |= {f.__name__: f for f in filters} | {"sig": significant}
     return environment
 
@@ -145,6 +145,11 @@ def interval(row: TaskRow | ErrorRow) -> str:
 def count(value: object) -> str:
     """Write a whole number in groups of three digits, anything else as a dash."""
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if _is_number(value) else NONE
+
+
+def crystals(value: object) -> str:
+    """Write a number of crystals, such as ``1 crystal``."""
+    return f"{count(value)} crystal{'' if value == 1 else 's'}"
 
 
 def duration(value: Any) -> str:

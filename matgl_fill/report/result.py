@@ -20,6 +20,7 @@ from matgl_fill.report.model import RunReport
 from matgl_fill.report.pictures import draw_pictures
 from matgl_fill.report.words import meaning
 from matgl_fill.structures import file_names, write_cifs, write_structures
+from matgl_fill.utils.counting import counted
 from matgl_fill.utils.files import atomic_folder, atomic_write, remove_others
 from matgl_fill.utils.machine import package_facts
 
@@ -125,7 +126,7 @@ class FillResult:
         """Summary for the terminal."""
         run, verdict = self.report.run, self.report.verdict
         head = f"guard: {verdict.headline}. {meaning(self.report)}".rstrip()
-        facts = f"{run.architecture}, {run.n} crystals, objective {' + '.join(run.objective)}"
+        facts = f"{run.architecture}, {counted(run.n, 'crystal')}, objective {' + '.join(run.objective)}"
         facts += f", embedding {run.embedding}"
         table = Table(title="roughness")
         for name in ("measure", "before", "after"):
@@ -137,7 +138,7 @@ class FillResult:
             slopes = f"softening slope {errors.slope_before:.3f} before, {errors.slope_after:.3f} after"
             parts.append(
                 change_table(
-                    f"{errors.crystals} labelled crystals, each by weights that had not seen it; {slopes}",
+                    f"{counted(errors.crystals, 'labelled crystal')}, each by weights that had not seen it; {slopes}",
                     errors.errors,
                 )
             )
@@ -154,7 +155,7 @@ class FillResult:
     def __repr__(self) -> str:
         tasks = "" if self.comparison is None else f", tasks {self.comparison.mean:+.1f} %"
         run, verdict = self.report.run, self.report.verdict
-        return f"<FillResult of {run.architecture}, {run.n} crystals: {verdict.headline}{tasks}>"
+        return f"<FillResult of {run.architecture}, {counted(run.n, 'crystal')}: {verdict.headline}{tasks}>"
 
     def _repr_html_(self) -> str:
         """Summary for notebooks."""

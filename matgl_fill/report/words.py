@@ -22,19 +22,19 @@ def meaning(report: RunReport) -> str:
         return f"Every budget is kept on crystals that training never saw.{added}"
     if not verdict.accepted:
         return (
-            "At no weight of the tuned model do errors fall on labels that were not learnt from while everything else "
-            "stays; the figures are those at the smallest weight."
+            "At no weight of the tuned model do errors on held-out labels fall while every other budget is kept; the "
+            "figures are those at the smallest weight."
         )
-    where = f" The new weights act among {', '.join(run.tuned_elements)} alone." if run.tuned_elements else ""
-    return f"Errors fall on labels that were not learnt from.{where}"
+    where = f" The new weights act only among atoms of {', '.join(run.tuned_elements)}." if run.tuned_elements else ""
+    return f"Errors on held-out labels fall.{where}"
 
 
 def budgets(report: RunReport) -> str:
     """What the measures of the guard are, above their table."""
     if report.label_errors is not None:
         return (
-            "Errors on labels that were not learnt from have to fall. Outside of the class, on crystals of other "
-            "elements or far from all labelled ones, nothing may change beyond the budget."
+            "Errors on held-out labels have to fall. Outside of the class, that is, on crystals of other elements or "
+            "far from all labelled ones, nothing may change beyond the budget."
         )
     said = "What the model has to keep, measured on crystals that training never saw."
     if any(check.measure.startswith("proxy probe") for check in report.guard or []):

@@ -48,7 +48,7 @@ def test_page_and_card_show_them(report, tmp_path):
     assert {"force_parity", "energy_parity"} <= set(pictures)
     text = write_report(report, tmp_path, pictures).read_text()
     for words in (
-        "Errors on labels that were not learnt from",
+        "Errors on held-out labels",
         "Softening slope before",
         "Large forces",
         "Physics",
@@ -64,7 +64,7 @@ def test_page_and_card_show_them(report, tmp_path):
     assert "| forces | eV/A | 400 |" in card
     assert "| bulk modulus | GPa | 9 | 8 | 4 | −50.0 |" in card
     plain = write_report(RunReport.model_validate(FACTS), tmp_path, {}).read_text()
-    assert "Errors on labels that were not learnt from" not in plain
+    assert "Errors on held-out labels" not in plain
     assert "<h2>Physics" not in plain
 
 
