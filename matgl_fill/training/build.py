@@ -14,6 +14,7 @@ from pymatgen.core import Structure
 from matgl_fill.errors import MatglFillWarning, OracleError
 from matgl_fill.structures import elements_of
 from matgl_fill.training.labels import LabelledSet, Oracle, Responses, Source, elemental_shifts
+from matgl_fill.training.labels.oracle import MAX_FORCE
 from matgl_fill.training.objectives import Objective, OracleObjective, ReadoutObjective
 from matgl_fill.training.registry import ObjectiveContext, label_free
 
@@ -173,10 +174,12 @@ def usable_answers(responses: Responses, name: str) -> tuple[Responses, np.ndarr
     """Responses of the crystals that could be labelled, and their indices."""
     good, n = np.flatnonzero(responses.usable()), len(responses)
     if len(good) < n / 2:
-        raise OracleError(f"the oracle {name} gave usable labels for {len(good)} of {n} crystals only.")
+        raise OracleError(
+            f"the oracle {name} gave usable labels for only {len(good)} of {n} crystals; try it on one of them first."
+        )
     if len(good) < n:
         warnings.warn(
-            f"{n - len(good)} of {n} crystals dropped: {name} failed on them or its forces are extreme.",
+            f"{n - len(good)} of {n} crystals left out: {name} failed, or gave forces above {MAX_FORCE:g} eV/A.",
             MatglFillWarning,
             stacklevel=2,
         )

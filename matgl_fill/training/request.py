@@ -105,7 +105,7 @@ def check_arguments(out: str | Path | None, resume: bool, oracle: Any, proposals
         InputError: The arguments exclude each other, or ``out`` is a file or cannot be written to.
     """
     if resume and out is None:
-        raise InputError("resume goes on with the run in a folder; give that as out.")
+        raise InputError("resume needs the folder of the interrupted run; give it as out.")
     if out is not None and Path(out).is_file():
         raise InputError(f"out is the file '{out}'; give a folder.")
     if out is not None:

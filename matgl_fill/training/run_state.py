@@ -24,6 +24,7 @@ from matgl_fill.training.request import FillRequest
 from matgl_fill.training.supplied import SuppliedCrystals
 from matgl_fill.utils.checkpoint import Checkpoint
 from matgl_fill.utils.console import console
+from matgl_fill.utils.counting import counted
 from matgl_fill.utils.files import atomic_write
 from matgl_fill.utils.hashing import hash_model, hash_parts, hash_structure
 from matgl_fill.utils.machine import machine_facts
@@ -160,7 +161,7 @@ class RunState:
             left = len(structures) - first - len(some)
             if left and not known and not told:
                 seconds = (time.perf_counter() - start) / len(some) * left
-                console.print(f"labelling {left} more crystals, about {seconds:.0f} s", highlight=False)
+                console.print(f"labelling {counted(left, 'more crystal')}, about {seconds:.0f} s", highlight=False)
                 told = True
         return Responses.joined(parts)
 

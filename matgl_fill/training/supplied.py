@@ -102,8 +102,10 @@ def _usable(
     """Crystals that a model can take, as :func:`matgl_fill.embedding.usable_crystals`; an error if there are none."""
     usable = usable_crystals(adapter, ids, structures, graphs=True)
     if not usable.rows:
-        first = f"; first: {usable.skipped[0].reason}" if usable.skipped else ": there is none"
-        raise InputError(f"no {kind} that {adapter.name} can take{first}.")
+        if not usable.skipped:
+            raise InputError(f"there is no {kind}; give at least one.")
+        first = usable.skipped[0]
+        raise InputError(f"{adapter.name} can take no {kind}; first: {first.where}: {first.reason}.")
     return usable.rows, usable.graphs, usable.skipped
 
 

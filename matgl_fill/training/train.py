@@ -63,7 +63,7 @@ class TrainingOutcome:
         """Notes on anything that did not go as it should."""
         notes = []
         if self.stop and self.stop.after is not None:
-            best = f"the weights of step {self.stop.best} were taken"
+            best = f"the weights of step {self.stop.best} are used"
             notes.append(f"training spoiled the embedding and ended after step {self.stop.after}; {best}")
         if self.correction and self.correction.unsupported_reason:
             notes.append(f"no correction: {self.correction.unsupported_reason}")

@@ -80,8 +80,9 @@ def calculator_of(engine: str) -> BaseCalculator:
     if engine.startswith("object "):
         if engine not in _given:
             raise OracleError(
-                "this job was made with a calculator that another process holds; give label_flow 'module:factory', "
-                "'sevennet', 'chgnet' or the directory of a potential, from which a worker makes its own."
+                "the calculator of this job exists only in the process that made the job; give label_flow "
+                "'module:factory', 'sevennet', 'chgnet' or the directory of a potential, from which a worker makes its "
+                "own."
             )
         return _given[engine]
     return _made(engine)
@@ -158,7 +159,7 @@ def _steady(text: str, engine: Any) -> str:
     """
     if found := re.search(r"<[^<>]* at 0x[0-9a-f]+>", text):
         raise InputError(
-            f"{type(engine).__name__} has a setting that is another one in every process: {found.group()}."
+            f"{type(engine).__name__} has a setting that differs between processes, {found.group()}; leave it out."
         )
     return text
 
@@ -210,8 +211,9 @@ def read_document(result: Any) -> Document:
         found["structure"] = found.get("structure") or found.get("mol_or_struct")
     if not isinstance(found, Mapping):
         raise OracleError(
-            f"the Maker gives a {kind.__module__}.{kind.__name__}, whose units are not known; give one of atomate2 for "
-            "VASP, ASE or a force field, or one whose job returns structure, energy, forces and stress in ASE's units."
+            f"the Maker returns a {kind.__module__}.{kind.__name__}, whose units are not known; give one of atomate2 "
+            "for VASP, ASE or a force field, or one whose job returns structure, energy, forces and stress in ASE's "
+            "units."
         )
     if missing := [key for key in ("structure", "energy", "forces") if found.get(key) is None]:
         raise OracleError(f"the Maker's result has no {' and no '.join(missing)}.")
@@ -224,7 +226,7 @@ def read_document(result: Any) -> Document:
 
 def _document(structure: Structure, energy: float, forces: np.ndarray, stress: np.ndarray | None) -> Document:
     if forces.shape != (len(structure), 3):
-        raise OracleError(f"forces of the shape {forces.shape} for {len(structure)} atoms.")
+        raise OracleError(f"the forces on {len(structure)} atoms have shape {forces.shape}; (atoms, 3) is needed.")
     if not all(np.isfinite(x).all() for x in (energy, forces, 0.0 if stress is None else stress)):
         raise OracleError("energy, forces or stress are not finite numbers.")
     lists = {"forces": forces.tolist(), "stress": None if stress is None else stress.tolist()}

@@ -26,7 +26,7 @@ from matgl_fill.workflows.jobs import Document, engine_of, identity_of, job_of, 
 if TYPE_CHECKING:
     from jobflow import Flow, JobStore
 
-NO_RESULT = "the store has no result of it: its job has not run, or failed"
+NO_RESULT = "the store has no result for this crystal: its job has not run, or failed"
 
 
 @dataclass(frozen=True)

@@ -154,5 +154,5 @@ def test_the_report_says_so_and_the_embedding_is_sound(model, pool):
     config = {"steps": STEPS, "copies": 4, "replay_size": 60, "lr": 1e8}
     result = mf.fill_tune(model, pool, proposals=proposals, config=config)
     (reason,) = (r for r in result.report.verdict.reasons if "spoiled the embedding" in r)
-    assert reason == "training spoiled the embedding and ended after step 6; the weights of step 0 were taken"
+    assert reason == "training spoiled the embedding and ended after step 6; the weights of step 0 are used"
     assert np.isfinite(mf.embed(result.model, pool)).all()

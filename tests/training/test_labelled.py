@@ -76,7 +76,7 @@ def test_results_of_another_frame_are_no_labels(frames):
     found = read_labelled([*stale, *frames[3:]])
     assert found.ids == [a.info["id"] for a in frames[3:]]
     assert [s.reason.split(":")[0] for s in found.skipped] == [
-        "energy and forces are to the bit those of a later crystal with other positions"
+        "energy and forces equal those of a later crystal with other positions"
     ] * len(stale)
 
 

@@ -75,10 +75,10 @@ def test_elemental_shifts_are_recovered(pool):
 
 @pytest.mark.parametrize("oracle", [3.5, torch.nn.Linear(1, 1)])
 def test_what_is_no_oracle_is_an_oracle_error(oracle):
-    with pytest.raises(OracleError, match="is no oracle"):
+    with pytest.raises(OracleError, match="give an ASE calculator, a MatGL Potential"):
         resolve(oracle)
 
 
 def test_a_name_that_no_oracle_has_is_an_oracle_error(tmp_path):
-    with pytest.raises(OracleError, match="no calculator's name and no MatGL potential"):
+    with pytest.raises(OracleError, match="neither the name of a calculator nor a MatGL potential"):
         resolve(str(tmp_path))

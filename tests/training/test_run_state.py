@@ -224,7 +224,7 @@ def test_resume_needs_a_folder(model, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="out is the file"):
         mf.fill_tune(model, out=tmp_path / "file")
-    with pytest.raises(InputError, match="give that as out"):
+    with pytest.raises(InputError, match="give it as out"):
         mf.fill_tune(model, resume=True)
 
 

@@ -147,7 +147,7 @@ def test_training_that_diverges_gives_the_original_back_and_says_so(model, pool,
     assert None in report["history"]["descriptor"]
 
 
-@pytest.mark.filterwarnings("ignore:. of 16 crystals dropped")
+@pytest.mark.filterwarnings("ignore:. of 16 crystals left out")
 def test_any_calculator_is_an_oracle_and_the_embedding_learns_its_response(model, pool, tuned):
     oracle = LennardJones(sigma=2.2, epsilon=0.05, rc=5.0)
     config = LENIENT | {"steps": 60, "align_size": 60}
@@ -177,7 +177,7 @@ def test_an_objective_and_its_labels_belong_together(model, pool):
         mf.fill_tune(model, pool, n=4, objective="descriptor", oracle=LennardJones(), config=QUICK)
 
 
-@pytest.mark.filterwarnings("ignore:. of 8 crystals dropped")
+@pytest.mark.filterwarnings("ignore:. of 8 crystals left out")
 @pytest.mark.parametrize("taught", [True, False])
 def test_a_potential_that_is_overwritten_stays_one(pool, few, taught):
     """It learns an oracle's labels or, without one, goes on with its own; its forces are gradients of its energy."""

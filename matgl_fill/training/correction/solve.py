@@ -107,11 +107,11 @@ class CorrectionOutcome:
         if self.correction is not None:
             return None
         if self.facts is None:
-            return "the labels hold no forces, by which a correction is judged"
+            return "the labels hold no forces, which are needed to judge a correction"
         before, after = self.facts.force_error_left_out_before, self.facts.force_error_left_out_after
         return (
-            f"what the labels teach does not hold on labelled crystals left out: their force error is {after:.4f} "
-            f"eV/A with it and {before:.4f} without"
+            f"it does not lower the force error of labelled crystals left out of its fit ({after:.4f} eV/A with it, "
+            f"{before:.4f} eV/A without)"
         )
 
 

@@ -50,13 +50,15 @@ class LabelKeys:
                 message lists the names that are there.
         """
         names = list(dict.fromkeys(name for atoms in frames for name in stored(atoms)))
-        there = f"the frames have {', '.join(names[:20]) or 'nothing stored'}"
+        there = f"the frames have {', '.join(names[:20]) or 'no labels'}"
         for given in (self.energy, self.forces, self.stress):
             if given is not None and given not in names:
                 raise InputError(f"no frame has '{given}'; {there}.")
         energy = self.energy or _first(names, (p + kind for p in PREFIXES for kind in ENERGY))
         if energy is None:
-            raise InputError(f"no crystal with an energy; {there}; name the energy's with energy_key, or label them.")
+            raise InputError(
+                f"no frame has an energy; {there}; give the energy's name as energy_key, or label the frames."
+            )
         before = re.fullmatch(r"(.*?)(free_)?energy", energy, re.IGNORECASE)
         prefix = before.group(1) if before else ""
         found = LabelKeys(
@@ -68,7 +70,9 @@ class LabelKeys:
         unused = [name for name in names if LIKE_A_LABEL.search(name) and name not in used]
         if unused:
             chosen = f"labels are read from {', '.join(used)}, not from {', '.join(unused)}"
-            warnings.warn(f"{chosen}; energy_key, forces_key and stress_key choose.", MatglFillWarning, stacklevel=4)
+            warnings.warn(
+                f"{chosen}; set energy_key, forces_key or stress_key to choose.", MatglFillWarning, stacklevel=4
+            )
         return found
 
 

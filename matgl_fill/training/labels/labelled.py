@@ -94,13 +94,13 @@ def _labelled(
     worst = np.abs(forces).max(initial=0.0)
     if worst > 0 and not np.array_equal(atoms.positions, last.positions):
         raise ValueError(
-            "energy and forces are to the bit those of a later crystal with other positions: frames that share a "
-            "calculator are written with its last results; give each a SinglePointCalculator"
+            "energy and forces equal those of a later crystal with other positions: frames that share a calculator are "
+            "written with its last results; give each frame its own SinglePointCalculator"
         )
     if atoms.calc is not None and keys.energy in atoms.calc.results and atoms.calc.check_state(atoms):
         raise ValueError("its energy is of another crystal or of other positions; calculate it again")
     if worst > MAX_FORCE:
-        raise ValueError(f"a force of {worst:.0f} eV/A, more than {MAX_FORCE:g}")
+        raise ValueError(f"a force of {worst:.0f} eV/A, more than {MAX_FORCE:g} eV/A")
     ratio = volume_ratio(atoms, crystal.lattice.matrix)
     return crystal, energy, forces, stress_of(atoms, keys, crystal.volume, ratio)
 

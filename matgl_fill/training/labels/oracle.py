@@ -122,11 +122,13 @@ def resolve(oracle: Any) -> Oracle:
         try:
             return Oracle(Path(oracle).name, resolve(load_model(oracle)).source)
         except ModelError as error:
-            raise OracleError(f"oracle '{oracle}' is no calculator's name and no MatGL potential: {error}") from error
+            raise OracleError(
+                f"oracle '{oracle}' is neither the name of a calculator nor a MatGL potential: {error}"
+            ) from error
     if isinstance(oracle, Potential):
         return Oracle(type(oracle.model).__name__, get_adapter(oracle))
     raise OracleError(
-        f"{type(oracle).__name__} is no oracle; give an ASE calculator, a MatGL Potential, its directory, "
+        f"oracle is a {type(oracle).__name__}; give an ASE calculator, a MatGL Potential, its directory, "
         "'sevennet' or 'chgnet'."
     )
 
@@ -139,7 +141,9 @@ def _made(name: str) -> BaseCalculator:
     except (ImportError, AttributeError) as error:
         raise OracleError(f"oracle '{name}' cannot be made: {error}.") from error
     if not isinstance(made, BaseCalculator):
-        raise OracleError(f"oracle '{name}' gave a {type(made).__name__}, not an ASE calculator.")
+        raise OracleError(
+            f"oracle '{name}' gave a {type(made).__name__}, not an ASE calculator; give a function that returns one."
+        )
     return made
 
 
