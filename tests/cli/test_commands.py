@@ -78,7 +78,7 @@ def test_config_prints_and_writes_the_defaults_and_keeps_what_is_there(tmp_path)
     call("config", "--write", path)
     assert FillConfig.make(path) == FillConfig()
     path.write_text("steps = 3\n")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         call("config", "--write", path)
     assert path.read_text() == "steps = 3\n"
 

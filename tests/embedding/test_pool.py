@@ -60,5 +60,5 @@ def test_a_crystal_that_is_needed_is_refused_with_the_same_reason(adapter, pool)
 
 
 def test_too_few_crystals_are_no_pool(adapter, pool):
-    with pytest.raises(InputError, match="1 usable crystals, at least 20 are needed"):
+    with pytest.raises(InputError, match="1 usable crystal, at least 20 are needed"):
         prepare_pool(adapter, pool.structures[:1])

@@ -109,7 +109,7 @@ def test_forces_of_another_family_are_not_mixed_in():
 def test_an_error_lists_the_names_that_are_there(tmp_path):
     ase.io.write(tmp_path / "a.extxyz", labelled(crystal(), "vasp_energy", "vasp_forces"))
     with pytest.raises(
-        InputError, match=r"a.extxyz: no crystal with an energy; the frames have vasp_energy, vasp_forces;"
+        InputError, match=r"a.extxyz: no frame has an energy; the frames have vasp_energy, vasp_forces;"
     ):
         read_labelled(tmp_path / "a.extxyz")
     with pytest.raises(InputError, match=r"no frame has 'stress'; the frames have vasp_energy, vasp_forces"):

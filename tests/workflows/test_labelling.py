@@ -221,7 +221,7 @@ def test_uuids_follow_crystal_settings_weights_and_code(some, engine):
     assert label_flow(one, "counted:make").job_uuids == uuids[5]  # what this process has imported is as it was
     forget()
     assert label_flow(one, "counted:make").job_uuids != uuids[5]
-    with pytest.raises(InputError, match="another one in every process"):
+    with pytest.raises(InputError, match="has a setting that differs between processes"):
         label_flow(one, LennardJones(cutoff=object()))
 
 
