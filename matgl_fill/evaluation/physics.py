@@ -19,7 +19,6 @@ from matgl_fill.evaluation.potential import ErrorChange, change_table
 from matgl_fill.structures import Skipped, StructureSet, formulas_of, read_structures
 from matgl_fill.utils.checkpoint import Checkpoint
 from matgl_fill.utils.console import track
-from matgl_fill.utils.counting import counted
 from matgl_fill.utils.hashing import hash_model, hash_parts, hash_structure
 from matgl_fill.utils.modes import single_precision, usual_autograd
 from matgl_fill.utils.validation import as_int
@@ -195,7 +194,7 @@ def _chosen(adapter: Adapter, references: StructureSet, limit: int | None) -> tu
     skipped = references.skipped + usable.skipped
     if not usable.rows:
         why = f"; first: {skipped[0].where}: {skipped[0].reason}" if skipped else ""
-        raise InputError(f"the potential can take none of {counted(len(references), 'crystal')}{why}.")
+        raise InputError(f"the potential can take 0 of {len(references)} crystals{why}.")
     rows = np.array(usable.rows)
     if limit is not None and limit < len(rows):
         rows = rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:limit])]

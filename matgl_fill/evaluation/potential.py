@@ -15,7 +15,6 @@ from matgl_fill.embedding import usable_crystals
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation.intervals import ratio_interval
 from matgl_fill.structures import Skipped, formulas_of
-from matgl_fill.utils.counting import counted
 
 LARGE_FORCE = 1.0
 """Norm of the true force on an atom, eV/Angstrom, from which on it counts as large."""
@@ -262,7 +261,7 @@ def potential_errors(
     usable = usable_crystals(adapter, formulas, structures)
     if not usable.rows:
         reason = f"; {usable.skipped[0].where}: {usable.skipped[0].reason}" if usable.skipped else ""
-        raise InputError(f"the potential can take none of {counted(len(structures), 'labelled crystal')}{reason}.")
+        raise InputError(f"the potential can take 0 of {len(structures)} labelled crystals{reason}.")
     rows, crystals = np.array(usable.rows), [structures[i] for i in usable.rows]
     found = predict(adapter, adapter.graphs(crystals))
     n_atoms = np.array([len(s) for s in crystals])

@@ -25,6 +25,7 @@ from matgl_fill.generation.refine import refine
 from matgl_fill.generation.search_state import SearchState
 from matgl_fill.utils.checkpoint import Checkpoint
 from matgl_fill.utils.console import track
+from matgl_fill.utils.counting import counted
 from matgl_fill.utils.hashing import hash_model, hash_parts
 from matgl_fill.utils.scaling import Scaling
 from matgl_fill.utils.threads import one_blas_thread
@@ -116,7 +117,7 @@ class Decoder:
         self.refused: Counter[str] = Counter()
         self.parents = np.flatnonzero(pool.n_atoms <= most)
         if len(self.parents) == 0:
-            raise GenerationError(f"no crystal of the pool has at most {most} atoms; add smaller ones.")
+            raise GenerationError(f"no crystal of the pool has at most {counted(most, 'atom')}; add smaller ones.")
         self.prior = CompositionPrior(pool, self.X, pool.elements)
         self._like = Substitute(pool.elements, volumes=self.prior.volumes)
 

@@ -19,6 +19,7 @@ from matgl_fill.structures.containers import CRYSTAL_KEYS, ID_KEYS
 from matgl_fill.structures.placement import MIN_VOLUME, SAME_PLACE, Placement, cell_volume, with_vacuum
 from matgl_fill.structures.poscar import parse_poscar
 from matgl_fill.structures.sets import Remark
+from matgl_fill.utils.counting import counted
 
 _NOT_LABELS = {*ID_KEYS, *CRYSTAL_KEYS}
 
@@ -130,7 +131,7 @@ def _build(species: Sequence[Any], matrix: Any, coords: Any, cartesian: bool = F
     if len(species) == 0:
         raise ValueError("no atoms")
     if cell.shape != (3, 3) or xyz.shape != (len(species), 3):
-        raise ValueError(f"cell {cell.shape} and coordinates {xyz.shape} do not fit {len(species)} atoms")
+        raise ValueError(f"cell {cell.shape} and coordinates {xyz.shape} do not fit {counted(len(species), 'atom')}")
     placed = Placement.of(cell, xyz, cartesian)
     elements = [_element(Composition(one) if isinstance(one, Mapping) else one) for one in species]
     placed.check_overlaps()

@@ -10,6 +10,7 @@ from pymatgen.core import Lattice, Structure
 
 from matgl_fill.structures.numerals import check_numerals, number_in
 from matgl_fill.structures.sets import Remark
+from matgl_fill.utils.counting import counted
 
 
 def parse_poscar(text: str) -> Iterator[Structure | Remark | Exception]:
@@ -51,7 +52,9 @@ def _check(lines: list[str]) -> None:
     if more := [
         word for word in "".join(lines[first + total : first + total + 1]).split() if number_in(word) is not None
     ]:
-        raise ValueError(f"POSCAR counts {total} atoms, but line {first + total + 1} follows with {' '.join(more)}")
+        raise ValueError(
+            f"POSCAR counts {counted(total, 'atom')}, but line {first + total + 1} follows with {' '.join(more)}"
+        )
 
 
 def _are_counts(line: list[str]) -> bool:

@@ -139,7 +139,7 @@ def test_crystals_of_unknown_elements_are_named_and_left_out(potential, moved, o
     assert [one.reason for one in errors.skipped] == ["element Og is unknown to the model"]
     assert errors.rows.tolist() == list(range(1, 11))
     assert errors.mae("forces") < ROUNDING
-    with pytest.raises(InputError, match="can take none of 1 labelled crystals; Og: element Og is unknown"):
+    with pytest.raises(InputError, match="can take 0 of 1 labelled crystals; Og: element Og is unknown"):
         potential_errors(potential, [strange], Labels(np.zeros(1), [np.zeros((1, 3))], np.zeros((1, 3, 3))))
 
 

@@ -67,10 +67,10 @@ def test_symmetry_operations_of_all_forms_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda lines: [*lines[:6], "1", *lines[7:]], "counts 1 atoms, but line 10"),
+        (lambda lines: [*lines[:6], "1", *lines[7:]], "counts 1 atom, but line 10"),
         (lambda lines: [*lines[:5], "1 Cl", *lines[6:]], "'1 Cl' for elements"),
         (lambda lines: [*lines[:9], "0.5 0_0.5 0.5 Cl"], "'0_0.5' is no number"),
-        (lambda lines: [*lines[:5], "Cs", "1", *lines[7:]], "counts 1 atoms"),
+        (lambda lines: [*lines[:5], "Cs", "1", *lines[7:]], "counts 1 atom"),
     ],
 )
 def test_poscar(tmp_path, change, words):

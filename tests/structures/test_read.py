@@ -288,7 +288,7 @@ BAD = [
     (row(lattice=[[float("inf"), 0, 0], [0, 3, 0], [0, 0, 3]]), "NaN or infinite lattice"),
     (row(lattice=[[3, 0, 0], [3, 0, 0], [0, 0, 3]]), "zero-volume cell (0 A^3)"),
     (row(lattice=[[3, 0, 0], [0, 0, 3]]), "cell (2, 3) and coordinates (2, 3) do not fit 2 atoms"),
-    (row(species=["Cs"]), "do not fit 1 atoms"),
+    (row(species=["Cs"]), "do not fit 1 atom"),
     (row(species=[], frac_coords=[]), "no atoms"),
     (row(species=["Cs", "Zz"]), "Zz"),
     (row(species=["Cs", "X"]), "dummy species X"),

@@ -59,7 +59,7 @@ def test_what_cannot_be_learnt_from_is_told_and_skipped(frames):
     assert [s.where for s in found.skipped] == [a.info["id"] for a in frames[:2]]
     assert found.skipped[0].reason == "no energy"
     assert "force of 99 eV/A" in found.skipped[1].reason
-    with pytest.raises(InputError, match="no crystal with an energy"):
+    with pytest.raises(InputError, match="no frame has an energy"):
         read_labelled([bare])
     with pytest.raises(InputError, match="no file"):
         read_labelled("absent.extxyz")

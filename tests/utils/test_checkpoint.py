@@ -98,7 +98,9 @@ def test_contents_that_were_changed_are_refused(tmp_path, change):
     content = {"key": "k", "sha256": hash_state(STATE), "state": checkpoint.load()}
     CHANGES[change](content["state"])
     torch.save(content, checkpoint.path)
-    with pytest.raises(InputError, match=r"^the search cannot be resumed: .*s\.pt is damaged .*; remove this file [^\n]*$"):
+    with pytest.raises(
+        InputError, match=r"^the search cannot be resumed: .*s\.pt is damaged .*; remove this file [^\n]*$"
+    ):
         checkpoint.load()
 
 
