@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 
 from matgl_fill.adapters import Adapter
-from matgl_fill.config import ResolvedTraining
 from matgl_fill.embedding import Pool
 from matgl_fill.generation import Proposal
 from matgl_fill.guard import Guard, Verdict, package_crystals
 from matgl_fill.training.build import ObjectiveSet, build_objectives
 from matgl_fill.training.callbacks import EarlyStop
 from matgl_fill.training.correction.solve import CorrectionOutcome, make_correction
+from matgl_fill.training.cost import seconds_per_step
 from matgl_fill.training.judgement import Judgement
 from matgl_fill.training.labels import Labels
 from matgl_fill.training.module import fit
@@ -32,10 +32,6 @@ FEW = 60
 and where fewer can judge the probes have to gain."""
 LEAST_JUDGED = 200
 """Number of crystals up to which the guard judges by the package's own too where fewer are held out."""
-BACKWARD_COST = 3.0
-"""Approximate cost of a training pass, in embedding passes."""
-GEOMETRY_COST = 3
-"""Approximate factor by which training on forces and stress costs more."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +123,7 @@ def train_copy(
     if settings.form == "correct":
         return TrainingOutcome(None, {}, None, objectives, correction, guard)
     replay = _replay(context, adapter, rest)
-    seconds = pool.seconds_per_edge * _edges(objectives, replay, settings)
+    seconds = settings.steps * seconds_per_step(tuned, objectives.objectives, replay, settings)
     console.print(f"training for {settings.steps} steps, about {seconds:.0f} s", highlight=False)
     stop = EarlyStop(partial(guard.held_out.errors_with, tuned)) if tuned.is_branch else None
     history = fit(tuned, objectives.objectives, replay, settings, request.seed, state.file(TRAINING), stop)
@@ -156,13 +152,6 @@ def make_guard(request: FillRequest, pool: Pool, held: np.ndarray) -> Guard:
     few = len(held) + len(more or ()) < FEW
     must_gain = (request.beyond_defaults or few) if budgets.must_gain is None else budgets.must_gain
     return Guard(request.adapter, pool.subset(held), budgets, more, must_gain and not corrects)
-
-
-def _edges(objectives: ObjectiveSet, replay: Replay, settings: ResolvedTraining) -> float:
-    """Number of edges that embedding handles in the time of the training, if crystals are as large as the pool's."""
-    mean = sum(g.n_edges for g in replay.graphs) / len(replay.graphs)
-    passes = sum(GEOMETRY_COST if o.needs_geometry else 1 for o in objectives.objectives)
-    return BACKWARD_COST * mean * (settings.batch_size * passes + settings.replay_batch) * settings.steps
 
 
 def _replay(context: ObjectiveContext, original: Adapter, rest: np.ndarray) -> Replay:

@@ -17,6 +17,7 @@ from matgl_fill.generation import Proposal
 from matgl_fill.guard import CrystalClass, LabelGuard, folds_by_formula
 from matgl_fill.structures import formulas_of
 from matgl_fill.training.build import SUPPLIED, Alignment, ObjectiveSet, usable_answers
+from matgl_fill.training.cost import seconds_per_step
 from matgl_fill.training.judgement import Judgement
 from matgl_fill.training.labels import LabelledSet, Labels, elemental_shifts
 from matgl_fill.training.objectives import Objective
@@ -123,7 +124,7 @@ def tune_potential(
     batch = crystals_per_step(aligned, settings.batch_size)
     taught = [known.subset(fold.taught) for fold, known in apart] or [aligned]
     lessons: list[list[Objective]] = [[PotentialObjective("labels", x, 1.0, batch), *held] for x in taught]
-    copies, history = _trained(request, pool, lessons, state)
+    copies, history = _trained(request, lessons, state)
     whole = ObjectiveSet([PotentialObjective("labels", aligned, 1.0, batch), *held], name, alignment, aligned)
     return PotentialOutcome(copies, history, whole, guard, gate)
 
@@ -138,15 +139,15 @@ def _held(
 
 
 def _trained(
-    request: FillRequest, pool: Pool, lessons: Sequence[list[Objective]], state: RunState
+    request: FillRequest, lessons: Sequence[list[Objective]], state: RunState
 ) -> tuple[tuple[Adapter, ...], dict[str, list[float]]]:
     """One trained copy for each lesson, and the mean of their losses."""
     settings = request.settings.training
-    seconds = len(lessons) * _seconds(pool, lessons[0], settings.steps)
     copies = [
         Copy(request.adapter.clone(), lesson, request.seed + k, state.file(f"{k}-{TRAINING}"))
         for k, lesson in enumerate(lessons)
     ]
+    seconds = len(copies) * settings.steps * seconds_per_step(request.adapter, lessons[0], None, settings)
     histories = train_copies(copies, settings, seconds)
     means = {name: np.mean([history[name] for history in histories], axis=0).tolist() for name in histories[0]}
     return tuple(copy.adapter for copy in copies), means
@@ -196,10 +197,3 @@ def _outside(adapter: Adapter, kind: CrystalClass, crystals: list[Structure]) ->
     if not kept:
         return []
     return [s for s, out in zip(kept, kind.outside(adapter, kept, usable.graphs), strict=True) if out]
-
-
-def _seconds(pool: Pool, objectives: Sequence[Objective], steps: int) -> float:
-    """Estimate of the time of the training: nine embedding passes for a pass with forces and its gradient."""
-    atoms = sum(getattr(o, "batch_size", 1) * np.mean([len(s) for s in o.structures]) for o in objectives)
-    edges_per_atom = float(pool.n_edges.sum() / pool.n_atoms.sum())
-    return float(9 * pool.seconds_per_edge * edges_per_atom * atoms * steps)
