@@ -95,4 +95,4 @@ bench-short: setup
 	$(BIN)/python $(EVIDENCE) table $(BENCH)/short.jsonl -o $(BENCH)/short.md --csv $(BENCH)/short-tables
 
 clean:
-	rm -rf demo-out out docs/_build docs/_generated docs/gallery examples/benchmarks/page
+	rm -rf demo-out out docs/_build docs/gallery examples/benchmarks/page

@@ -16,7 +16,7 @@ copyright = f"2026, {author}"
 version = release = matgl_fill.__version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "sphinx_gallery.gen_gallery", "extension"]
-exclude_patterns = ["_build", "_generated", "gallery/*.ipynb", "gallery/*.py"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 # Nothing is fetched from elsewhere: the page's own fonts, and formulas as MathML.

@@ -73,12 +73,11 @@ def gallery_headers(app: Sphinx) -> None:
 
 
 def write_commands(app: Sphinx) -> None:
-    """The command line's own help and its list of settings, which pages include."""
+    """The command line's own help and its list of settings; both are kept, for readers of the repository."""
     command = typer.main.get_command(command_line)
     context = typer.Context(command, info_name="matgl-fill")
     text = get_docs_for_click(obj=command, ctx=context, name="matgl-fill")
-    target = Path(app.srcdir) / "_generated"
-    target.mkdir(exist_ok=True)
+    target = Path(app.srcdir) / "reference"
     (target / "commands.md").write_text(text)
     (target / "settings.toml").write_text(CliRunner().invoke(command_line, ["config"]).stdout)
 
