@@ -160,6 +160,8 @@ class Shell:
                 self.install(wanted)
             case ["make", *targets]:
                 self.make(targets)
+            case ["python3", "-m", "venv", folder, "&&", "source", script]:
+                assert script == f"{folder}/bin/activate"
             case ["export", *pairs]:
                 for pair in pairs:
                     self.monkeypatch.setenv(*pair.split("=", 1))

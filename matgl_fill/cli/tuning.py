@@ -190,14 +190,14 @@ def config(
 def _fill_tune(model: str, structures: str | None, out: Path, tasks: list[str] | None, **settings: Any) -> None:
     """Fill-tune, write the result and print its summary."""
     from matgl_fill.adapters import load_model
-    from matgl_fill.evaluation import tasks_named
+    from matgl_fill.evaluation import read_tasks
     from matgl_fill.pipeline import fill_tune
     from matgl_fill.structures import bundled
 
-    chosen = [t for source in tasks or [] for t in tasks_named(source)] or None
+    chosen = [t for source in tasks or [] for t in read_tasks(source)] or None
     loaded = load_model(model)
     if model in bundled.MODELS and chosen is None:
-        chosen = tasks_named(POOL)
+        chosen = read_tasks(POOL)
     pool = None if structures == POOL else structures
     try:
         result = fill_tune(loaded, pool, out=out, tasks=chosen, name=model, **settings)

@@ -19,7 +19,7 @@ from matgl_fill.evaluation.potential import (
 )
 from matgl_fill.evaluation.probes import PROBES
 from matgl_fill.evaluation.scores import Change, Comparison, Score, compare, evaluate, score_rows
-from matgl_fill.evaluation.tasks import Task, make_task, read_tasks, tasks_named, usable_tasks
+from matgl_fill.evaluation.tasks import Task, make_task, read_tasks, usable_tasks
 
 __all__ = [
     "PROBES",
@@ -43,6 +43,5 @@ __all__ = [
     "potential_errors",
     "read_tasks",
     "score_rows",
-    "tasks_named",
     "usable_tasks",
 ]

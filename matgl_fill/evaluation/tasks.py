@@ -106,7 +106,8 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
     """Read every numeric label of a file of crystals as a task; a warning says what cannot be read.
 
     Args:
-        source: Anything :func:`matgl_fill.read_structures` takes, with labels; or a list of :class:`Task`.
+        source: Anything :func:`matgl_fill.read_structures` takes, with labels; ``"default"`` for the three tasks of the
+            package; or a list of :class:`Task`.
         labels: Columns to use; by default all with at least ``MIN_ROWS`` values.
 
     Raises:
@@ -115,6 +116,8 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
     """
     if isinstance(source, list | tuple) and source and all(isinstance(t, Task) for t in source):
         return list(source)
+    if isinstance(source, str) and source == "default":
+        return read_tasks(EVALUATION, TASKS)
     data = read_structures(source)
     warn_skipped(data.skipped)
     where = str(source) if isinstance(source, str | Path) else "what was given"
@@ -143,15 +146,6 @@ def read_tasks(source: Any, labels: Sequence[str] | None = None) -> list[Task]:
     if not tasks:
         raise InputError(f"no label with at least {MIN_ROWS} values in {where}; a task needs numeric columns.")
     return tasks
-
-
-def tasks_named(source: str) -> list[Task]:
-    """Read the tasks of a file, or the bundled ones where it is ``default``.
-
-    Raises:
-        InputError: The file is refused as in :func:`read_tasks`.
-    """
-    return read_tasks(EVALUATION, TASKS) if source == "default" else read_tasks(source)
 
 
 def warn_skipped(skipped: Sequence[Skipped]) -> None:

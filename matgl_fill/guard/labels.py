@@ -271,11 +271,11 @@ def _label_checks(comparison: LabelComparison) -> list[Check]:
         if change.before == 0:  # nothing can become better, and anything is worse
             value, what = (np.inf if change.after > 0 else 0.0), f"error of {name}, zero before"
         elif certain:
-            value, what = change.high, f"error of {name} (95 % upper end of its change)"
+            value, what = change.high, f"error of {name} (has to fall, 95 % certain)"
         elif name == "energy":
-            value, what = change.change_percent, "error of energy (its change)"
+            value, what = change.change_percent, "error of energy (has to fall)"
         else:
             value = change.change_percent if np.isnan(change.low) else change.low
-            what = f"error of {name} (95 % lower end of its change)"
+            what = f"error of {name} (must not rise, 95 % certain)"
         checks.append(Check(what, float(value), 0.0, "%", bool(value < 0 if falls else value <= 0)))
     return checks

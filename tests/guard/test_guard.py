@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 
 import matgl_fill as mf
 from matgl_fill.config import FillConfig, GuardConfig
-from matgl_fill.evaluation import tasks_named
+from matgl_fill.evaluation import read_tasks
 from matgl_fill.guard import Guard, package_crystals
 from matgl_fill.guard.checks import FORCE_LEAST, kernel_errors, probe_errors, recovery, significant_loss
 from matgl_fill.guard.guard import ALPHAS, interpolate
@@ -258,4 +258,4 @@ def test_no_run_far_beyond_the_default_rate_is_accepted_that_spoils_the_tasks(n)
     assert verdict.alpha < 0.5
     assert "gain of all proxy probes" in verdict.reasons[0]
     if verdict.accepted:
-        assert mf.compare(potential, result.model, tasks_named("default"), seeds=2).mean > -1
+        assert mf.compare(potential, result.model, read_tasks("default"), seeds=2).mean > -1

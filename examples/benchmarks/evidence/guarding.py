@@ -24,7 +24,7 @@ from matgl_fill import get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter, Graph
 from matgl_fill.embedding import Pool, prepare_pool
 from matgl_fill.errors import InputError
-from matgl_fill.evaluation import Score, Task, compare, tasks_named, usable_tasks
+from matgl_fill.evaluation import Score, Task, compare, read_tasks, usable_tasks
 from matgl_fill.evaluation.scores import score_embedding
 from matgl_fill.generation import Proposal, SearchRequest, propose_from
 from matgl_fill.generation.start import SearchStart
@@ -84,7 +84,7 @@ class Subject:
     @cached_property
     def tasks(self) -> list[tuple[Task, list[Graph]]]:
         """The bundled tasks, with the graphs of their crystals."""
-        tasks, _ = usable_tasks(self.adapter, tasks_named("default"))
+        tasks, _ = usable_tasks(self.adapter, read_tasks("default"))
         return [(task, self.adapter.graphs(task.structures)) for task in tasks]
 
     @cached_property

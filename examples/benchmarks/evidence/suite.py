@@ -18,7 +18,7 @@ from torch import nn
 
 from matgl_fill import embed
 from matgl_fill.errors import InputError
-from matgl_fill.evaluation import Task, tasks_named
+from matgl_fill.evaluation import Task, read_tasks
 from matgl_fill.evaluation.probes import FITS, PROBES
 from matgl_fill.evaluation.scores import score_embedding
 from matgl_fill.structures import describe_structures, read_structures
@@ -147,7 +147,7 @@ class Suite:
             InputError: as in :func:`matgl_fill.evaluate.read_tasks`.
         """
         tasks = []
-        for task in tasks_named(path):
+        for task in read_tasks(path):
             keep = np.random.default_rng(0).permutation(len(task))[:rows]
             tasks.append(task.subset(keep))
         return cls(tasks, [""] * len(tasks))

@@ -31,10 +31,11 @@ from matgl_fill.structures import pool_named
 from matgl_fill.training import Labels, elemental_shifts, label
 from matgl_fill.training.data import unpack
 from matgl_fill.training.run_state import RunState, model_and_pool
-from matgl_fill.training.train import BACKWARD_COST, GEOMETRY_COST
 from matgl_fill.utils.files import atomic_folder
 from matgl_fill.utils.modes import deterministic
 
+BACKWARD_COST, GEOMETRY_COST = 3, 3
+"""Cost of a training pass in forward passes, and factor by which forces and stress cost more, about."""
 Architecture = Literal["CHGNet", "QET", "SO3Net", "TensorNet"]
 ARCHITECTURES: dict[str, Any] = {
     "CHGNet": CHGNet,
