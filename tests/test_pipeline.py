@@ -195,7 +195,7 @@ def test_bad_files_are_one_line_and_a_code(kind, message, tmp_path, monkeypatch,
 
 def test_missing_model_is_one_line_and_a_code(tmp_path, monkeypatch, capsys):
     said = one_line(3, monkeypatch, capsys, "run", tmp_path / "nothing", "-o", tmp_path / "out")
-    assert "no MatGL model in" in said
+    assert "does not exist" in said
 
 
 def test_missing_oracle_is_one_line_and_a_code(tmp_path, monkeypatch, capsys):

@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import matgl.utils.io
 import numpy as np
 import torch
 from matgl.data.transformer import LogTransformer, Normalizer
 from torch import Tensor
 
 from matgl_fill.adapters.classes import CORE, TRANSFORMER, WRAPPER, Entry, role_of
+from matgl_fill.adapters.hub import WAY_OUT, files_on_hub
 from matgl_fill.adapters.settings import check_settings
 from matgl_fill.errors import ModelError
 from matgl_fill.utils.archive import read_archive, record_names
@@ -40,7 +40,6 @@ MAX_DEPTH = 20
 """Deepest nesting of a file's settings."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 """Name of a pretrained model, with or without its owner."""
-WAY_OUT = "Give a directory with model.pt, state.pt and model.json, or the name of a pretrained model."
 DTYPES = (
     torch.float16,
     torch.bfloat16,
@@ -116,22 +115,14 @@ def _paths(source: str) -> dict[str, Path]:
     """Paths of a model's files, from the hub if ``source`` is no path."""
     path = Path(source).expanduser()
     is_name = HUB_NAME.fullmatch(source) and not path.exists() and (len(path.parts) == 1 or not path.parent.exists())
-    if not is_name:
-        return {file: path / file for file in FILES}
-    try:
-        found = matgl.utils.io._get_file_paths(Path(source), str_path=source)
-    except Exception as err:  # the hub's client raises errors of many kinds
-        raise ModelError(
-            f"there is no folder '{source}', and the hub gave no model of that name ({type(err).__name__}). {WAY_OUT}"
-        ) from err
-    return {file: Path(found[file]) for file in FILES}
+    return files_on_hub(source, FILES) if is_name else {file: path / file for file in FILES}
 
 
 def _content(path: Path, source: str) -> bytes:
     """Whole content of a file, read once: what is checked is what is used."""
     try:
         if not path.is_file():
-            raise ModelError(f"no MatGL model in '{source}': {path.name} is missing. {WAY_OUT}")
+            raise ModelError(_absent(path, source))
         if path.stat().st_size > MAX_BYTES[path.name]:
             limit = f"{MAX_BYTES[path.name] // 2**20} MiB, the limit for this file"
             raise ModelError(f"'{path}' is larger than {limit}; give one that MatGL saved.")
@@ -140,6 +131,15 @@ def _content(path: Path, source: str) -> bytes:
         raise
     except (OSError, ValueError) as err:
         raise ModelError(f"cannot read '{path}': {getattr(err, 'strerror', None) or err}.") from err
+
+
+def _absent(path: Path, source: str) -> str:
+    """What is said of a file that is not there."""
+    if not path.parent.exists():
+        return f"'{source}' does not exist. {WAY_OUT}"
+    inside = Path(source) / "model"  # of the folder of a run
+    hint = f"; did you mean '{inside}'?" if (path.parent / "model" / path.name).is_file() else f". {WAY_OUT}"
+    return f"no MatGL model in '{source}': {path.name} is missing{hint}"
 
 
 def _read_json(content: bytes) -> dict[str, Any]:

@@ -7,7 +7,6 @@ that help is there at once.
 # ruff: noqa: I001, commands are listed in the order of these imports
 from __future__ import annotations
 
-import logging
 import sys
 import warnings
 
@@ -20,7 +19,6 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Entry point: one line per warning and error; the exit codes are those of :mod:`matgl_fill.errors`."""
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("always", category=MatglFillWarning)
     warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)

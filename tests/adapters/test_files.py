@@ -15,6 +15,7 @@ import torch
 from helpers import DGL
 
 import matgl_fill as mf
+from matgl_fill.adapters import files
 from matgl_fill.adapters.assemble import build_model
 from matgl_fill.adapters.files import FILES, read_files
 from matgl_fill.errors import ModelError
@@ -268,14 +269,14 @@ def test_a_path_is_never_asked_for_on_the_hub(source, tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     (tmp_path / "model.pt").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("matgl.utils.io._get_file_paths", lambda *args, **kwargs: pytest.fail("the hub was asked"))
-    with pytest.raises(ModelError, match="no MatGL model in"):
+    monkeypatch.setattr(files, "files_on_hub", lambda *args: pytest.fail("the hub was asked"))
+    with pytest.raises(ModelError, match="does not exist" if "no" in source else "no MatGL model in"):
         mf.load_model(source)
 
 
 def test_what_the_hub_gives_is_checked_too(folder, monkeypatch):
     given = {file: folder / file for file in FILES}
-    monkeypatch.setattr("matgl.utils.io._get_file_paths", lambda path, str_path=None: given)
+    monkeypatch.setattr(files, "files_on_hub", lambda *args: given)
     model = mf.load_model("MEGNet-of-the-hub")
     assert same_weights(model, build_model(read_files(bundled.MODEL)))
     entry = {"@class": "system", "@module": "os", "init_args": {"command": "false"}}
@@ -284,13 +285,10 @@ def test_what_the_hub_gives_is_checked_too(folder, monkeypatch):
         mf.load_model("MEGNet-of-the-hub")
 
 
-def test_a_name_that_the_hub_does_not_have_is_a_model_error(monkeypatch):
-    def nothing(*args, **kwargs):
-        raise ValueError("No valid model")
-
-    monkeypatch.setattr("matgl.utils.io._get_file_paths", nothing)
-    with pytest.raises(ModelError, match="there is no folder 'NoSuchModel', and the hub gave no model"):
-        mf.load_model("NoSuchModel")
+def test_the_folder_of_a_run_leads_to_the_model_in_it(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "out/model")
+    with pytest.raises(ModelError, match=rf"no MatGL model in .*; did you mean '{tmp_path}/out/model'\?"):
+        mf.load_model(tmp_path / "out")
 
 
 BAD_WEIGHTS = {

@@ -219,7 +219,7 @@ def test_files_of_an_earlier_call_do_not_stay_among_the_new(folder, written, tmp
         (["default", "few.jsonl"], 2, "19 usable crystals, at least 20"),
         (["default", "in.jsonl", "-n", "0"], 2, "--n"),
         (["default", "in.jsonl", "--choice", "smooth"], 2, "--choice"),
-        (["{folder}/nothing", "in.jsonl"], 3, "no MatGL model in"),
+        (["{folder}/nothing", "in.jsonl"], 3, "does not exist"),
     ],
 )
 def test_bad_input_is_told_and_leaves_nothing(folder, arguments, code, message, monkeypatch, capsys):

@@ -128,7 +128,7 @@ def test_a_label_or_the_prediction_can_be_the_response(pool, model, tmp_path, mo
         (["default", "nowhere.cif"], 2, "nowhere.cif"),
         (["default", "few.jsonl"], 2, "19 usable crystals, at least 20"),
         (["default", "in.jsonl", "--response", "colour"], 2, "no response 'colour'; there are neighbour_similarity"),
-        (["{folder}/nothing", "in.jsonl"], 3, "no MatGL model in"),
+        (["{folder}/nothing", "in.jsonl"], 3, "does not exist"),
     ],
 )
 def test_bad_input_is_one_line_and_a_code(arguments, code, message, pool, tmp_path, monkeypatch, capsys):
