@@ -20,7 +20,7 @@ import torch
 from matgl_fill.adapters import backend, get_adapter, load_model, on_device
 from matgl_fill.embedding.embed import embed
 from matgl_fill.structures import bundled
-from matgl_fill.training.labels.oracle import label, resolve
+from matgl_fill.training.labels.oracle import PACKAGED, label, resolve
 from matgl_fill.utils.console import track
 
 PACKAGES = ("matgl", "torch", "lightning", "pymatgen-core", "ase", "numpy", "scipy", "scikit-learn")
@@ -29,12 +29,18 @@ MALICIOUS = ("2.6.2", "2.6.3")
 OTHER_BACKEND = {
     "DGL": (
         "dgl",
-        "python -m venv .venv-dgl && .venv-dgl/bin/pip install torch==2.13.0 && .venv-dgl/bin/pip install "
-        "'matgl_fill[dgl]'; then export MATGL_BACKEND=DGL DGLBACKEND=pytorch",
+        "in a clone of matgl_fill: python -m venv .venv-dgl && .venv-dgl/bin/pip install torch==2.13.0 && "
+        ".venv-dgl/bin/pip install '.[dgl]'; then export MATGL_BACKEND=DGL DGLBACKEND=pytorch",
     ),
-    "PyG": ("torch_geometric", "python -m venv .venv && .venv/bin/pip install matgl_fill; then unset MATGL_BACKEND"),
+    "PyG": (
+        "torch_geometric",
+        "in a clone of matgl_fill: python -m venv .venv && .venv/bin/pip install .; then unset MATGL_BACKEND",
+    ),
 }
-ORACLES = {"sevennet": "sevenn", "chgnet": "chgnet"}
+NEEDED_FOR = {
+    "DGL": "only for models on MatGL 2.2.1 itself: old checkpoints run on PyG too",
+    "PyG": "for MatGL 4, and for all that is not of MatGL's DGL time",
+}
 EXTRAS = {
     "umap-learn": ("umap", "plots", "maps by UMAP: roughness --projection umap"),
     "jobflow": ("jobflow", "workflows", "labelling by jobs that resume: label"),
@@ -84,7 +90,7 @@ def examine(models: Sequence[str | Path] = (), device: str | None = None) -> lis
     steps += [partial(_model, str(path), path) for path in models]
     usual = [name for name in ("cpu", "cuda", "mps") if name != "mps" or sys.platform == "darwin"]
     steps += [partial(_device, name) for name in dict.fromkeys([*usual, *([device] if device else [])])]
-    steps += [partial(_oracle, name) for name in ORACLES]
+    steps += [partial(_oracle, name) for name in PACKAGED]
     return [*_packages(), *(step() for step in track(steps, "trying")), *_extras()]
 
 
@@ -113,7 +119,7 @@ def _inactive_backend() -> Finding:
     name = "PyG" if backend.NAME == "DGL" else "DGL"
     package, remedy = OTHER_BACKEND[name]
     here = f"{_version(package)} is installed, but MatGL runs on {backend.NAME} here" if find_spec(package) else ""
-    return Finding("backend", name, None, here or "not installed; needed for old M3GNet checkpoints only", remedy)
+    return Finding("backend", name, None, here or f"not installed; {NEEDED_FOR[name]}", remedy)
 
 
 def _model(name: str, path: str | Path, needed: bool = False) -> Finding:
@@ -134,7 +140,7 @@ def _device(name: str) -> Finding:
 
 
 def _oracle(name: str) -> Finding:
-    if find_spec(ORACLES[name]) is None:
+    if find_spec(PACKAGED[name]) is None:
         return Finding("oracle", name, None, "not installed", f"pip install 'matgl_fill[{name}]'")
 
     def work() -> str:
@@ -144,7 +150,7 @@ def _oracle(name: str) -> Finding:
             labels = label([crystal], resolve(name).source)
         if not labels.usable().all():
             raise RuntimeError(f"gave no usable energy, forces and stress of {formula}")
-        return f"{_version(ORACLES[name])}; {formula}: {labels.energy[0] / len(crystal):.3f} eV/atom"
+        return f"{_version(PACKAGED[name])}; {formula}: {labels.energy[0] / len(crystal):.3f} eV/atom"
 
     return _tried("oracle", name, work, f"pip install --upgrade 'matgl_fill[{name}]'")
 

@@ -24,6 +24,7 @@ from torch import nn
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError, OracleError
 from matgl_fill.training.labels import calculated, resolve
+from matgl_fill.training.labels.oracle import PACKAGED
 from matgl_fill.utils.hashing import hash_model, hash_parts, hash_state, hash_structure
 from matgl_fill.utils.modes import default_dtype_kept, single_precision
 
@@ -41,15 +42,20 @@ _given: dict[str, BaseCalculator] = {}
 """Calculators that were given as objects, by their identity: jobs hold text alone."""
 
 
-def jobflow_there() -> None:
-    """Refuse to go on without jobflow.
+def jobflow_there(engine: Any) -> None:
+    """Refuse to go on without jobflow; the package of the engine is named too if it is missing as well.
 
     Raises:
         OracleError: It is not installed.
     """
-    if find_spec("jobflow") is None:
+    extras = {"jobflow": "workflows"}
+    if isinstance(engine, str) and engine in PACKAGED:
+        extras[PACKAGED[engine]] = engine
+    missing = [package for package in extras if find_spec(package) is None]
+    if "jobflow" in missing:
+        wanted = ",".join(extras[package] for package in missing)
         raise OracleError(
-            "labelling by jobs needs jobflow, which is not installed; pip install 'matgl_fill[workflows]'."
+            f"labelling by jobs needs {' and '.join(missing)}, not installed here; pip install 'matgl_fill[{wanted}]'."
         )
 
 

@@ -76,7 +76,7 @@ def label_flow(frames: Any, maker_or_calculator: Any, store: JobStore | None = N
         InputError: No crystal is usable, or a setting is another one in every process.
         OracleError: jobflow or the oracle is not installed, or gives no energies.
     """
-    jobflow_there()
+    jobflow_there(maker_or_calculator)
     from jobflow import Flow
 
     crystals, engine, uuids = _prepared(frames, maker_or_calculator)
@@ -102,7 +102,7 @@ def gather(frames: Any, maker_or_calculator: Any, store: JobStore) -> LabelledFr
         InputError: No crystal is usable, or a setting is another one in every process.
         OracleError: jobflow or the oracle is not installed, or gives no energies.
     """
-    jobflow_there()
+    jobflow_there(maker_or_calculator)
     crystals, _, uuids = _prepared(frames, maker_or_calculator)
     found = _gathered(crystals, uuids, _results(uuids, store), {})
     _warn(found.skipped)
@@ -125,7 +125,7 @@ def label_locally(frames: Any, maker_or_calculator: Any, folder: str | Path) -> 
         OracleError: jobflow or the oracle is not installed, or gives no energies.
         OSError: The folder cannot be written to.
     """
-    jobflow_there()
+    jobflow_there(maker_or_calculator)
     from jobflow import run_locally
 
     from matgl_fill.workflows.store import open_store

@@ -298,3 +298,10 @@ def test_without_jobflow_one_line_names_the_extra(some, tmp_path, monkeypatch, c
     code, _, err = run_here(monkeypatch, capsys, "label", tmp_path / "in.extxyz", "--oracle", "potential")
     assert code == 5
     assert err.strip().splitlines()[-1].endswith("pip install 'matgl_fill[workflows]'.")
+
+
+def test_all_that_is_missing_is_named_at_once(some, tmp_path, monkeypatch):
+    for package in ("jobflow", "sevenn"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(OracleError, match=r"needs jobflow and sevenn, .*'matgl_fill\[workflows,sevennet\]'"):
+        label_locally(some, "sevennet", tmp_path)

@@ -102,6 +102,10 @@ class LabelledSet:
         return LabelledSet(self.structures, replace(self.labels, energy=self.labels.energy - off))
 
 
+PACKAGED = {"sevennet": "sevenn", "chgnet": "chgnet"}
+"""Oracles by name, and the packages that they need."""
+
+
 def resolve(oracle: Any) -> Oracle:
     """Make an oracle from anything that stands for one.
 
@@ -114,7 +118,7 @@ def resolve(oracle: Any) -> Oracle:
     """
     if isinstance(oracle, BaseCalculator):
         return Oracle(type(oracle).__name__, oracle)
-    if oracle in ("sevennet", "chgnet"):
+    if isinstance(oracle, str) and oracle in PACKAGED:
         return Oracle(oracle, _packaged(oracle))
     if isinstance(oracle, str) and ":" in oracle and not Path(oracle).exists():
         return Oracle(oracle, _made(oracle))
