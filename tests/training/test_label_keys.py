@@ -108,12 +108,21 @@ def test_forces_of_another_family_are_not_mixed_in():
 
 def test_an_error_lists_the_names_that_are_there(tmp_path):
     ase.io.write(tmp_path / "a.extxyz", labelled(crystal(), "vasp_energy", "vasp_forces"))
-    with pytest.raises(
-        InputError, match=r"a.extxyz: no frame has an energy; the frames have vasp_energy, vasp_forces;"
-    ):
+    usual = r"\(REF_energy, REF_free_energy, DFT_energy, DFT_free_energy, energy, free_energy, in any case\)"
+    there = r"the frames have vasp_energy, vasp_forces\. Give .* energy_key \(--energy-key on the command line\)"
+    with pytest.raises(InputError, match=rf"a.extxyz: no frame has an energy under a usual name {usual}; {there}"):
         read_labelled(tmp_path / "a.extxyz")
+    with pytest.raises(InputError, match=r"the given list: no frame has an energy.*; the frames have no labels"):
+        read_labelled([crystal()])
     with pytest.raises(InputError, match=r"no frame has 'stress'; the frames have vasp_energy, vasp_forces"):
         read_labelled(tmp_path / "a.extxyz", LabelKeys("vasp_energy", stress="stress"))
+
+
+@pytest.mark.parametrize("name", ["disordered.cif", "POSCAR", "a.vasp", "run_CONTCAR"])
+def test_a_file_that_holds_no_energies_by_its_format_is_told(tmp_path, name):
+    ase.io.write(tmp_path / name, crystal(), format="cif" if name.endswith("cif") else "vasp")
+    with pytest.raises(InputError, match=f"{name}: CIF and POSCAR files hold no energies; give extended XYZ"):
+        read_labelled(tmp_path / name)
 
 
 def test_a_frame_without_the_label_or_with_a_strange_one_is_skipped():

@@ -56,8 +56,10 @@ class LabelKeys:
                 raise InputError(f"no frame has '{given}'; {there}.")
         energy = self.energy or _first(names, (p + kind for p in PREFIXES for kind in ENERGY))
         if energy is None:
+            known = ", ".join(prefix.upper() + kind for prefix in PREFIXES for kind in ENERGY)
             raise InputError(
-                f"no frame has an energy; {there}; give the energy's name as energy_key, or label the frames."
+                f"no frame has an energy under a usual name ({known}, in any case); {there}. Give the energy's name as "
+                "energy_key (--energy-key on the command line), or label the frames first."
             )
         before = re.fullmatch(r"(.*?)(free_)?energy", energy, re.IGNORECASE)
         prefix = before.group(1) if before else ""
@@ -71,7 +73,9 @@ class LabelKeys:
         if unused:
             chosen = f"labels are read from {', '.join(used)}, not from {', '.join(unused)}"
             warnings.warn(
-                f"{chosen}; set energy_key, forces_key or stress_key to choose.", MatglFillWarning, stacklevel=4
+                f"{chosen}; set energy_key, forces_key or stress_key (--energy-key, ...) to choose.",
+                MatglFillWarning,
+                stacklevel=4,
             )
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,11 @@ from matgl_fill.errors import InputError
 from matgl_fill.structures import Skipped, read_each, read_frames, volume_ratio
 from matgl_fill.training.labels.keys import LabelKeys, energy_of, forces_of, stored, stress_of
 from matgl_fill.training.labels.oracle import MAX_FORCE, Labels
+
+WITHOUT_LABELS = re.compile(r"\.(cif|vasp|poscar)$|^(poscar|contcar)|[._-](poscar|contcar)$", re.IGNORECASE)
+"""Names of files that hold no energies by their format."""
+WITH_LABELS = "extended XYZ with energies, or another file of results that ASE reads (.db, .traj, vasprun.xml, OUTCAR)"
+"""What else may be given."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,13 @@ def read_labelled(source: str | Path | Atoms | Iterable[Atoms], keys: LabelKeys 
         keys: Names of the labels; those that are None are looked for.
 
     Raises:
-        InputError: There is no such file, ASE cannot read it, an object is no ``Atoms``, no frame has a name that was
-            given, or no crystal has an energy.
+        InputError: There is no such file, it is a CIF or POSCAR, ASE cannot read it, an object is no ``Atoms``, no
+            frame has a name that was given, or no crystal has an energy.
     """
+    where = str(source) if isinstance(source, str | Path) else f"the given {type(source).__name__}"
+    if isinstance(source, str | Path) and WITHOUT_LABELS.search(Path(source).name):
+        raise InputError(f"{where}: CIF and POSCAR files hold no energies; give {WITH_LABELS}.")
     frames = read_frames(source)
-    where = str(source) if isinstance(source, str | Path) else "what was given"
     if wrong := [x for x in frames if not isinstance(x, Atoms)]:
         raise InputError(f"labelled holds a {type(wrong[0]).__name__}; give ase.Atoms with calculators, or a file.")
     try:
