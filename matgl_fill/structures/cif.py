@@ -16,6 +16,8 @@ from matgl_fill.structures.sets import Remark, reason_of
 
 INCOMPLETE = ("Missing elements", "Incorrect stoichiometry", "implicit hydrogens")
 """Words of the warnings with which pymatgen gives another crystal than the one that the file describes."""
+HARMLESS = "fractional coordinates rounded to ideal values"
+"""Words of a remark that CIFs of pymatgen itself bring about, for thirds that they write in few digits."""
 SPACE_GROUP = re.compile(r"_(symmetry|space_group)_(space_group_name|name_h-m|name_hall|it_number|int_tables)", re.I)
 OPERATIONS = (
     "_symmetry_equiv_pos_as_xyz", "_symmetry_equiv_pos_as_xyz_", "_space_group_symop_operation_xyz",
@@ -65,7 +67,7 @@ def _parse_block(block: str) -> Iterator[Structure | Remark | Exception]:
         yield ValueError(f"pymatgen reads this CIF as another crystal than it describes: {wrong}")
         return
     yield structure
-    yield from map(Remark, notes)
+    yield from (Remark(note) for note in notes if HARMLESS not in note)
 
 
 def _unread(data: Mapping[str, Any], notes: list[str]) -> str | None:

@@ -131,6 +131,11 @@ def frames_of_db(path: Path) -> Iterator[Atoms]:
         yield atoms
 
 
+def has_one(path: Path) -> bool:
+    """Whether a file holds one crystal as a rule, by its name."""
+    return _parser(path) in (_parse_cif, _parse_poscar)
+
+
 def _parser(path: Path) -> Callable[[Path], Iterator[Any]] | None:
     """The parser of a file by its name, None if there is none."""
     name = re.sub(r"\.gz$", "", path.name.lower())

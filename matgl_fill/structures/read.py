@@ -15,7 +15,7 @@ from pymatgen.core import Structure
 from matgl_fill.errors import InputError, MatglFillWarning
 from matgl_fill.structures.containers import is_crystal, rows_in
 from matgl_fill.structures.convert import convert
-from matgl_fill.structures.formats import frames_of_db, frames_of_xyz, items_in
+from matgl_fill.structures.formats import frames_of_db, frames_of_xyz, has_one, items_in
 from matgl_fill.structures.sets import Remark, Skipped, StructureSet, first_of, reason_of, unique
 
 
@@ -60,13 +60,13 @@ def read_structures(source: Any) -> StructureSet:
     remarks: list[str] = []
     for where, item in _items(source):
         if isinstance(item, Remark):
-            if not skipped or skipped[-1].where != where:
-                remarks.append(f"{where}: {item.text}")
+            if not skipped or skipped[-1].where != _place(where):
+                remarks.append(f"{_place(where)}: {item.text}")
             continue
         try:
             structure, name, labels = convert(item)
         except Exception as error:  # one bad structure of any kind must not stop the others
-            skipped.append(Skipped(where, reason_of(error)))
+            skipped.append(Skipped(_place(where), reason_of(error)))
             continue
         structures.append(structure)
         names.append(name or where.rsplit("/", 1)[-1])
@@ -137,6 +137,12 @@ def read_frames(source: str | Path | Atoms | Iterable[Atoms]) -> list[Atoms]:
         raise InputError(f"'{source}' holds no frames that ASE can read: {error}.") from error
 
 
+def _place(where: str) -> str:
+    """A location for messages: a file that holds one crystal by its format needs no index."""
+    name = where.removesuffix(":0")
+    return name if name != where and has_one(Path(name)) else where
+
+
 def _items(source: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     """Flatten ``source`` into (where, object or the exception that stands for it)."""
     if isinstance(source, StructureSet):
@@ -145,7 +151,7 @@ def _items(source: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         source = rows
     if isinstance(source, str | Path):
         path = Path(source or "(empty path)").expanduser()
-        yield from items_in(path, path.name)
+        yield from items_in(path, path.name or str(path))
     elif isinstance(source, Iterable) and not isinstance(source, Mapping | bytes) and not is_crystal(source):
         for i, item in enumerate(source):
             try:

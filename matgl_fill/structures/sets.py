@@ -28,9 +28,9 @@ class Remark:
 
 
 def reason_of(error: Exception) -> str:
-    """The message of an exception in one line, at most 300 characters."""
+    """The message of an exception in one line, at most 300 characters, without a full stop."""
     kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
-    return (kind + " ".join(str(error).split()))[:300] or type(error).__name__
+    return (kind + " ".join(str(error).split()))[:300].removesuffix(".") or type(error).__name__
 
 
 def first_of(texts: Sequence[str]) -> str:

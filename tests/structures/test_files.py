@@ -72,16 +72,25 @@ def test_a_whole_cif_is_kept_and_remarks_are_said(name, tmp_path):
         assert read_structures(tmp_path / "a.cif").formulas == ["FeO"]
     said = [str(w.message) for w in caught]
     assert all(issubclass(w.category, MatglFillWarning) for w in caught)
-    assert any("a.cif:0: No _symmetry_equiv_pos_as_xyz" in text for text in said) == (name != "plain")
+    assert any("a.cif: No _symmetry_equiv_pos_as_xyz" in text for text in said) == (name != "plain")
 
 
-def test_rounded_thirds_are_a_remark_and_the_crystal_is_whole(tmp_path):
+def test_rounded_thirds_are_no_remark_and_the_crystal_is_whole(tmp_path):
     text = cif("_symmetry_space_group_name_H-M 'P 63/m m c'\n", sites="Mg Mg 0.3333 0.6667 0.25\n")
     text = text.replace("_length_a 4", "_length_a 3.2").replace("_length_b 4", "_length_b 3.2")
     text = text.replace("_gamma 90", "_gamma 120").replace("_length_c 4", "_length_c 5.2")
     (tmp_path / "a.cif").write_text(text)
-    with pytest.warns(MatglFillWarning, match=r"read with remarks: a.cif:0: .*rounded to ideal values"):
+    with warnings.catch_warnings(record=True, action="always") as caught:
         assert len(read_structures(tmp_path / "a.cif").structures[0]) == 2
+    assert not [w for w in caught if "rounded" in str(w.message)]
+
+
+def test_the_folder_that_one_is_in_has_a_name(tmp_path, monkeypatch):
+    (tmp_path / "a.cif").write_text(GOOD["plain"])
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(MatglFillWarning, match=r"read with remarks: \.: files of unknown type are ignored: notes\.txt"):
+        assert read_structures(".").ids == ["a.cif:0"]
 
 
 def test_all_remarks_on_a_poscar_are_said(tmp_path):

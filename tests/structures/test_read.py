@@ -385,9 +385,12 @@ def test_unreadable_json_line_is_told_by_number(tmp_path):
         (lambda d: [], "there is no structure in the given list; give at least one"),
         (lambda d: 5, "no usable structure in the given int: 0: not a structure but int"),
         (lambda d: [None] * 5, "(and 2 more). Correct these"),
+        (lambda d: ["NaCl"], "'NaCl' does not exist; give a file or folder of structures. Correct these"),
+        (lambda d: (d / "d.cif").write_text("x") and d / "d.cif", "d.cif: unparsable CIF"),
+        (lambda d: (d / "POSCAR").write_text("x") and [d / "POSCAR"], "POSCAR: "),
         (lambda d: jsonl(d / "c.jsonl", ["{"]), "c.jsonl:0: line 1: unreadable JSON"),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_nothing_usable_is_an_input_error_in_one_line(make, message, tmp_path):
     source = make(tmp_path)
