@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -58,8 +59,10 @@ def get_adapter(model: nn.Module, state: int | None = None) -> Adapter:
         state: Fidelity index of multi-fidelity models, by default 0.
 
     Raises:
-        ModelError: No adapter serves this architecture.
+        ModelError: No adapter serves this architecture, or ``model`` is a name or a path.
     """
+    if isinstance(model, str | Path):
+        raise ModelError(f"'{model}' is a name, not a model; give matgl_fill.load_model('{model}').")
     core = core_of(model)
     if _serving(core) is None:
         _register_installed()

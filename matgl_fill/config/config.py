@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from matgl_fill.config.file import check_names, read_settings
 from matgl_fill.errors import InputError
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Choice = Literal["roughness", "random", "farthest", "dissimilar"]
 """How the latent points to fill are chosen, see :func:`matgl_fill.generation.choose_targets`."""
 Kind = Literal["displaced", "strained", "supercell", "vacancy", "surface", "dynamics", "member"]
@@ -334,3 +339,21 @@ NAMES = {
 """Names of the settings by group."""
 GROUP_OF = {name: group for group, names in NAMES.items() for name in names}
 """The group of each setting."""
+
+
+def settings_told(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function that takes a ``config``, so that a setting among its keywords is told where it belongs.
+
+    Raises:
+        InputError: A keyword is no argument of the function, but the name of a setting.
+    """
+    others = GROUP_OF.keys() - inspect.signature(function).parameters.keys()
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if found := sorted(others & kwargs.keys()):
+            given = ", ".join(f"'{name}': {kwargs[name]!r}" for name in found)
+            raise InputError(f"{', '.join(found)}: settings go into config; give config={{{given}}}.")
+        return function(*args, **kwargs)
+
+    return checked

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from matgl_fill.adapters import Adapter, get_adapter
-from matgl_fill.config.config import Choice, FillConfig, Kind, SearchConfig
+from matgl_fill.config.config import Choice, FillConfig, Kind, SearchConfig, settings_told
 from matgl_fill.embedding import search_seconds
 from matgl_fill.embedding.pool import MIN_POOL
 from matgl_fill.errors import GenerationError, InputError, MatglFillWarning
@@ -66,6 +66,7 @@ class SearchRequest:
         return search_seconds(adapter, embedding, self.counts["member"]) + embedding * passes
 
 
+@settings_told
 @usual_autograd()
 def propose(
     model: nn.Module,

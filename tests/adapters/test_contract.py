@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import matgl
 import numpy as np
 import pytest
@@ -63,6 +65,12 @@ def test_unknown_element_is_an_input_error(crystals):
 def test_unknown_architecture_is_a_model_error():
     with pytest.raises(ModelError, match="Linear is not a model that matgl_fill supports"):
         mf.get_adapter(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("name", ["default", Path("my_model")])
+def test_a_name_in_place_of_a_model_is_a_model_error(name, crystals):
+    with pytest.raises(ModelError, match=rf"'{name}' is a name, not a model; give matgl_fill\.load_model\('{name}'\)"):
+        mf.embed(name, crystals)
 
 
 def test_missing_model_is_a_model_error(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import matgl_fill as mf
 from matgl_fill.config import FillConfig
 from matgl_fill.errors import InputError
 
@@ -42,6 +43,14 @@ def test_what_is_left_open_depends_on_form_and_kind_of_model():
 def test_bad_config_is_an_input_error(config, message):
     with pytest.raises(InputError, match=message):
         FillConfig.make(config)
+
+
+@pytest.mark.parametrize("function", [mf.fill_tune, mf.propose])
+def test_a_setting_among_the_arguments_is_told_where_it_belongs(function):
+    with pytest.raises(InputError, match=r"lr, steps: settings go into config; give config=\{'lr': 0.1, 'steps': 5\}"):
+        function("default", steps=5, lr=0.1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'stepps'"):
+        function("default", stepps=5)
 
 
 def test_config_from_toml_is_the_same_as_from_python(tmp_path):
