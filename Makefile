@@ -33,7 +33,7 @@ $(VENV_DGL)/.ready: pyproject.toml
 setup: $(VENV)/.ready
 
 demo: setup
-	OMP_NUM_THREADS=1 $(BIN)/matgl-fill run default -o demo-out --seed 0
+	OMP_NUM_THREADS=1 $(BIN)/matgl-fill run default -o demo-out --seed 0 --overwrite
 
 lint: setup
 	$(BIN)/ruff check .

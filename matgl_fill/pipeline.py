@@ -12,6 +12,7 @@ from torch import nn
 
 from matgl_fill.adapters import get_adapter, make_savable, on_device
 from matgl_fill.config import FillConfig
+from matgl_fill.config.config import settings_told
 from matgl_fill.embedding import Pool, embedding_seconds, prepare_pool
 from matgl_fill.embedding.pool import MIN_POOL
 from matgl_fill.evaluation import read_tasks, usable_tasks
@@ -24,7 +25,7 @@ from matgl_fill.roughness import RoughnessResult
 from matgl_fill.structures import bundled_pool
 from matgl_fill.training.potential.tune import tune_potential
 from matgl_fill.training.request import FillRequest, check_arguments
-from matgl_fill.training.run_state import SEARCH, RunState, run_fingerprint
+from matgl_fill.training.run_state import SEARCH, RunState, check_free, run_fingerprint
 from matgl_fill.training.supplied import supplied_crystals
 from matgl_fill.training.train import train_copy
 from matgl_fill.utils.console import Clock, console
@@ -32,6 +33,7 @@ from matgl_fill.utils.counting import counted
 from matgl_fill.utils.modes import default_dtype_kept, usual_autograd
 
 
+@settings_told
 @usual_autograd()
 @default_dtype_kept()
 def fill_tune(
@@ -45,6 +47,7 @@ def fill_tune(
     out: str | Path | None = None,
     tasks: Any = None,
     resume: bool = False,
+    overwrite: bool = False,
     name: str = "",
     proposals: Sequence[Proposal] | None = None,
     labelled: Any = None,
@@ -72,6 +75,7 @@ def fill_tune(
         tasks: Downstream tasks to score before and after, as in :func:`matgl_fill.evaluate`.
         resume: Whether to go on with the run that was interrupted in ``out``, to the bits of one that was not (on the
             same machine, with as many threads). Where there is none, a run starts; without ``resume`` it starts over.
+        overwrite: Whether model, crystals and report of a finished run in ``out`` may be replaced.
         name: Name of the model in the report; its class if empty.
         proposals: Crystals to learn from, as :func:`matgl_fill.propose` returns them; searched if not given.
         labelled: Crystals that come with energies, forces and stresses, from DFT for example, as
@@ -81,13 +85,14 @@ def fill_tune(
             model is.
 
     Raises:
-        InputError: An argument cannot be used or excludes another, or ``out`` holds the unfinished run of another
-            model, pool, oracle, seed or settings.
+        InputError: An argument cannot be used or excludes another, or ``out`` holds a finished run, or with ``resume``
+            the unfinished run of another model, pool, oracle, seed or settings.
         ModelError: No adapter serves the model, or it is fill-tuned already.
         GenerationError: No valid crystal could be made.
         OracleError: The oracle is missing or fails on more than half of the crystals.
     """
     check_arguments(out, resume, oracle, proposals, labelled)
+    check_free(out, resume, overwrite)
     given = {"structures": structures, "proposals": proposals, "labelled": labelled, "oracle": oracle}
     clock, adapter = Clock(), get_adapter(model).on(device)
     request = FillRequest.checked(adapter, n, objective, oracle, seed, config, labelled is not None)

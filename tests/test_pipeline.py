@@ -24,6 +24,7 @@ from matgl_fill.cli import app
 from matgl_fill.errors import InputError, MatglFillError
 from matgl_fill.evaluation import make_task, read_tasks
 from matgl_fill.structures import Skipped, bundled, write_structures
+from matgl_fill.training.run_state import WRITTEN
 
 QUICK = "steps = 10\ncopies = 1\nreplay_size = 60\nalign_size = 20\n"
 
@@ -51,7 +52,7 @@ def finished(tmp_path_factory):
 def test_command_writes_all_it_promises(finished):
     out, done = finished
     written = {p.name for p in out.iterdir()}
-    assert {"model", "proposals.extxyz", "cif", "config.toml", "report.json", "report.html"} <= written
+    assert written == {*WRITTEN}
     assert len(ase.io.read(out / "proposals.extxyz", ":")) == len(list((out / "cif").glob("*.cif"))) == 6
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr

@@ -14,9 +14,12 @@ from matgl_fill.cli.common import (
     Device,
     Model,
     Out,
+    Overwrite,
     Seed,
     State,
     Structures,
+    check_folder_name,
+    check_suffix,
     command,
     console,
     print_skipped,
@@ -44,8 +47,14 @@ def embed(
     model: Model,
     structures: Structures,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Parquet file: id, (atom,) z0, z1, ...; with --executor a folder.")
-    ] = Path("Z.parquet"),
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Parquet file: id, (atom,) z0, z1, ...; with --executor a folder.",
+            show_default="Z.parquet, with --executor Z",
+        ),
+    ] = None,
     level: Annotated[
         Literal["structure", "atom"], typer.Option(help="One row for each crystal, or for each atom.")
     ] = "structure",
@@ -82,8 +91,11 @@ def embed(
             raise typer.BadParameter(
                 "--executor embeds crystals and resumes by itself; leave out --level atom and --cache."
             )
-        _embed_shards(model, structures, out, executor, shard_size, pooling, state, device)
+        folder = check_folder_name(out or Path("Z"))
+        _embed_shards(model, structures, folder, executor, shard_size, pooling, state, device)
         return
+    out = out or Path("Z.parquet")
+    check_suffix(out, "embeddings are written as Parquet", ".parquet")
     from matgl_fill.adapters import get_adapter, load_model, on_device
     from matgl_fill.embedding import embedding_seconds
     from matgl_fill.embedding.embed import embed as embed_crystals
@@ -222,6 +234,7 @@ def propose(
     ] = None,
     config: Config = None,
     state: State = None,
+    overwrite: Overwrite = False,
     device: Device = None,
 ) -> None:
     """Propose crystals for your own DFT calculations.
@@ -237,14 +250,15 @@ def propose(
     STRUCTURES may be a folder of shards that `embed --executor` wrote, of any size: targets are chosen among all its
     crystals, and the search reads those around the targets.
 
-    An interrupted call goes on from OUT/search.partial when it is given again, and ends with the same files.
+    An interrupted call goes on from OUT/search.partial when it is given again, and ends with the same files. Proposals
+    that OUT holds already are replaced with --overwrite only.
     """
     from matgl_fill.adapters import get_adapter, load_model, on_device
     from matgl_fill.embedding import embedding_seconds
     from matgl_fill.embedding.cost import SAMPLE
     from matgl_fill.embedding.shards import ShardFolder
     from matgl_fill.generation import SearchRequest
-    from matgl_fill.generation.report import CHECKPOINT, InputNames, report_proposals
+    from matgl_fill.generation.report import CHECKPOINT, InputNames, check_free, report_proposals
     from matgl_fill.generation.start import AROUND, DRAWN
     from matgl_fill.utils.files import check_writable
 
@@ -252,6 +266,7 @@ def propose(
     changes = {name: value for name, value in given.items() if value is not None}
     settings = FillConfig.make(config).changed(**changes).search
     check_writable(out)
+    check_free(out, overwrite)
     adapter = get_adapter(on_device(load_model(model), device), state)
     pool: StructureSet | ShardFolder
     if ShardFolder.is_one(structures):

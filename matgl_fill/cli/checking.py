@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from matgl_fill.cli.common import POOL, Model, command, console, print_skipped, say, usable
+from matgl_fill.cli.common import POOL, Model, check_suffix, command, console, print_skipped, say, usable
 from matgl_fill.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def evaluate(
         told = "both TASKS and --physics are given" if tasks else "there is nothing to evaluate"
         raise InputError(f"{told}; give either TASKS or --physics FILE.")
     if out is not None:
+        check_suffix(out, "the table is written as CSV", ".csv")
         check_writable(out.parent)
     if physics is not None:
         _evaluate_physics(model, against, physics, limit, out)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from matgl_fill import __version__
+from matgl_fill.config.config import GROUP_OF
 from matgl_fill.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 """Largest number of lines about crystals that were left out."""
+FILES = {
+    ".cif", ".csv", ".extxyz", ".gz", ".html", ".json", ".jsonl", ".npy", ".npz", ".parquet", ".png", ".pt", ".svg",
+    ".toml", ".txt", ".xls", ".xlsx", ".xyz", ".zip",
+}  # fmt: skip
+"""Suffixes that folders do not have."""
 POOL = "default"
 """Word by which a user asks for the bundled crystals or the bundled tasks."""
 
@@ -45,6 +53,33 @@ app = typer.Typer(
 console = Console()
 F = TypeVar("F", bound=Callable[..., None])
 
+
+def check_suffix(out: Path, what: str, *suffixes: str) -> None:
+    """Refuse a file's name that tells another format than that of what will be written to it.
+
+    Args:
+        out: The file.
+        what: What will be written, and in which format.
+        suffixes: Suffixes that the name may have; the first is advised.
+
+    Raises:
+        InputError: The name has another suffix, or none.
+    """
+    if out.suffix.lower() not in suffixes:
+        raise InputError(f"-o {out}: {what}; name it {out.parent / (out.stem or 'out')}{suffixes[0]}.")
+
+
+def check_folder_name(out: Path) -> Path:
+    """Refuse a folder's name that looks like that of a file, for which a user may take it.
+
+    Raises:
+        InputError: It does, and there is no such folder yet.
+    """
+    if out.suffix.lower() in FILES and not out.is_dir():
+        raise InputError(f"-o {out}: a folder of several files is written; name it {out.with_suffix('')}.")
+    return out
+
+
 Model = Annotated[
     str,
     typer.Argument(
@@ -59,7 +94,10 @@ Structures = Annotated[
         help="CIF, POSCAR, extxyz, JSON(L)(.gz), Parquet, ase.db or folder; 'default': the bundled crystals.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", callback=check_folder_name, help="Folder for everything that is written.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds of an earlier call.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random choices; the same seed gives the same result.")]
 Config = Annotated[
     Path | None, typer.Option(help="TOML or YAML file of settings; `matgl-fill config` prints them all.")
@@ -87,6 +125,23 @@ def _options(
     """Options of the command line itself."""
 
 
+class _Command(TyperCommand):
+    """Command that says of an unknown option like a setting where settings go."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; the parser's error about an unknown option gets a hint."""
+        known = {name for one in self.params for name in one.opts}
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            name = getattr(error, "option_name", "--config")
+            near = get_close_matches(name.lstrip("-").replace("-", "_"), GROUP_OF, 1)
+            if "--config" in known and name not in known and near:
+                hint = f"settings go into the file of --config FILE, such as a line '{near[0]} = ...'."
+                error.message = f"{error.message.rstrip('.')}; {hint}"  # type: ignore[attr-defined]
+            raise
+
+
 def command(panel: str, *examples: str) -> Callable[[F], F]:
     """Make a function a command of the application.
 
@@ -101,7 +156,7 @@ def command(panel: str, *examples: str) -> Callable[[F], F]:
 
     def register(function: F) -> F:
         text = "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
-        return app.command(rich_help_panel=panel, help=text, epilog="\n".join(lines))(function)
+        return app.command(cls=_Command, rich_help_panel=panel, help=text, epilog="\n".join(lines))(function)
 
     return register
 

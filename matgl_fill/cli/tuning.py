@@ -7,7 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from matgl_fill.cli.common import POOL, Config, Device, Model, Out, Seed, command, console, print_skipped, say
+from matgl_fill.cli.common import (
+    POOL,
+    Config,
+    Device,
+    Model,
+    Out,
+    Overwrite,
+    Seed,
+    check_suffix,
+    command,
+    console,
+    print_skipped,
+    say,
+)
 from matgl_fill.config import FillConfig, settings_toml
 from matgl_fill.errors import InputError
 from matgl_fill.utils.counting import counted
@@ -59,6 +72,7 @@ def run(
     tasks: Tasks = None,
     config: Config = None,
     resume: Resume = False,
+    overwrite: Overwrite = False,
     device: Device = None,
 ) -> None:
     """Fill-tune MODEL on STRUCTURES and write the result to OUT.
@@ -68,10 +82,10 @@ def run(
     nothing was lost; otherwise model/ is the original.
 
     A run that was interrupted goes on from OUT/run.partial when it is given again with --resume, and ends with the
-    same crystals, weights and report.
+    same crystals, weights and report. A finished run in OUT is replaced with --overwrite only.
     """
     settings = {"n": n, "objective": objective, "oracle": oracle, "seed": seed, "config": config, "resume": resume}
-    settings["device"] = device
+    settings |= {"overwrite": overwrite, "device": device}
     _fill_tune(model, structures, out, tasks, **settings)
 
 
@@ -99,6 +113,7 @@ def label(
     from matgl_fill.utils.files import check_writable
     from matgl_fill.workflows import label_locally
 
+    check_suffix(out, "labelled crystals are written as extended XYZ", ".extxyz", ".xyz")
     folder = out.with_suffix(".jobs")
     check_writable(folder)
     try:
@@ -143,6 +158,7 @@ def tune(
     tasks: Tasks = None,
     config: Config = None,
     resume: Resume = False,
+    overwrite: Overwrite = False,
     device: Device = None,
 ) -> None:
     """Fill-tune MODEL on energies, forces and stresses from DFT or from an oracle.
@@ -156,7 +172,7 @@ def tune(
     keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
     said = FillConfig.make(config).changed(**{name: key for name, key in keys.items() if key is not None})
     settings = {"n": n, "oracle": oracle, "labelled": labelled, "seed": seed, "config": said, "resume": resume}
-    settings["device"] = device
+    settings |= {"overwrite": overwrite, "device": device}
     _fill_tune(model, structures, out, tasks, **settings)
 
 

@@ -28,7 +28,7 @@ from matgl_fill.generation.start import SearchStart, search_start
 from matgl_fill.roughness import RoughnessResult
 from matgl_fill.roughness.plots import figure_bytes, projected_map
 from matgl_fill.structures import StructureSet, csv_text, formulas_of, write_cifs, write_structures
-from matgl_fill.utils.files import atomic_write, remove_others
+from matgl_fill.utils.files import atomic_write, check_unused, remove_others
 from matgl_fill.utils.machine import machine_facts
 from matgl_fill.utils.scaling import Scaling
 
@@ -38,6 +38,20 @@ BALANCE = {True: "balanced", False: "cannot be balanced", None: "no oxidation st
 """Result of :func:`~matgl_fill.generation.charge.balance` in words."""
 CHECKPOINT = "search.partial"
 """File of an interrupted search in the folder of its proposals."""
+WRITTEN = (
+    "proposals.extxyz", "cif", "poscar", "proposals.csv", "targets.csv", "map.png", "map.svg", "summary.json",
+)  # fmt: skip
+"""What :meth:`ProposalsReport.save` writes."""
+
+
+def check_free(out: str | Path, overwrite: bool) -> None:
+    """Refuse a folder of finished proposals, unless they may be replaced; an interrupted search goes on.
+
+    Raises:
+        InputError: ``out`` holds files that would be replaced.
+    """
+    if not overwrite and not any(Path(out).glob(f"{CHECKPOINT}*")):
+        check_unused(out, WRITTEN)
 
 
 @dataclass(frozen=True)

@@ -25,17 +25,29 @@ from matgl_fill.training.supplied import SuppliedCrystals
 from matgl_fill.utils.checkpoint import Checkpoint
 from matgl_fill.utils.console import console
 from matgl_fill.utils.counting import counted
-from matgl_fill.utils.files import atomic_write
+from matgl_fill.utils.files import atomic_write, check_unused
 from matgl_fill.utils.hashing import hash_model, hash_parts, hash_structure
 from matgl_fill.utils.machine import machine_facts
 
 FOLDER = "run.partial"
 """Name of the state's folder in the run's folder."""
+WRITTEN = ("model", "proposals.extxyz", "cif", "config.toml", "report.json", "report.html")
+"""What a finished run leaves in its folder."""
 SEARCH, TRAINING = "search.pt", "training.pt"
 """Names of the files that search and training write themselves."""
 FACTS, PROPOSALS = "run.json", "proposals.pt"
 TOGETHER = 10
 """Number of crystals that are labelled, with nine calculations each, before their labels are saved."""
+
+
+def check_free(out: str | Path | None, resume: bool, overwrite: bool) -> None:
+    """Refuse the folder of a finished run, unless it may be replaced or an unfinished run in it goes on.
+
+    Raises:
+        InputError: ``out`` holds files that would be replaced.
+    """
+    if out is not None and not overwrite and not (resume and (Path(out) / FOLDER).exists()):
+        check_unused(out, WRITTEN)
 
 
 def run_fingerprint(request: FillRequest, pool: Pool, supplied: SuppliedCrystals | None) -> dict[str, Any]:

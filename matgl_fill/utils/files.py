@@ -58,6 +58,24 @@ def check_writable(folder: str | Path) -> None:
         raise InputError(f"cannot write to '{folder}': {error.strerror}; give another place.") from error
 
 
+def check_unused(folder: str | Path, names: Iterable[str]) -> None:
+    """Refuse a folder that holds what would be replaced.
+
+    Args:
+        folder: Folder to write to.
+        names: Names of the files and folders that will be written into it.
+
+    Raises:
+        InputError: It holds one of them.
+    """
+    there = [name for name in names if (Path(folder) / name).exists()]
+    if there:
+        raise InputError(
+            f"'{folder}' holds {', '.join(there)} already, and nothing is replaced unasked; give another folder, or "
+            "overwrite=True (--overwrite on the command line) to replace them."
+        )
+
+
 def atomic_folder(path: Path, write: Callable[[Path], object]) -> None:
     """Write files of a folder that belong together.
 

@@ -83,6 +83,43 @@ def test_config_prints_and_writes_the_defaults_and_keeps_what_is_there(tmp_path)
     assert path.read_text() == "steps = 3\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("embed default x/ -o Z1.csv", "-o Z1.csv: embeddings are written as Parquet; name it Z1.parquet."),
+        ("embed default x/ -o a/Z", "-o a/Z: embeddings are written as Parquet; name it a/Z.parquet."),
+        ("embed default x.jsonl -o Z.parquet --executor here", "a folder of several files is written; name it Z."),
+        ("roughness default x/ -o map.svg", "-o map.svg: a folder of several files is written; name it map."),
+        ("propose default x/ -o new.extxyz", "-o new.extxyz: a folder of several files is written; name it new."),
+        ("run default x/ -o report.html", "a folder of several files is written; name it report."),
+        ("tune default x/ --oracle potential -o tuned.pt", "a folder of several files is written; name it tuned."),
+        ("label x.cif --oracle chgnet -o y.json", "labelled crystals are written as extended XYZ; name it y.extxyz."),
+        ("evaluate default x.jsonl -o t.xlsx", "-o t.xlsx: the table is written as CSV; name it t.csv."),
+    ],
+)
+def test_a_name_that_tells_another_format_is_refused_before_any_work(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as refused:
+        call(*words.split())
+    assert str(refused.value).endswith(said)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_folder_may_have_any_name_when_it_is_there(tmp_path):
+    (tmp_path / "Li0.5.json").mkdir()
+    assert common.check_folder_name(tmp_path / "Li0.5.json")
+    assert common.check_folder_name(tmp_path / "Li0.5")
+
+
+@pytest.mark.parametrize(("option", "setting"), [("--steps", "steps"), ("--nsteps", "steps"), ("--lr", "lr")])
+def test_an_option_like_a_setting_is_told_where_settings_go(option, setting):
+    text = " ".join(call("run", "default", option, "3", code=2).replace("│", " ").split())
+    assert f"No such option: {option}" in text
+    assert f"settings go into the file of --config FILE, such as a line '{setting} = ...'." in text
+    assert "--config FILE" not in call("embed", "default", "x.cif", option, "3", code=2)
+    assert "--config FILE" not in call("run", "default", "--quickly", code=2)
+
+
 def test_words_lead_to_bundled_models():
     assert bundled.MODELS["default"] == bundled.MODEL
     assert bundled.MODELS["potential"] == bundled.POTENTIAL
@@ -153,7 +190,7 @@ def test_doctor_tries_what_is_here_and_says_how_to_get_the_rest(tmp_path, monkey
     monkeypatch.setattr(doctor, "find_spec", lambda _name: None)
     monkeypatch.setattr(common.console, "width", 200)  # no cell is wrapped
     text = call("doctor", bundled.MODEL, tmp_path / "nothing", code=0 if bundled.POTENTIAL.exists() else 1)
-    for remedy in ("'matgl_fill[sevennet]'", "'matgl_fill[chgnet]'", "'matgl_fill[dgl]'", "'matgl_fill[plots]'"):
+    for remedy in ("'matgl_fill[sevennet]'", "'matgl_fill[chgnet]'", "'.[dgl]'", "'matgl_fill[plots]'"):
         assert f"pip install {remedy}" in text
     lines = {line.split()[2]: line for line in text.splitlines() if line[:1] in "✓✗–" and len(line.split()) > 2}
     assert lines["PyG"].startswith("✓")

@@ -18,6 +18,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 import matgl_fill as mf
 from matgl_fill.config.config import SearchConfig
 from matgl_fill.generation.filters import NAMES
+from matgl_fill.generation.report import WRITTEN
 
 N = 3
 SIZE = 60
@@ -77,7 +78,7 @@ def scaled(points, Z):
 
 def test_all_files_are_written_and_the_call_tells_cost_and_skipped(written):
     out, text = written
-    assert {p.name for p in out.iterdir()} == FILES
+    assert {p.name for p in out.iterdir()} == FILES == {*WRITTEN}
     assert {p.stem for p in (out / "cif").iterdir()} == {"fill-0001", "fill-0002", "fill-0003"}
     assert f"{SIZE} crystals by MEGNet: embedding about" in text
     assert "skipped exotic: element Fr is unknown to the model" in text
@@ -204,6 +205,10 @@ def test_files_of_an_earlier_call_do_not_stay_among_the_new(folder, written, tmp
     monkeypatch.chdir(folder)
     arguments = ["default", "in.jsonl", "-n", 1, "--choice", "random", "--seed", 5, "-o", tmp_path / "out"]
     code, _, error = run_here(monkeypatch, capsys, "propose", *arguments)
+    assert code == 2
+    assert "holds cif, poscar already" in error
+    assert set(contents(tmp_path / "out")) == {"cif/fill-0009.cif", "poscar/fill-0009.vasp", "cif/mine.cif"}
+    code, _, error = run_here(monkeypatch, capsys, "propose", *arguments, "--overwrite")
     assert code == 0, error
     left = {k for k in contents(tmp_path / "out") if "/" in k}
     assert left == {"cif/fill-0001.cif", "cif/mine.cif", "poscar/fill-0001.vasp"}

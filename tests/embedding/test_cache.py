@@ -161,6 +161,7 @@ def test_many_calls_at_once_all_end_well(model, pool, tmp_path):
 def test_a_place_that_cannot_be_written_to_is_said_before_anything_is_computed(verb, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("matgl_fill.adapters.load_model", lambda name: pytest.fail("computed first"))
     (tmp_path / "file").touch()
-    code, _, error = run_here(monkeypatch, capsys, verb, "default", "default", "-o", tmp_path / "file" / "x" / "y")
+    name = "y.parquet" if verb == "embed" else "y"
+    code, _, error = run_here(monkeypatch, capsys, verb, "default", "default", "-o", tmp_path / "file" / "x" / name)
     assert code == 2
     assert "cannot write to" in error

@@ -24,7 +24,7 @@ assert pipeline.fill_tune, "imported before the forks"
 def start(out: Path, arguments: list[str]) -> int:
     if pid := os.fork():
         return pid
-    sys.argv = ["matgl-fill", "run", *arguments, "-o", str(out)]
+    sys.argv = ["matgl-fill", "run", *arguments, "-o", str(out), "--overwrite"]  # killed when it was finished
     code = 1
     try:
         cli.main()

@@ -136,7 +136,7 @@ def test_frames_of_one_name_and_names_that_no_file_can_have_are_saved(model, poo
         p.id for p in result.proposals
     ]
     (tmp_path / "cif" / "mine.cif").write_text("")
-    mf.fill_tune(model, pool, labelled=named[2:], config=LENIENT | {"steps": 2}, out=tmp_path)
+    mf.fill_tune(model, pool, labelled=named[2:], config=LENIENT | {"steps": 2}, out=tmp_path, overwrite=True)
     assert {p.name for p in (tmp_path / "cif").iterdir()} == {"a_b.cif", "a_b_2.cif", "mine.cif"}
 
 

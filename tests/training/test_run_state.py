@@ -22,7 +22,7 @@ from matgl_fill.errors import InputError
 from matgl_fill.structures import bundled, write_structures
 from matgl_fill.training import FillModule, ReadoutObjective, Replay, fit, module, resolve, standard_scaling
 from matgl_fill.training.module import PARTS
-from matgl_fill.training.run_state import TOGETHER, RunState, oracle_fingerprint
+from matgl_fill.training.run_state import TOGETHER, RunState, check_free, oracle_fingerprint
 from matgl_fill.utils.checkpoint import Checkpoint
 
 KILLS = int(os.environ.get("MATGL_FILL_KILLS", "2"))
@@ -218,6 +218,27 @@ def test_oracles_are_told_apart_by_their_networks(pool):
         next(second.parameters())[0] += 1e-3
     facts = [oracle_fingerprint(resolve(PESCalculator(p)).source) for p in (first, first, second)]
     assert facts[0] == facts[1] != facts[2]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_finished_run_is_replaced_when_asked_only(model, pool, tmp_path, monkeypatch, resume):
+    (tmp_path / "report.json").write_text("{}")
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr("matgl_fill.pipeline.prepare_pool", lambda *_: pytest.fail("computed first"))
+    with pytest.raises(InputError, match=r"holds model, report.json already, .* overwrite=True \(--overwrite"):
+        mf.fill_tune(model, pool, out=tmp_path, resume=resume)
+    assert (tmp_path / "report.json").read_text() == "{}"
+    check_free(tmp_path, resume, overwrite=True)
+
+
+def test_an_unfinished_run_goes_on_beside_a_finished_one(unfinished, tmp_path):
+    check_free(unfinished, resume=False, overwrite=False)
+    check_free(unfinished, resume=True, overwrite=False)
+    (tmp_path / "run.partial").mkdir()
+    (tmp_path / "report.json").write_text("{}")
+    check_free(tmp_path, resume=True, overwrite=False)
+    with pytest.raises(InputError, match=r"holds report\.json already"):
+        check_free(tmp_path, resume=False, overwrite=False)
 
 
 def test_resume_needs_a_folder(model, tmp_path):

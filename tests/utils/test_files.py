@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from matgl_fill.errors import InputError
-from matgl_fill.utils.files import atomic_folder, atomic_write, check_writable, read_arrays, write_arrays
+from matgl_fill.utils.files import atomic_folder, atomic_write, check_unused, check_writable, read_arrays, write_arrays
 
 
 def test_atomic_write_replaces_whole_files_only(tmp_path):
@@ -26,6 +26,15 @@ def test_atomic_write_replaces_whole_files_only(tmp_path):
     with pytest.raises(OSError, match="folder"):
         atomic_write(tmp_path / "folder", "x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "new", "plain"]
+
+
+def test_a_folder_that_holds_what_would_be_replaced_is_refused(tmp_path):
+    (tmp_path / "mine").touch()
+    check_unused(tmp_path, ["a", "b"])
+    check_unused(tmp_path / "new", ["mine"])
+    (tmp_path / "b").mkdir()
+    with pytest.raises(InputError, match="holds b already, and nothing is replaced unasked; give another folder, or"):
+        check_unused(tmp_path, ["a", "b"])
 
 
 def test_files_of_a_folder_change_together_and_others_stay(tmp_path):
