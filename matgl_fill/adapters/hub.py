@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import matgl.utils.io
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from huggingface_hub.utils import logging
+from huggingface_hub.utils import logging as client
 
 from matgl_fill.errors import ModelError
 from matgl_fill.structures.bundled import MODELS
@@ -82,9 +83,9 @@ def _line(fault: Exception) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the hub's client from logging its attempts: an error says what came of them."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
+    before = client.get_verbosity()
+    client.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        client.set_verbosity(before)

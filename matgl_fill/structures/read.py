@@ -61,7 +61,7 @@ def read_structures(source: Any) -> StructureSet:
     for where, item in _items(source):
         if isinstance(item, Remark):
             if not skipped or skipped[-1].where != _place(where):
-                remarks.append(f"{_place(where)}: {item.text}")
+                remarks.append(f"{_place(where)}: {item.text.removesuffix('.')}")
             continue
         try:
             structure, name, labels = convert(item)

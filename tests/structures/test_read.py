@@ -202,7 +202,7 @@ def test_folder_is_recursive_sorted_and_ignores_other_files(tmp_path):
     assert data.ids == ["a.json:0", "POSCAR_1.5:0", "a.extxyz:0"]
     assert {s.where: s.reason for s in data.skipped} == {
         "sub/broken.jsonl.gz": "BadGzipFile: Not a gzipped file (b'no')",
-        "sub/empty.cif": f"{tmp_path}/sub/empty.cif is empty; give a file with structures.",
+        "sub/empty.cif": f"{tmp_path}/sub/empty.cif is empty; give a file with structures",
     }
 
 

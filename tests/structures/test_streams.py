@@ -129,5 +129,5 @@ def test_a_file_of_another_kind_is_refused_in_one_line(name, content, message, t
 
 def test_a_table_without_crystals_is_refused(tmp_path):
     pq.write_table(pa.table({"id": ["a"], "z0": [1.0]}), tmp_path / "Z.parquet")
-    with pytest.raises(InputError, match=r"no column of crystals .* among id, z0"):
+    with pytest.raises(InputError, match=r"no column of crystals among id, z0"):
         list(sections(tmp_path / "Z.parquet", 10))
