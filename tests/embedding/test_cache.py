@@ -110,7 +110,7 @@ def test_a_full_disk_is_said_in_one_line(pool, tmp_path):
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))\n"
         "from matgl_fill.cli import main\n"
-        "sys.argv = ['matgl-fill', 'embed', 'default', 'in.extxyz', '-o', 'Z']\n"
+        "sys.argv = ['matgl-fill', 'embed', 'default', 'in.extxyz', '-o', 'Z.parquet']\n"
         "main()\n"
     )
     done = subprocess.run(
@@ -120,7 +120,7 @@ def test_a_full_disk_is_said_in_one_line(pool, tmp_path):
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "no longer kept" in done.stderr
-    assert not (tmp_path / "Z").exists()
+    assert not (tmp_path / "Z.parquet").exists()
 
 
 def test_eight_writers_of_one_new_file_lose_nothing(tmp_path):
