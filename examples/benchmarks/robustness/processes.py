@@ -73,8 +73,8 @@ class Base:
         return {
             "embed": ["embed", "default", crystals, "-o", str(out / "Z.parquet")],
             "cached": ["embed", "default", crystals, "-o", str(out / "Z.parquet"), "--cache", str(out / "c.sqlite")],
-            "run": ["run", "default", crystals, "-n", "1", "--config", config, "-o", str(out / "out"), "--resume"],
-            "propose": ["propose", "default", crystals, "-n", "1", "-o", str(out / "new")],
+            "run": ["run", "default", crystals, "-n", "1", "--config", config, "-o", str(out / "out"), "--resume", "--overwrite"],
+            "propose": ["propose", "default", crystals, "-n", "1", "-o", str(out / "new"), "--overwrite"],
             "roughness": ["roughness", "default", crystals, "-o", str(out / "rough")],
             "config": ["config", "--write", str(out / "settings.toml")],
             "upgrade": ["upgrade", "default", str(out / "upgraded")],
