@@ -33,6 +33,7 @@ app.add_typer(features.app, name="features")
 COMMANDS: dict[str, Callable[..., None]] = {
     "picture": overview.picture,
     "finetune": finetuning.finetune,
+    "finetune-table": finetuning.finetune_table,
     "guard": guarding.guard_command,
     "distil": distillation.distil_command,
     "filling": filling.filling,

@@ -20,15 +20,18 @@ from torch import Tensor, nn
 from examples.benchmarks.common.fitting import fit_quietly, split_loaders
 from examples.benchmarks.common.options import numbers, settings_of
 from examples.benchmarks.common.printing import console, new_table
-from examples.benchmarks.common.rows import Lines
+from examples.benchmarks.common.rows import Lines, read_rows
 from examples.benchmarks.evidence.suite import PLAIN, Suite
 from matgl_fill import fill_tune, get_adapter, load_model, read_structures
 from matgl_fill.adapters import Adapter
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation import Task
+from matgl_fill.evaluation.intervals import mean_interval
+from matgl_fill.structures import csv_text
 from matgl_fill.training.data import unpack
 from matgl_fill.training.objectives import fitted_head, standard_scaling
 from matgl_fill.utils.console import track
+from matgl_fill.utils.files import atomic_write
 from matgl_fill.utils.scaling import Scaling
 
 TUNED_ON = ("log K_VRH_2015_GPa", "heat_capacity_300K_per_atom_J_per_mol_K", "heat_of_formation_eV")
@@ -208,28 +211,49 @@ def compare_tuning(
     return rows
 
 
-def _table(rows: Sequence[dict[str, Any]], seconds: float, size: int) -> Table:
-    cost = float(np.mean([r["original"]["seconds"] for r in rows]))
-    title = f"fill-tuning {seconds:.0f} s, standard fine-tuning on {size} labelled crystals {cost:.0f} s on average: "
-    columns = ("fine-tuned on", "test error", "from fill-tuned", "change %", "epochs", "seconds")
-    others = ("other tasks, fine-tuned %", "other tasks, fill-tuned %")
-    table = new_table(title + f"ratio {seconds / cost:.2f}", (*columns, *others))
+def summary(rows: Sequence[dict[str, Any]], size: int) -> list[dict[str, str]]:
+    """One line a task: means over seeds, and the change of the error with its 95 % interval over them."""
+    lines = []
     for name in dict.fromkeys(r["task"] for r in rows):
         own = [r for r in rows if r["task"] == name]
         first, last = (np.array([r[arm]["error"] for r in own]) for arm in ("original", "filled"))
         change = 100 * (1 - last / first)
-        spread = f" ± {change.std(ddof=1):.1f}" if len(own) > 1 else ""
-        rest = [own[0][f"others, {arm}"] for arm in ("fine-tuned", "fill-tuned")]
-        table.add_row(
-            name,
-            f"{first.mean():.4g}",
-            f"{last.mean():.4g}",
-            f"{change.mean():+.1f}{spread}",
-            f"{np.mean([r['original']['epochs'] for r in own]):.0f}",
-            f"{np.mean([r['original']['seconds'] for r in own]):.0f}",
-            *(f"{r['mean']:+.1f} (worst {r['worst']:+.1f})" for r in rest),
-        )
+        interval = " [{:+.1f}, {:+.1f}]".format(*mean_interval(change)) if len(own) > 1 else ""
+        line = {
+            f"fine-tuned on {size} labels of": name,
+            "seeds": str(len(own)),
+            "test error from the original": f"{first.mean():.4g}",
+            "from the fill-tuned model": f"{last.mean():.4g}",
+            "change %": f"{change.mean():+.1f}{interval}",
+            "worst seed %": f"{change.min():+.1f}",
+            "epochs": f"{np.mean([r['original']['epochs'] for r in own]):.0f}",
+            "seconds": f"{np.mean([r['original']['seconds'] for r in own]):.0f}",
+        }
+        for arm in ("fine-tuned", "fill-tuned"):
+            others = own[0][f"others, {arm}"]
+            line[f"other tasks, {arm} %"] = f"{others['mean']:+.1f} (worst {others['worst']:+.1f})"
+        lines.append(line)
+    return lines
+
+
+def _table(rows: Sequence[dict[str, Any]], seconds: float, size: int) -> Table:
+    cost, lines = float(np.mean([r["original"]["seconds"] for r in rows])), summary(rows, size)
+    title = f"fill-tuning {seconds:.0f} s, standard fine-tuning on {size} labelled crystals {cost:.0f} s on average: "
+    table = new_table(title + f"ratio {seconds / cost:.2f}", tuple(lines[0]))
+    for line in lines:
+        table.add_row(*line.values())
     return table
+
+
+def finetune_table(
+    file: Annotated[Path, typer.Argument(help="File that finetune --json wrote; its last line is shown.")],
+    csv: Annotated[Path | None, typer.Option(help="CSV to write.")] = None,
+) -> None:
+    """Print a kept comparison with standard fine-tuning, and write it as CSV."""
+    row = read_rows(file)[-1]
+    console.print(_table(row["rows"], row["seconds"], row["train"]))
+    if csv is not None:
+        atomic_write(csv, csv_text(summary(row["rows"], row["train"])))
 
 
 def finetune(

@@ -70,11 +70,12 @@ class Base:
     def words(self, name: str, out: Path) -> list[str]:
         """Words of a command that writes to a file or folder inside ``out``."""
         crystals, config = str(self.folder / "pool.extxyz"), str(self.folder / "quick.toml")
+        again = ("--resume", "--overwrite")
         return {
             "embed": ["embed", "default", crystals, "-o", str(out / "Z.parquet")],
             "cached": ["embed", "default", crystals, "-o", str(out / "Z.parquet"), "--cache", str(out / "c.sqlite")],
-            "run": ["run", "default", crystals, "-n", "1", "--config", config, "-o", str(out / "out"), "--resume", "--overwrite"],
-            "propose": ["propose", "default", crystals, "-n", "1", "-o", str(out / "new"), "--overwrite"],
+            "run": ["run", "default", crystals, "-n", "1", "--config", config, *again, "-o", str(out / "out")],
+            "propose": ["propose", "default", crystals, "-n", "1", "--overwrite", "-o", str(out / "new")],
             "roughness": ["roughness", "default", crystals, "-o", str(out / "rough")],
             "config": ["config", "--write", str(out / "settings.toml")],
             "upgrade": ["upgrade", "default", str(out / "upgraded")],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ from examples.benchmarks.evidence.suite import Suite
 from examples.benchmarks.tests.commands import command
 from matgl_fill.errors import InputError
 from matgl_fill.evaluation import Task
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +51,9 @@ def test_the_command_compares_costs_and_tasks(monkeypatch, tmp_path):
     assert first["original"]["epochs"] == 2
     assert set(first["others, fine-tuned"]) == {"mean", "worst"}
     assert row["seconds"] > 0
+
+
+def test_the_kept_comparison_is_the_table_of_the_results(tmp_path):
+    kept = ROOT / "examples/benchmarks/results/finetuning.jsonl"
+    command("finetune-table", kept, "--csv", tmp_path / "finetuning.csv")
+    assert (tmp_path / "finetuning.csv").read_text() == (ROOT / "docs/results/finetuning.csv").read_text()
