@@ -81,7 +81,7 @@ def blocks_of(page: str) -> list[Block]:
 PAGES = [
     page
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-    if not {"_generated", "gallery"} & {*path.parts} and blocks_of(page := str(path.relative_to(ROOT)))
+    if path.name != "commands.md" and "gallery" not in path.parts and blocks_of(page := str(path.relative_to(ROOT)))
 ]
 
 

@@ -98,7 +98,7 @@ class FrameSet:
                 out.append(atoms)
         if len(out) < len(crystals) / 2:
             raise OracleError(
-                f"the oracle {name} gave usable labels for only {len(out)} of {len(crystals)} frames; try it on one of "
+                f"the oracle {name} gave usable labels for {len(out)} of {len(crystals)} frames; try it on one of "
                 "them, or give frames that it can calculate."
             )
         return out

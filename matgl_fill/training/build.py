@@ -175,7 +175,7 @@ def usable_answers(responses: Responses, name: str) -> tuple[Responses, np.ndarr
     good, n = np.flatnonzero(responses.usable()), len(responses)
     if len(good) < n / 2:
         raise OracleError(
-            f"the oracle {name} gave usable labels for only {len(good)} of {n} crystals; try it on one of them first."
+            f"the oracle {name} gave usable labels for {len(good)} of {n} crystals; try it on one of them first."
         )
     if len(good) < n:
         warnings.warn(

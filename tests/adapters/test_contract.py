@@ -58,7 +58,7 @@ def test_saved_model_is_read_by_plain_matgl(name, tmp_path, crystals):
 
 def test_unknown_element_is_an_input_error(crystals):
     model = MEGNet(element_types=("Na", "Cl"))
-    with pytest.raises(InputError, match="O, Sr, Ti is unknown"):
+    with pytest.raises(InputError, match="O, Sr, Ti are unknown"):
         mf.embed(model, crystals)
 
 

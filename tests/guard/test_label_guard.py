@@ -127,7 +127,7 @@ def test_a_handful_of_crystals_at_rest_refuses_nothing_and_is_told(potential):
     _, found = guard.judge(potential, [teacher, teacher], lambda weights: weights)
     assert found.verdict.accepted
     assert found.comparison.change("forces at rest").n == 3
-    assert "fewer than 8 crystals for forces at rest" in found.unjudged[0]
+    assert "fewer than 8 crystals have labels: forces at rest" in found.unjudged[0]
 
 
 def test_each_copy_is_judged_on_its_own_part_and_their_mean_is_handed_over(potential):
@@ -157,7 +157,7 @@ def test_a_few_labels_judge_nothing_and_that_is_said(potential):
     guard = LabelGuard(potential, [], [salt(4.2, ("Mg", "O"))], GuardConfig())
     _, found = guard.judge(potential, [potential.clone()], lambda weights: weights)
     assert found.comparison is None
-    assert "fewer than 20" in found.unjudged[0]
+    assert "only of 20 or more crystals" in found.unjudged[0]
 
 
 def test_a_drift_leaves_elemental_shifts_out(potential):

@@ -106,7 +106,7 @@ def test_energies_alone_are_enough(quick):
 def test_few_labels_are_learnt_and_what_was_not_judged_is_told(quick):
     result = mf.fill_tune(quick.model, labelled=frames_by(quick, 5, 0), config={"steps": 2})
     assert result.report.label_errors is None
-    assert any("fewer than 20" in reason for reason in result.report.verdict.reasons)
+    assert any("only of 20 or more crystals" in reason for reason in result.report.verdict.reasons)
     assert result.report.verdict.headline == "accepted, but not judged by any label"
 
 
