@@ -29,6 +29,7 @@ WAYS = {
 }
 """Ways that are drawn, all with descriptors: their names there, colours and lines."""
 LABELLED = (50, 100, 200, 400, 800, 1200)
+"""Numbers of labels."""
 
 
 def draw_curves(rows: Sequence[Row]) -> Figure:

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from examples.benchmarks.common.options import numbers
 from examples.benchmarks.common.printing import print_table
 from examples.benchmarks.common.rows import Lines, Row, read_rows
-from examples.benchmarks.embedding.curves import draw_curves
+from examples.benchmarks.embedding.curves import LABELLED, TASKS, draw_curves
 from examples.benchmarks.evidence.finetuning import split
 from examples.benchmarks.evidence.suite import CHOOSING, REPORTING, Suite, tasks_of
 from matgl_fill import FillFeaturizer, get_adapter, load_model
@@ -31,9 +31,9 @@ from matgl_fill.utils.files import atomic_write
 from matgl_fill.utils.hashing import hash_structure
 
 app = typer.Typer(no_args_is_help=True, help="Features of this package beside what a user would install instead.")
-CURVES = ("log bulk_modulus_vrh_GPa", "log last_phdos_peak_per_cm", "heat_of_formation_eV")
+CURVES = tuple(TASKS)
 """Tasks of the learning curves: those with most labels, of each file one."""
-LABELS = "50,100,200,400,800,1200"
+LABELS = ",".join(map(str, LABELLED))
 """Numbers of labels of a curve."""
 LEFT = 200
 """Crystals that a curve leaves to test on at least."""

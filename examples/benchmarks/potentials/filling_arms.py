@@ -6,7 +6,7 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -17,7 +17,6 @@ from matgl.apps.pes import Potential
 from matgl.ext.pymatgen import Structure2Graph
 from matgl.graph.data import MGLDataset
 from matgl.utils import training as matgl_training
-from pymatgen.core import Structure
 
 from examples.benchmarks.evidence.devices import StartingPoint
 from examples.benchmarks.potentials.filling_data import Labelled
@@ -30,7 +29,7 @@ from matgl_fill.guard import CrystalClass, folds_by_formula
 from matgl_fill.structures import bundled_pool
 from matgl_fill.training import LabelledSet, Objective, elemental_shifts, fit
 from matgl_fill.training.potential import tune
-from matgl_fill.training.potential.crystals import crystals_at_rest, general_crystals, own_labels
+from matgl_fill.training.potential.crystals import crystals_at_rest, general_crystals
 from matgl_fill.training.potential.objective import PotentialObjective
 
 L2SP = 0.1
@@ -167,27 +166,20 @@ def replayed(lesson: Lesson, at_rest: bool = True, outside: bool = True, l2sp: f
     """
     adapter, settings, seed = lesson.adapter, lesson.training, lesson.seed
     taught = lesson.aligned
-    weight, size = settings.force_replay_weight, settings.replay_batch
     terms: list[Objective] = [PotentialObjective("labels", taught, 1.0, lesson.batch)]
     if at_rest:
         pool = prepare_pool(adapter, bundled_pool(adapter.element_types))
-        resting = own_labels(adapter, crystals_at_rest(adapter, pool, taught, seed))
-        terms.append(PotentialObjective("class at rest", resting, weight, size, tune.AT_REST))
+        resting = crystals_at_rest(adapter, pool, taught, seed)
+        terms.append(tune.held_to_itself("class at rest", adapter, resting, settings, tune.AT_REST))
     if outside:
-        others = own_labels(adapter, _outside(adapter, taught.structures, seed))
-        terms.append(PotentialObjective("outside of the class", others, weight, size))
+        general = general_crystals(adapter.element_types, tune.GENERAL, seed)
+        others = tune.outside(adapter, CrystalClass(adapter, taught.structures), general)
+        terms.append(tune.held_to_itself("outside of the class", adapter, others, settings))
     copy = adapter.clone()
     if l2sp:
         terms.append(StartingPoint(copy, taught.structures[:1], l2sp))
     fit(copy, terms, None, settings.model_copy(update={"steps": lesson.steps}), seed)
     return Trained(copy.model)
-
-
-def _outside(adapter: Adapter, taught: Sequence[Structure], seed: int) -> list[Structure]:
-    """General crystals of all elements that are not of the class."""
-    kind = CrystalClass(adapter, taught)
-    made = own_labels(adapter, general_crystals(adapter.element_types, tune.GENERAL, seed)).structures
-    return [s for s, out in zip(made, kind.outside(adapter, made, adapter.graphs(made)), strict=True) if out]
 
 
 ARMS: dict[str, Callable[[Lesson], Trained]] = {

@@ -102,7 +102,10 @@ def _side_by_side(copies: Sequence[Copy], settings: ResolvedTraining, processes:
                 task = progress.add_task("training", total=len(copies) * settings.steps)
                 while not any(f.done() and f.exception() for f in futures) and wait(futures, LOOK).not_done:
                     progress.update(task, completed=int(steps.sum()))
-            outcomes = [future.result() for future in sorted(futures, key=lambda f: not f.done())]
+            for future in futures:
+                if future.done():
+                    future.result()  # one that failed is told before the others have ended
+            outcomes = [future.result() for future in futures]
         except TerminatedWorkerError as error:
             raise ExecutorError(
                 "a process that trained a copy of the potential died: is memory short? With OMP_NUM_THREADS=1 the "
@@ -110,9 +113,9 @@ def _side_by_side(copies: Sequence[Copy], settings: ResolvedTraining, processes:
             ) from error
         finally:
             executor.shutdown(wait=True, kill_workers=True)
-    for number, _, weights in outcomes:
-        copies[number].adapter.core.load_state_dict(weights)
-    return [history for _, history, _ in sorted(outcomes, key=lambda outcome: outcome[0])]
+    for copy, (_, weights) in zip(copies, outcomes, strict=True):
+        copy.adapter.core.load_state_dict(weights)
+    return [history for history, _ in outcomes]
 
 
 def _begin(threads: int, parent: int) -> None:
@@ -130,8 +133,8 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _trained(copy: Copy, settings: ResolvedTraining, file: Path, number: int) -> tuple[int, History, Weights]:
+def _trained(copy: Copy, settings: ResolvedTraining, file: Path, number: int) -> tuple[History, Weights]:
     """Train a copy in this process."""
     steps = np.memmap(file, np.int64, "r+")
     history = copy.learn(settings, lambda step: steps.__setitem__(number, step))
-    return number, history, copy.adapter.core.state_dict()
+    return history, copy.adapter.core.state_dict()

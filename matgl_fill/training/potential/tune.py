@@ -110,13 +110,17 @@ def tune_potential(
     alignment, aligned = _aligned(adapter, labelled, own, np.arange(len(labelled)))
     kind = CrystalClass(adapter, aligned.structures)
     gate = kind.elements if settings.form == "add" else None
-    judged = _outside(adapter, kind, general_crystals(adapter.element_types, ELSEWHERE, request.seed + 1))
-    held = [_held("class at rest", adapter, crystals_at_rest(adapter, pool, aligned, request.seed), settings, AT_REST)]
+    judged = outside(adapter, kind, general_crystals(adapter.element_types, ELSEWHERE, request.seed + 1))
+    held = [
+        held_to_itself(
+            "class at rest", adapter, crystals_at_rest(adapter, pool, aligned, request.seed), settings, AT_REST
+        )
+    ]
     if gate is None or sum(kind.has_elements_of(s) for s in judged) > OPEN * len(judged):
-        general = _outside(adapter, kind, general_crystals(adapter.element_types, GENERAL, request.seed))
+        general = outside(adapter, kind, general_crystals(adapter.element_types, GENERAL, request.seed))
         known = set(formulas_of(judged))
         replayed = [s for s, formula in zip(general, formulas_of(general), strict=True) if formula not in known]
-        held.append(_held("outside of the class", adapter, replayed, settings))
+        held.append(held_to_itself("outside of the class", adapter, replayed, settings))
     held = [term for term in held if len(term.structures)]
     # what judges must not have fitted the elemental shifts by which it is judged
     apart = [(fold, _aligned(adapter, labelled, own, fold.taught)[1]) for fold in folds]
@@ -129,7 +133,7 @@ def tune_potential(
     return PotentialOutcome(copies, history, whole, guard, gate)
 
 
-def _held(
+def held_to_itself(
     name: str, adapter: Adapter, crystals: list[Structure], settings: ResolvedTraining, shares: Shares = EVEN
 ) -> PotentialObjective:
     """Term that holds a potential to its own energies, forces and stresses on crystals."""
@@ -190,7 +194,7 @@ def _aligned(
     return Alignment(rest, dict(sorted(used.items())), len(fitted)), labelled.shifted(shifts)
 
 
-def _outside(adapter: Adapter, kind: CrystalClass, crystals: list[Structure]) -> list[Structure]:
+def outside(adapter: Adapter, kind: CrystalClass, crystals: list[Structure]) -> list[Structure]:
     """Crystals that the potential can take and that are not of a class."""
     usable = usable_crystals(adapter, formulas_of(crystals), crystals, graphs=True)
     kept = [crystals[i] for i in usable.rows]
